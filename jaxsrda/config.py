@@ -1,0 +1,153 @@
+"""Constants and presets of the testbed: the one place where the numbers live.
+
+All quantities are non-dimensional.  The testbed is the barotropic ocean-jet instability of
+Yasuda & Onishi (2023, doi:10.1029/2023MS003658) as used by Ayapilla, Miyashita, Yasuda & Onishi
+(2026, arXiv:2604.21180).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, TypeVar
+
+from jaxsrda.checks import check_choice, check_positive
+
+FRAME = 0.25
+"""Time between output frames."""
+
+FRAMES_PER_CYCLE = 4
+"""Frames from one assimilation time to the next (one time unit)."""
+
+DEFAULT_FRAMES = 96
+"""Frames of a truth run, the start included: t = 0 … 23.75."""
+
+VORTICITY_RANGE = (-14.146547, 14.015356)
+"""Range of vorticity in the paper's training runs; sets SSIM's dynamic range and network scaling."""
+
+OBSERVATION_STD = 0.1
+"""Standard deviation of the observation noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """A resolution of the testbed: grid size, hyperviscosity ν, and time steps a frame.
+
+    `steps` are ETDRK4 steps a frame (this package's default scheme), `rk2_steps` the explicit
+    midpoint steps a frame of the paper's program (arXiv:2604.21180).
+    """
+
+    name: str
+    nx: int
+    ny: int
+    viscosity: float
+    steps: int
+    rk2_steps: int
+
+
+LEVELS: dict[str, Level] = {
+    level.name: level
+    for level in (
+        Level("lr", 32, 17, 5e-5, steps=10, rk2_steps=500),
+        Level("hr", 128, 65, 1e-5, steps=25, rk2_steps=2000),
+        # The default truth: the UHR's equation (its ν) on a quarter of its grid.  At the cut-off
+        # k = 85 that ν damps at 2e-6 · 85⁴ ≈ 100 per time unit, three times faster than the HR
+        # level damps at its own cut-off, so the grid resolves the dissipation.
+        Level("fine", 256, 129, 2e-6, steps=50, rk2_steps=4000),
+        Level("uhr", 1024, 513, 2e-6, steps=250, rk2_steps=16000),
+    )
+}
+
+
+def level(name: str) -> Level:
+    """The `Level` called `name`: lr, hr, fine or uhr.  Raises ValueError for any other name."""
+    return LEVELS[check_choice("level", name, LEVELS)]
+
+
+@dataclasses.dataclass(frozen=True)
+class JetConfig:
+    """The jet and its surroundings: β, drag r, forcing τ0, initial U0, jet width, perturbation size."""
+
+    beta: float = 0.1
+    drag: float = 1e-2
+    forcing: float = 0.3
+    speed: float = 3.0
+    width: float = 0.4
+    perturbation: float = 0.0025
+
+    def __post_init__(self):
+        check_positive("width", self.width)
+
+
+@dataclasses.dataclass(frozen=True)
+class FilterConfig:
+    """Tuning of an ensemble filter; every number but `members` is traced, so a sweep compiles once.
+
+    localization: Gaspari–Cohn half-width d, weight zero beyond 2d (length).
+    inflation: multiplicative factor on the background anomalies.
+    additive: climatological anomalies added after each analysis, as a fraction of their standard
+        deviation (the square root of the covariance factor quoted in arXiv:2604.21180).
+    initial: the same at the start.
+    rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012) and perturbations (Zhang et al. 2004).
+    representativeness: variance added to R for what the model's grid cannot hold.
+    observation_std: the noise the filter assumes; None takes each sensor's own variance.
+    """
+
+    members: int = 100
+    localization: float = 0.5
+    inflation: float = 1.0
+    additive: float = 0.07
+    initial: float = 0.45
+    rtps: float = 0.0
+    rtpp: float = 0.0
+    representativeness: float = 0.0
+    observation_std: float | None = None
+
+    def __post_init__(self):
+        if self.members < 2:
+            raise ValueError(f"members: expected at least 2 for a filter, got {self.members}")
+        check_positive("localization", self.localization)
+        check_positive("inflation", self.inflation)
+
+
+PAPER_FILTERS: dict[int, FilterConfig] = {
+    4: FilterConfig(localization=0.15, additive=5e-4**0.5, initial=0.0, observation_std=1e-5),
+    6: FilterConfig(localization=0.3, additive=0.002**0.5, initial=0.2**0.5, observation_std=0.03),
+    8: FilterConfig(localization=0.5, additive=0.005**0.5, initial=0.2**0.5, observation_std=0.10),
+    12: FilterConfig(localization=0.7, additive=0.005**0.5, initial=0.2**0.5, observation_std=0.20),
+}
+"""The paper's EnKF-HR tuning by lattice interval; its noise factors multiply covariances."""
+
+FILTERS: dict[str, FilterConfig] = {
+    "enkf-hr": FilterConfig(members=100, localization=0.5, additive=0.07),
+    "enkf-sr": FilterConfig(members=100, localization=0.5, additive=0.2, representativeness=0.1),
+    "enkf-dual": FilterConfig(members=50, localization=0.4, additive=0.1, representativeness=0.1),
+    "etkf-hr": FilterConfig(members=100, localization=0.5, additive=0.07),
+    "letkf-hr": FilterConfig(members=40, localization=0.5, additive=0.07),
+    "letkf-sr": FilterConfig(members=100, localization=0.5, additive=0.2, representativeness=0.1),
+    "ensf-sr": FilterConfig(members=100, localization=0.5, additive=0.2, representativeness=0.1),
+}
+"""Tuning by method (lattice interval 8), from `benchmarks/tune_filters.py` with R = 0.1²."""
+
+
+ConfigT = TypeVar("ConfigT")
+
+
+def to_json(config: Any) -> str:
+    """A configuration dataclass as JSON text, keys in the order of its fields."""
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise TypeError(f"to_json: expected a configuration dataclass, got {type(config).__name__}")
+    return json.dumps(dataclasses.asdict(config))
+
+
+def from_json(cls: type[ConfigT], text: str) -> ConfigT:
+    """The dataclass `cls` from JSON text; raises ValueError for bad JSON or an unknown field."""
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{cls.__name__}: expected JSON, got text that does not parse: {error}") from None
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if not isinstance(values, dict) or set(values) - names:
+        unknown = sorted(set(values) - names) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"{cls.__name__}: expected fields among {sorted(names)}, got {unknown}")
+    return cls(**values)

@@ -1,0 +1,296 @@
+"""The channel grid, its real Fourier × sine basis, and everything linear on it.
+
+A field is ω[nx, ny] on x_i = 2πi/nx, y_j = πj/(ny−1), both walls included.  Its spectral form is
+the *real* array ω_hat[2K+1, L] of amplitudes in
+
+    ω(x, y) = Σ_l sin(l y) [ c_0l + Σ_k (c_kl cos kx + s_kl sin kx) ],   rows c_0, c_1…c_K, s_1…s_K,
+
+with K = nx // 3 and L = 2(ny−1) // 3, the modes that the 2/3 rule keeps.  ψ and v share this basis;
+u = −∂ψ/∂y lives on cosines.  The transforms are products with the truncated basis matrices: they use
+the wall symmetry (no doubled domain), skip the dealiased modes, need no complex numbers, and run
+at the speed of matrix products, which on CPU beats FFTs at every level of the testbed
+(`benchmarks/transforms.py`).  All functions take one field; map over more with `jax.vmap`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from jaxsrda.checks import check_choice, check_shape
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelGrid:
+    """A channel [0, 2π) × [0, π] of nx × ny points, both walls counted; static and hashable.
+
+    Raises ValueError for fewer than 4 points in either direction or an odd nx.
+    """
+
+    nx: int
+    ny: int
+
+    def __post_init__(self):
+        if self.nx < 4 or self.nx % 2 or self.ny < 4:
+            raise ValueError(
+                f"ChannelGrid: expected an even nx of at least 4 and ny of at least 4, got {self.nx} × {self.ny}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of a field, (nx, ny)."""
+        return self.nx, self.ny
+
+    @property
+    def kmax(self) -> int:
+        """Largest wavenumber kept in x, nx // 3."""
+        return self.nx // 3
+
+    @property
+    def lmax(self) -> int:
+        """Largest wavenumber kept in y, 2(ny − 1) // 3."""
+        return 2 * (self.ny - 1) // 3
+
+    @property
+    def spectral_shape(self) -> tuple[int, int]:
+        """Shape of a field's spectral form, (2 kmax + 1, lmax)."""
+        return 2 * self.kmax + 1, self.lmax
+
+    @property
+    def x(self) -> np.ndarray:
+        """Coordinates (nx,) in x."""
+        return 2 * np.pi * np.arange(self.nx) / self.nx
+
+    @property
+    def y(self) -> np.ndarray:
+        """Coordinates (ny,) in y, walls at both ends."""
+        return np.pi * np.arange(self.ny) / (self.ny - 1)
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Grid spacings (dx, dy)."""
+        return 2 * np.pi / self.nx, np.pi / (self.ny - 1)
+
+
+class Bases(NamedTuple):
+    """Basis matrices of a grid, float64 on the host; `*_inv` project a field on the basis."""
+
+    fourier: np.ndarray  # (nx, 2K+1)
+    fourier_dx: np.ndarray  # (nx, 2K+1), x-derivative of the basis
+    fourier_inv: np.ndarray  # (2K+1, nx)
+    dx_fourier_inv: np.ndarray  # (2K+1, nx), amplitudes of ∂g/∂x from g
+    sine: np.ndarray  # (L, ny)
+    cosine: np.ndarray  # (L, ny)
+    sine_inv: np.ndarray  # (ny, L)
+    cosine_inv: np.ndarray  # (ny, L)
+    k: np.ndarray  # (2K+1, 1) wavenumber in x of each row
+    l: np.ndarray  # (1, L) wavenumber in y of each column  # noqa: E741
+    k2: np.ndarray  # (2K+1, L) k² + l²
+
+
+@functools.lru_cache(maxsize=None)
+def bases(grid: ChannelGrid) -> Bases:
+    """The basis matrices of `grid` (cached; numpy float64)."""
+    k = np.arange(1, grid.kmax + 1)
+    l = np.arange(1, grid.lmax + 1)  # noqa: E741
+    fourier = fourier_basis(grid, grid.x)
+    cos_kx, sin_kx = fourier[:, 1 : grid.kmax + 1], fourier[:, grid.kmax + 1 :]
+    fourier_dx = np.concatenate([np.zeros((grid.nx, 1)), -k * sin_kx, k * cos_kx], axis=1)
+    sine, cosine = np.sin(np.outer(l, grid.y)), np.cos(np.outer(l, grid.y))
+    sine[:, [0, -1]] = 0.0  # sin(lπ) is zero, not 1e-16
+    norm = np.full((2 * grid.kmax + 1, 1), 2.0 / grid.nx)
+    norm[0] = 1.0 / grid.nx
+    wall_half = np.ones(grid.ny)
+    wall_half[[0, -1]] = 0.5
+    rows = np.concatenate([[0], k, k]).astype(float)[:, None]
+    columns = l.astype(float)[None, :]
+    return Bases(
+        fourier=fourier,
+        fourier_dx=fourier_dx,
+        fourier_inv=fourier.T * norm,
+        # <∂g/∂x, φ> = −<g, ∂φ/∂x>: the derivative falls on the basis.
+        dx_fourier_inv=-fourier_dx.T * norm,
+        sine=sine,
+        cosine=cosine,
+        sine_inv=sine.T * 2 / (grid.ny - 1),
+        cosine_inv=(cosine * wall_half).T * 2 / (grid.ny - 1),
+        k=rows,
+        l=columns,
+        k2=rows**2 + columns**2,
+    )
+
+
+def fourier_basis(grid: ChannelGrid, x: np.ndarray) -> np.ndarray:
+    """Rows of 1, cos kx, sin kx at the points `x`: (points, 2 kmax + 1)."""
+    kx = np.outer(x, np.arange(1, grid.kmax + 1))
+    return np.concatenate([np.ones((len(x), 1)), np.cos(kx), np.sin(kx)], axis=1)
+
+
+def matmul(a: ArrayLike, b: ArrayLike) -> Array:
+    """a @ b at full precision on every platform, in the type of the traced operand.
+
+    Accelerators would otherwise round float32 operands to 10 bits (TF32) or 8 (bfloat16).
+    """
+    dtype = a.dtype if isinstance(a, jax.Array) else b.dtype  # type: ignore[union-attr]
+    return jnp.matmul(jnp.asarray(a, dtype), jnp.asarray(b, dtype), precision=jax.lax.Precision.HIGHEST)
+
+
+def to_spectral(grid: ChannelGrid, omega: Array) -> Array:
+    """Amplitudes ω_hat[2K+1, L] of a field ω[nx, ny]; modes beyond the 2/3 rule are dropped."""
+    check_shape("omega", omega, grid.shape)
+    basis = bases(grid)
+    return matmul(basis.fourier_inv, matmul(omega, basis.sine_inv))
+
+
+def to_physical(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """The field ω[nx, ny] of the amplitudes ω_hat[2K+1, L]; zero on both walls."""
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    basis = bases(grid)
+    return matmul(basis.fourier, matmul(omega_hat, basis.sine))
+
+
+def dx_hat(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Amplitudes of ∂ω/∂x: cos kx → −k sin kx, sin kx → k cos kx."""
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    k = jnp.asarray(bases(grid).k[1 : grid.kmax + 1], omega_hat.dtype)
+    cos, sin = omega_hat[1 : grid.kmax + 1], omega_hat[grid.kmax + 1 :]
+    return jnp.concatenate([jnp.zeros_like(omega_hat[:1]), k * sin, -k * cos])
+
+
+def streamfunction_hat(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Amplitudes of ψ with ∇²ψ = ω and ψ = 0 on the walls: ψ_hat = −ω_hat / (k² + l²)."""
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    return -omega_hat * jnp.asarray(1 / bases(grid).k2, omega_hat.dtype)
+
+
+def velocity(grid: ChannelGrid, omega_hat: Array) -> tuple[Array, Array]:
+    """Velocities u = −∂ψ/∂y and v = ∂ψ/∂x, each [nx, ny], of the amplitudes ω_hat[2K+1, L]."""
+    basis = bases(grid)
+    psi_hat = streamfunction_hat(grid, omega_hat)
+    u_hat = -psi_hat * jnp.asarray(basis.l, omega_hat.dtype)
+    u = matmul(basis.fourier, matmul(u_hat, basis.cosine))
+    v = matmul(basis.fourier_dx, matmul(psi_hat, basis.sine))
+    return u, v
+
+
+def mode_weights(grid: ChannelGrid, dtype) -> Array:
+    """Area mean of the squared basis functions, (2K+1, 1): 1/2 for row 0, 1/4 for the others."""
+    weights = np.full((2 * grid.kmax + 1, 1), 0.25)
+    weights[0] = 0.5
+    return jnp.asarray(weights, dtype)
+
+
+def energy(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Kinetic energy, the area mean of (u² + v²)/2 = Σ ω_hat² w / (2 (k² + l²))."""
+    return energy_spectrum_modes(grid, omega_hat).sum()
+
+
+def enstrophy(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Enstrophy, the area mean of ω²/2."""
+    return 0.5 * jnp.sum(omega_hat**2 * mode_weights(grid, omega_hat.dtype))
+
+
+def energy_spectrum_modes(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Kinetic energy of each mode, (2K+1, L)."""
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    inverse_k2 = jnp.asarray(1 / bases(grid).k2, omega_hat.dtype)
+    return 0.5 * omega_hat**2 * mode_weights(grid, omega_hat.dtype) * inverse_k2
+
+
+@functools.lru_cache(maxsize=None)
+def shells(grid: ChannelGrid) -> np.ndarray:
+    """Shell number round(√(k² + l²)) of each mode, (2K+1, L) integers."""
+    return np.rint(np.sqrt(bases(grid).k2)).astype(np.int32)
+
+
+def spectra(grid: ChannelGrid, omega_hat: Array) -> tuple[Array, Array]:
+    """Kinetic-energy and enstrophy spectra by shells of total wavenumber.
+
+    E(κ) = Σ over modes with round(√(k² + l²)) = κ, for κ = 0 … min(kmax, lmax): two arrays of
+    min(kmax, lmax) + 1 numbers.  The channel's own basis is used; an FFT across walls is not.
+    """
+    count = min(grid.kmax, grid.lmax) + 1
+    index = jnp.asarray(shells(grid).ravel())
+    modes = energy_spectrum_modes(grid, omega_hat)
+    enstrophy_modes = modes * jnp.asarray(bases(grid).k2, omega_hat.dtype)
+    # Out-of-range shells (the corners) are dropped.
+    total = functools.partial(jax.ops.segment_sum, segment_ids=index, num_segments=int(shells(grid).max()) + 1)
+    return total(modes.ravel())[:count], total(enstrophy_modes.ravel())[:count]
+
+
+# Regridding -----------------------------------------------------------------------------------
+
+
+def regrid_hat(source: ChannelGrid, target: ChannelGrid, omega_hat: Array) -> Array:
+    """Amplitudes on `target` from those on `source` by truncation or zero padding (exact, no shift)."""
+    check_shape("omega_hat", omega_hat, source.spectral_shape)
+    k = min(source.kmax, target.kmax)
+    rows = [omega_hat[:1], omega_hat[1 : k + 1], omega_hat[source.kmax + 1 : source.kmax + 1 + k]]
+    pad = ((0, target.kmax - k), (0, 0))
+    kept = jnp.concatenate([rows[0], jnp.pad(rows[1], pad), jnp.pad(rows[2], pad)])[:, : target.lmax]
+    return jnp.pad(kept, ((0, 0), (0, target.lmax - kept.shape[1])))
+
+
+def regrid(source: ChannelGrid, target: ChannelGrid, omega: Array, method: str = "spectral") -> Array:
+    """A field on `source` brought to `target`.
+
+    method: `spectral` truncates or pads amplitudes (exact both ways, no shift); `bicubic` is
+    Keys' cubic convolution, periodic in x and odd about the walls; `block` averages
+    blocks of source points as the paper does, which shifts the grid by half a coarse cell and
+    needs sizes that divide (arXiv:2604.21180).
+    """
+    check_choice("regridding method", method, ("spectral", "bicubic", "block"))
+    check_shape("omega", omega, source.shape)
+    if method == "spectral":
+        return to_physical(target, regrid_hat(source, target, to_spectral(source, omega)))
+    if method == "bicubic":
+        in_x, in_y = bicubic_matrices(source, target)
+        return matmul(in_x, matmul(omega, in_y.T))
+    ratio_x, ratio_y = source.nx // target.nx, (source.ny - 1) // (target.ny - 1)
+    if (target.nx * ratio_x, (target.ny - 1) * ratio_y) != (source.nx, source.ny - 1):
+        raise ValueError(
+            f"regrid: block means need {target.nx} and {target.ny - 1} to divide the source's {source.nx} and "
+            f"{source.ny - 1}; use method='spectral'"
+        )
+    blocks = omega[:, :-1].reshape(target.nx, ratio_x, target.ny - 1, ratio_y).mean((1, 3))
+    return jnp.pad(blocks, ((0, 0), (0, 1)))  # the far wall, where ω = 0
+
+
+@functools.lru_cache(maxsize=None)
+def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Interpolation matrices (target.nx, source.nx) and (target.ny, source.ny) of cubic convolution.
+
+    Keys (1981, doi:10.1109/TASSP.1981.1163711) with a = −1/2: third-order accurate.
+    """
+    ahead = np.arange(-1, 3)
+
+    def kernel(s: np.ndarray) -> np.ndarray:
+        s = np.abs(s)
+        near = 1.5 * s**3 - 2.5 * s**2 + 1
+        far = -0.5 * s**3 + 2.5 * s**2 - 4 * s + 2
+        return np.where(s <= 1, near, np.where(s < 2, far, 0.0))
+
+    in_x = np.zeros((target.nx, source.nx))
+    position = np.arange(target.nx) * source.nx / target.nx
+    for offset in ahead:
+        node = np.floor(position).astype(int) + offset
+        in_x[np.arange(target.nx), node % source.nx] += kernel(position - node)
+
+    in_y = np.zeros((target.ny, source.ny))
+    last = source.ny - 1
+    position = np.arange(target.ny) * last / (target.ny - 1)
+    for offset in ahead:
+        node = np.floor(position + 1e-12).astype(int) + offset
+        weight = kernel(position - node)
+        sign = np.where((node < 0) | (node > last), -1.0, 1.0)  # odd reflection
+        mirrored = np.where(node < 0, -node, np.where(node > last, 2 * last - node, node))
+        in_y[np.arange(target.ny), mirrored] += sign * weight
+    in_y[[0, -1]] = 0.0
+    return in_x, in_y

@@ -1,0 +1,12 @@
+"""Both precisions in one process: x64 is on, types never promote silently, and tests name their dtype."""
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(params=["float32", "float64"])
+def dtype(request):
+    return request.param
