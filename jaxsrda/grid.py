@@ -239,37 +239,34 @@ def regrid_hat(source: ChannelGrid, target: ChannelGrid, omega_hat: Array) -> Ar
 
 
 def regrid(source: ChannelGrid, target: ChannelGrid, omega: Array, method: str = "spectral") -> Array:
-    """A field on `source` brought to `target`.
+    """A field ω[nx, ny] on `source` brought to `target`.
 
-    method: `spectral` truncates or pads amplitudes (exact both ways, no shift); `bicubic` is
-    Keys' cubic convolution, periodic in x and odd about the walls; `block` averages
-    blocks of source points as the paper does, which shifts the grid by half a coarse cell and
-    needs sizes that divide (arXiv:2604.21180).
+    method: `spectral` keeps the Fourier × sine modes below both grids' Nyquist wavenumbers (exact both
+    ways, no shift); `bicubic` is cubic convolution, periodic in x and odd about the walls; `block`
+    averages blocks of source points, which shifts the grid by half a coarse cell (the paper's
+    choice, arXiv:2604.21180) and needs sizes that divide.  Raises ValueError otherwise.
     """
-    check_choice("regridding method", method, ("spectral", "bicubic", "block"))
+    check_choice("regridding method", method, REGRIDDING)
     check_shape("omega", omega, source.shape)
-    if method == "spectral":
-        return to_physical(target, regrid_hat(source, target, to_spectral(source, omega)))
-    if method == "bicubic":
-        in_x, in_y = bicubic_matrices(source, target)
-        return matmul(in_x, matmul(omega, in_y.T))
-    ratio_x, ratio_y = source.nx // target.nx, (source.ny - 1) // (target.ny - 1)
-    if (target.nx * ratio_x, (target.ny - 1) * ratio_y) != (source.nx, source.ny - 1):
-        raise ValueError(
-            f"regrid: block means need {target.nx} and {target.ny - 1} to divide the source's {source.nx} and "
-            f"{source.ny - 1}; use method='spectral'"
-        )
-    blocks = omega[:, :-1].reshape(target.nx, ratio_x, target.ny - 1, ratio_y).mean((1, 3))
-    return jnp.pad(blocks, ((0, 0), (0, 1)))  # the far wall, where ω = 0
+    in_x, in_y = REGRIDDING[method](source, target)
+    return matmul(in_x, matmul(omega, in_y.T))
+
+
+@functools.lru_cache(maxsize=None)
+def spectral_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices (target.nx, source.nx) and (target.ny, source.ny) that truncate or pad the spectrum."""
+    k = np.arange(1, min(source.nx, target.nx) // 2)[:, None]
+    difference = target.x[:, None] - source.x[None, :]
+    in_x = (1 + 2 * np.cos(k[:, :, None] * difference).sum(0)) / source.nx
+    l = np.arange(1, min(source.ny, target.ny) - 1)  # noqa: E741
+    in_y = np.sin(np.outer(target.y, l)) @ np.sin(np.outer(l, source.y)) * 2 / (source.ny - 1)
+    in_y[[0, -1]] = 0.0
+    return in_x, in_y
 
 
 @functools.lru_cache(maxsize=None)
 def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Interpolation matrices (target.nx, source.nx) and (target.ny, source.ny) of cubic convolution.
-
-    Keys (1981, doi:10.1109/TASSP.1981.1163711) with a = −1/2: third-order accurate.
-    """
-    ahead = np.arange(-1, 3)
+    """Matrices of cubic convolution: Keys (1981, doi:10.1109/TASSP.1981.1163711), a = −1/2, third order."""
 
     def kernel(s: np.ndarray) -> np.ndarray:
         s = np.abs(s)
@@ -277,20 +274,33 @@ def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarr
         far = -0.5 * s**3 + 2.5 * s**2 - 4 * s + 2
         return np.where(s <= 1, near, np.where(s < 2, far, 0.0))
 
-    in_x = np.zeros((target.nx, source.nx))
-    position = np.arange(target.nx) * source.nx / target.nx
-    for offset in ahead:
-        node = np.floor(position).astype(int) + offset
-        in_x[np.arange(target.nx), node % source.nx] += kernel(position - node)
-
-    in_y = np.zeros((target.ny, source.ny))
+    in_x, in_y = np.zeros((target.nx, source.nx)), np.zeros((target.ny, source.ny))
     last = source.ny - 1
-    position = np.arange(target.ny) * last / (target.ny - 1)
-    for offset in ahead:
-        node = np.floor(position + 1e-12).astype(int) + offset
-        weight = kernel(position - node)
-        sign = np.where((node < 0) | (node > last), -1.0, 1.0)  # odd reflection
+    at_x = np.arange(target.nx) * source.nx / target.nx
+    at_y = np.arange(target.ny) * last / (target.ny - 1)
+    for offset in range(-1, 3):
+        node = np.floor(at_x).astype(int) + offset
+        in_x[np.arange(target.nx), node % source.nx] += kernel(at_x - node)
+        node = np.floor(at_y).astype(int) + offset
         mirrored = np.where(node < 0, -node, np.where(node > last, 2 * last - node, node))
-        in_y[np.arange(target.ny), mirrored] += sign * weight
+        in_y[np.arange(target.ny), mirrored] += np.where(mirrored == node, 1, -1) * kernel(at_y - node)
     in_y[[0, -1]] = 0.0
     return in_x, in_y
+
+
+@functools.lru_cache(maxsize=None)
+def block_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices of means over blocks of source points; the far wall stays zero."""
+    ratio_x, ratio_y = source.nx // target.nx, (source.ny - 1) // (target.ny - 1)
+    if (target.nx * ratio_x, (target.ny - 1) * ratio_y) != (source.nx, source.ny - 1):
+        raise ValueError(
+            f"regrid: block means need {target.nx} and {target.ny - 1} to divide the source's {source.nx} and "
+            f"{source.ny - 1}; use method='spectral'"
+        )
+    in_x = np.kron(np.eye(target.nx), np.full((1, ratio_x), 1 / ratio_x))
+    in_y = np.zeros((target.ny, source.ny))
+    in_y[:-1, :-1] = np.kron(np.eye(target.ny - 1), np.full((1, ratio_y), 1 / ratio_y))
+    return in_x, in_y
+
+
+REGRIDDING = {"spectral": spectral_matrices, "bicubic": bicubic_matrices, "block": block_matrices}
