@@ -90,7 +90,7 @@ class FilterConfig:
     initial: the same at the start.
     rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012) and perturbations (Zhang et al. 2004).
     representativeness: variance added to R for what the model's grid cannot hold.
-    observation_std: the noise the filter assumes; None takes each sensor's own variance.
+    observation_std: the noise the filter assumes; 0 takes each sensor's own variance.
     """
 
     members: int = 100
@@ -101,7 +101,7 @@ class FilterConfig:
     rtps: float = 0.0
     rtpp: float = 0.0
     representativeness: float = 0.0
-    observation_std: float | None = None
+    observation_std: float = 0.0
 
     def __post_init__(self):
         if self.members < 2:
@@ -126,6 +126,10 @@ FILTERS: dict[str, FilterConfig] = {
     "letkf-hr": FilterConfig(members=40, localization=0.5, additive=0.07),
     "letkf-sr": FilterConfig(members=100, localization=0.5, additive=0.2, representativeness=0.1),
     "ensf-sr": FilterConfig(members=100, localization=0.5, additive=0.2, representativeness=0.1),
+    "free-run": FilterConfig(members=10),
+    "bicubic": FilterConfig(members=10),
+    "climatology": FilterConfig(members=100),
+    "persistence": FilterConfig(members=100, localization=0.7),
 }
 """Tuning by method (lattice interval 8), from `benchmarks/tune_filters.py` with R = 0.1²."""
 

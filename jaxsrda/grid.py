@@ -95,7 +95,7 @@ class Bases(NamedTuple):
     k2: np.ndarray  # (2K+1, L) k² + l²
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def bases(grid: ChannelGrid) -> Bases:
     """The basis matrices of `grid` (cached; numpy float64)."""
     k = np.arange(1, grid.kmax + 1)
@@ -180,6 +180,21 @@ def velocity(grid: ChannelGrid, omega_hat: Array) -> tuple[Array, Array]:
     return u, v
 
 
+def shift_hat(grid: ChannelGrid, omega_hat: Array, distance: Array) -> Array:
+    """Amplitudes of ω(x − distance, y): a symmetry of the testbed."""
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    angle = jnp.asarray(bases(grid).k[1 : grid.kmax + 1], omega_hat.dtype) * distance
+    cos, sin = omega_hat[1 : grid.kmax + 1], omega_hat[grid.kmax + 1 :]
+    c, s = jnp.cos(angle), jnp.sin(angle)
+    return jnp.concatenate([omega_hat[:1], cos * c - sin * s, sin * c + cos * s])
+
+
+def reflect_hat(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Amplitudes of −ω(x, π − y): a symmetry of the testbed, (−1)^l per column."""
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    return omega_hat * jnp.asarray(np.where(bases(grid).l % 2, -1.0, 1.0), omega_hat.dtype)
+
+
 def mode_weights(grid: ChannelGrid, dtype) -> Array:
     """Area mean of the squared basis functions, (2K+1, 1): 1/2 for row 0, 1/4 for the others."""
     weights = np.full((2 * grid.kmax + 1, 1), 0.25)
@@ -204,7 +219,7 @@ def energy_spectrum_modes(grid: ChannelGrid, omega_hat: Array) -> Array:
     return 0.5 * omega_hat**2 * mode_weights(grid, omega_hat.dtype) * inverse_k2
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def shells(grid: ChannelGrid) -> np.ndarray:
     """Shell number round(√(k² + l²)) of each mode, (2K+1, L) integers."""
     return np.rint(np.sqrt(bases(grid).k2)).astype(np.int32)
@@ -252,7 +267,7 @@ def regrid(source: ChannelGrid, target: ChannelGrid, omega: Array, method: str =
     return matmul(in_x, matmul(omega, in_y.T))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def spectral_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
     """Matrices (target.nx, source.nx) and (target.ny, source.ny) that truncate or pad the spectrum."""
     k = np.arange(1, min(source.nx, target.nx) // 2)[:, None]
@@ -264,7 +279,7 @@ def spectral_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndar
     return in_x, in_y
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
     """Matrices of cubic convolution: Keys (1981, doi:10.1109/TASSP.1981.1163711), a = −1/2, third order."""
 
@@ -288,7 +303,7 @@ def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarr
     return in_x, in_y
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def block_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
     """Matrices of means over blocks of source points; the far wall stays zero."""
     ratio_x, ratio_y = source.nx // target.nx, (source.ny - 1) // (target.ny - 1)

@@ -1,0 +1,338 @@
+"""Assimilators: what a cycle does with the observations of one time, method by method.
+
+An `Assimilator` is a pair of pure functions.  `init(key)` makes the state: the forecast valid at the
+first assimilation time.  `step(key, state, observations)` analyses it, returns the HR ensemble frames
+t … t + 3 with diagnostics (`Window`), and leaves in the state the forecast valid at t + 4.  Methods
+differ only inside, so one `jax.lax.scan` runs them all (`cycle.run_cycles`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsrda import enkf
+from jaxsrda.checks import check_choice
+from jaxsrda.climatology import Climatology
+from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS, FilterConfig, Level
+from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.observations import Observations, Operator, vorticity
+from jaxsrda.solver import Speeds
+from jaxsrda.testbed import flow_params, initial_state, integrate, level_grid
+
+HR, LR = LEVELS["hr"], LEVELS["lr"]
+
+
+class Diagnostics(NamedTuple):
+    """Health of a step: every number finite; ensemble in observation space before and after; top speeds."""
+
+    finite: Array  # ()
+    background_observed: Array  # (M, p)
+    analysis_observed: Array  # (M, p)
+    speeds: Speeds  # of the frames t … t + 4, largest over the members: (5,)
+
+
+class Window(NamedTuple):
+    """What a step returns: HR ensemble frames t … t + 3, the background's mean at t, diagnostics."""
+
+    omega: Array  # (M, 4, nx, ny)
+    background: Array  # (nx, ny)
+    diagnostics: Diagnostics
+
+
+class Assimilator(NamedTuple):
+    """init(key) → state;  step(key, state, observations) → (state, Window);  `members` M of the windows."""
+
+    init: Callable[[Array], Any]
+    step: Callable[[Array, Any, Observations], tuple[Any, Window]]
+    members: int
+
+
+class EnsembleState(NamedTuple):
+    """Amplitudes of the forecast members, and the number of steps done."""
+
+    omega_hat: Array  # (M, 2K+1, L) at the members' level
+    time: Array  # () int32
+
+
+class DualState(NamedTuple):
+    """HR controls, LR members, and the number of steps done."""
+
+    control_hat: Array  # (controls, 2K+1, L) at HR
+    members_hat: Array  # (M, 2K+1, L) at LR
+    time: Array
+
+
+class Setup(NamedTuple):
+    """What every method is given: the levels, the climatology, and how the sensors see the vorticity."""
+
+    climatology: Climatology
+    operator: Operator = vorticity
+    fine: Level = HR
+    coarse: Level = LR
+
+    @property
+    def grid(self) -> ChannelGrid:
+        """The analysis grid."""
+        return level_grid(self.fine)
+
+    def observed(self, ensemble: Array, observations: Observations) -> Array:
+        """Predicted observations (M, p) of an HR ensemble (M, nx, ny)."""
+        return jax.vmap(lambda omega: self.operator(self.grid, omega, observations.positions))(ensemble)
+
+
+# Pieces ---------------------------------------------------------------------------------------
+
+
+def first_states(key: Array, level: Level, members: int, dtype) -> Array:
+    """The jet with perturbations from other seeds than the truth's: (members, 2K+1, L)."""
+    grid = level_grid(level)
+    # A map, not a vmap: random numbers from a batch of keys take XLA seconds to compile on CPU.
+    return jax.lax.map(lambda key: initial_state(key, grid, dtype=dtype), jax.random.split(key, members))
+
+
+def forecast(level: Level, omega_hat: Array) -> tuple[Array, Array, Speeds]:
+    """Frames t … t + 3 (M, 4, 2K+1, L), the states at t + 4 (M, 2K+1, L), and top speeds (5,)."""
+    params = flow_params(level, dtype=omega_hat.dtype)
+    run = jax.vmap(lambda state: integrate(level, state, FRAMES_PER_CYCLE + 1, params))(omega_hat)
+    top = jax.tree.map(lambda values: values.max(0), run.speeds)
+    return run.omega_hat[:, :-1], run.omega_hat[:, -1], top
+
+
+def physical(grid: ChannelGrid, omega_hat: Array) -> Array:
+    """Fields of amplitudes with any leading axes."""
+    return _over_leading(functools.partial(to_physical, grid), omega_hat)
+
+
+def spectral(grid: ChannelGrid, omega: Array) -> Array:
+    """Amplitudes of fields with any leading axes."""
+    return _over_leading(functools.partial(to_spectral, grid), omega)
+
+
+def _over_leading(function: Callable, array: Array) -> Array:
+    flat = jax.vmap(function)(array.reshape(-1, *array.shape[-2:]))
+    return flat.reshape(*array.shape[:-2], *flat.shape[-2:])
+
+
+def recentre(draws: Array, amplitude: Array) -> Array:
+    """Draws (M, …) with their mean over the members removed, times an amplitude."""
+    return amplitude * (draws - draws.mean(0))
+
+
+def window(ensemble: Array, background: Array, before: Array, after: Array, speeds: Speeds) -> Window:
+    """The `Window` of HR frames (M, 4, nx, ny)."""
+    finite = jnp.isfinite(ensemble).all() & jnp.isfinite(speeds.rate).all()
+    return Window(ensemble, background, Diagnostics(finite, before, after, speeds))
+
+
+def no_speeds(dtype) -> Speeds:
+    """The speeds of a method that integrates nothing."""
+    zeros = jnp.zeros(FRAMES_PER_CYCLE + 1, dtype)
+    return Speeds(zeros, zeros)
+
+
+# Filters --------------------------------------------------------------------------------------
+
+
+def ensemble_filter(setup: Setup, analysis: str, level: Level, members: int, params: FilterParams) -> Assimilator:
+    """A filter whose members live at `level` and are analysed on the HR grid.
+
+    LR members go up to HR by bicubic interpolation for the analysis and come back by spectral truncation
+    (EnKF-SR; Barthélémy et al. 2022, doi:10.1007/s10236-022-01523-x).  After each analysis: relaxation to the
+    prior, then climatological anomalies, re-centred.
+    """
+    analyse = enkf.ANALYSES[check_choice("analysis", analysis, enkf.ANALYSES)]
+    grid, own, dtype = setup.grid, level_grid(level), params.additive.dtype
+
+    def up(omega_hat: Array) -> Array:
+        fields = physical(own, omega_hat)
+        return fields if own == grid else _over_leading(lambda f: regrid(own, grid, f, "bicubic"), fields)
+
+    def init(key: Array) -> EnsembleState:
+        first_key, noise_key = jax.random.split(key)
+        start = first_states(first_key, level, members, dtype)
+        noise = setup.climatology.draw(noise_key, 0, members, own)
+        return EnsembleState(start + recentre(noise, params.initial), jnp.int32(0))
+
+    def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
+        analysis_key, noise_key = jax.random.split(key)
+        background = enkf.inflate(up(state.omega_hat), params.inflation)
+        before = setup.observed(background, observations)
+        ensemble = analyse(analysis_key, grid, background, before, observations, params)
+        ensemble = enkf.relax_spread(ensemble, background, params.rtps)
+        ensemble = enkf.relax_perturbations(ensemble, background, params.rtpp)
+        noise = setup.climatology.draw(noise_key, state.time, members, grid)
+        ensemble = ensemble + physical(grid, recentre(noise, params.additive))
+        after = setup.observed(ensemble, observations)
+        omega_hat = jax.vmap(lambda f: regrid_hat(grid, own, to_spectral(grid, f)))(ensemble)
+        frames, ahead, speeds = forecast(level, omega_hat)
+        frames = jnp.concatenate([ensemble[:, None], up(frames[:, 1:])], axis=1)
+        out = window(frames, background.mean(0), before, after, speeds)
+        return EnsembleState(ahead, state.time + 1), out
+
+    return Assimilator(init, step, members)
+
+
+def dual_filter(setup: Setup, members: int, params: FilterParams, controls: int = 1) -> Assimilator:
+    """Dual-resolution EnKF: few HR controls, covariances from LR members.
+
+    P = δδᵀ/(M−1) from the LR members' perturbations δ brought to HR (zero padding), localized;
+    x_c ← x_c + K(y − H x_c), δ by the perturbed-observation filter; the LR members restart from the
+    low-passed control plus their analysed perturbations.  The window's ensemble is control + δ, member
+    i around control i mod `controls`.  Gao & Xue (2008, doi:10.1175/2007MWR2021.1).
+    """
+    grid, coarse, dtype = setup.grid, level_grid(setup.coarse), params.additive.dtype
+    if not 1 <= controls <= members:
+        raise ValueError(f"controls: expected 1 to {members} (the members), got {controls}")
+    owner = jnp.arange(members) % controls
+
+    def centred(members_hat: Array) -> Array:
+        return jax.vmap(lambda a: regrid_hat(coarse, grid, a))(members_hat - members_hat.mean(0))
+
+    def init(key: Array) -> DualState:
+        control_key, member_key, noise_key = jax.random.split(key, 3)
+        control = first_states(control_key, setup.fine, controls, dtype)
+        start = first_states(member_key, setup.coarse, members, dtype)
+        noise = setup.climatology.draw(noise_key, 0, members, coarse)
+        return DualState(control, start + recentre(noise, params.initial), jnp.int32(0))
+
+    def step(key: Array, state: DualState, observations: Observations) -> tuple[DualState, Window]:
+        analysis_key, control_key, noise_key = jax.random.split(key, 3)
+        perturbed = params.inflation * physical(grid, centred(state.members_hat))
+        control = physical(grid, state.control_hat)
+        background = control.mean(0)
+        before = setup.observed(background + perturbed, observations)
+        seen = enkf.departures(before, observations, params)
+
+        # Controls and members are one batch of innovations for one gain: each control against its own
+        # perturbed observations (none if it is the only one), each member against perturbed anomalies.
+        wanted = observations.values - setup.observed(control, observations)
+        if controls > 1:
+            wanted = wanted + enkf.perturbations(control_key, controls, seen)
+        innovations = jnp.concatenate([wanted, enkf.perturbations(analysis_key, members, seen) - seen.anomalies])
+        increments = enkf.gain_increments(
+            perturbed.reshape(members, -1),
+            seen,
+            jnp.where(observations.mask, innovations, 0).T,
+            enkf.localization(enkf.grid_positions(grid, dtype), observations.positions, params.localization),
+            enkf.localization(observations.positions, observations.positions, params.localization),
+        ).T.reshape(-1, *grid.shape)
+        control = control + increments[:controls]
+        delta = perturbed + increments[controls:]
+        delta = enkf.relax_spread(delta, perturbed, params.rtps)
+        delta = enkf.relax_perturbations(delta, perturbed, params.rtpp)
+        noise = setup.climatology.draw(noise_key, state.time, members, grid)
+        delta = delta - delta.mean(0) + physical(grid, recentre(noise, params.additive))
+
+        ensemble = control[owner] + delta
+        after = setup.observed(ensemble, observations)
+        control_hat = spectral(grid, control)
+        members_hat = jax.vmap(lambda a: regrid_hat(grid, coarse, a))(control_hat.mean(0) + spectral(grid, delta))
+        control_frames, control_ahead, control_speeds = forecast(setup.fine, control_hat)
+        member_frames, members_ahead, _ = forecast(setup.coarse, members_hat)
+        later = jax.vmap(centred, in_axes=1, out_axes=1)(member_frames[:, 1:])
+        frames = physical(grid, control_frames[owner, 1:] + later)
+        frames = jnp.concatenate([ensemble[:, None], frames], axis=1)
+        out = window(frames, background, before, after, control_speeds)
+        return DualState(control_ahead, members_ahead, state.time + 1), out
+
+    return Assimilator(init, step, members)
+
+
+# Controls -------------------------------------------------------------------------------------
+
+
+def free_run(setup: Setup, level: Level, members: int, dtype=float) -> Assimilator:
+    """Members from other seeds that never see an observation; LR ones are shown on HR by bicubic interpolation."""
+    grid, own = setup.grid, level_grid(level)
+
+    def init(key: Array) -> EnsembleState:
+        return EnsembleState(first_states(key, level, members, jnp.zeros((), dtype).dtype), jnp.int32(0))
+
+    def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
+        frames, ahead, speeds = forecast(level, state.omega_hat)
+        fields = physical(own, frames)
+        if own != grid:
+            fields = _over_leading(lambda f: regrid(own, grid, f, "bicubic"), fields)
+        seen = setup.observed(fields[:, 0], observations)
+        return EnsembleState(ahead, state.time + 1), window(fields, fields[:, 0].mean(0), seen, seen, speeds)
+
+    return Assimilator(init, step, members)
+
+
+def climatology(setup: Setup, members: int, dtype=float) -> Assimilator:
+    """Random climatological states of the assimilation time, held through the window; observations unused."""
+    grid = setup.grid
+
+    def init(key: Array) -> Array:
+        return jnp.int32(0)
+
+    def step(key: Array, time: Array, observations: Observations) -> tuple[Array, Window]:
+        draws = setup.climatology.draw(key, time, members, grid) + setup.climatology.mean_at(time, grid)
+        fields = physical(grid, draws)
+        seen = setup.observed(fields, observations)
+        held = jnp.repeat(fields[:, None], FRAMES_PER_CYCLE, axis=1)
+        return time + 1, window(held, fields.mean(0), seen, seen, no_speeds(fields.dtype))
+
+    return Assimilator(init, step, members)
+
+
+def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator:
+    """The last analysis, held; analysed by ensemble optimal interpolation with climatological anomalies.
+
+    No model at all: what observations and climatology alone can do.  Evensen (2003, doi:10.1007/s10236-003-0036-9).
+    """
+    grid = setup.grid
+
+    def init(key: Array) -> EnsembleState:
+        mean = setup.climatology.mean_at(0, grid)
+        return EnsembleState(mean[None], jnp.int32(0))
+
+    def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
+        draw_key, analysis_key = jax.random.split(key)
+        draws = setup.climatology.draw(draw_key, state.time, members, grid)
+        background = physical(grid, state.omega_hat + recentre(draws, params.inflation))
+        before = setup.observed(background, observations)
+        ensemble = enkf.enkf(analysis_key, grid, background, before, observations, params)
+        after = setup.observed(ensemble, observations)
+        held = jnp.repeat(ensemble[:, None], FRAMES_PER_CYCLE, axis=1)
+        out = window(held, background.mean(0), before, after, no_speeds(held.dtype))
+        return EnsembleState(spectral(grid, ensemble.mean(0)[None]), state.time + 1), out
+
+    return Assimilator(init, step, members)
+
+
+METHODS: dict[str, Callable[[Setup, int, FilterParams], Assimilator]] = {
+    "enkf-hr": lambda setup, members, params: ensemble_filter(setup, "enkf", setup.fine, members, params),
+    "enkf-sr": lambda setup, members, params: ensemble_filter(setup, "enkf", setup.coarse, members, params),
+    "enkf-dual": dual_filter,
+    "etkf-hr": lambda setup, members, params: ensemble_filter(setup, "etkf", setup.fine, members, params),
+    "letkf-hr": lambda setup, members, params: ensemble_filter(setup, "letkf", setup.fine, members, params),
+    "letkf-sr": lambda setup, members, params: ensemble_filter(setup, "letkf", setup.coarse, members, params),
+    "ensf-sr": lambda setup, members, params: ensemble_filter(setup, "ensf", setup.coarse, members, params),
+    "free-run": lambda setup, members, params: free_run(setup, setup.fine, members, params.additive.dtype),
+    "bicubic": lambda setup, members, params: free_run(setup, setup.coarse, members, params.additive.dtype),
+    "climatology": lambda setup, members, params: climatology(setup, members, params.additive.dtype),
+    "persistence": persistence,
+}
+"""Makers by method name: (setup, members, traced parameters) → Assimilator."""
+
+
+def make_assimilator(
+    method: str, setup: Setup, config: FilterConfig | None = None, params: FilterParams | None = None
+) -> Assimilator:
+    """The assimilator called `method`; ValueError for a name that is not in METHODS.
+
+    config: its tuning, by default the preset of the method.  params: the traced numbers, if they are
+    to be swept or differentiated; by default the configuration's.
+    """
+    make = METHODS[check_choice("method", method, METHODS)]
+    config = FILTERS[method] if config is None else config
+    params = filter_params(config, setup.climatology.mean.dtype) if params is None else params
+    return make(setup, config.members, params)

@@ -1,0 +1,81 @@
+"""Climatology of training runs: means and random anomalies at each assimilation time.
+
+A few HR runs go a long way, because each may be shifted in x by any distance and reflected in y
+with a change of sign, the testbed's exact symmetries.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.config import DEFAULT_FRAMES, FRAMES_PER_CYCLE, LEVELS, Level
+from jaxsrda.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
+from jaxsrda.testbed import initial_state, level_grid, simulate
+
+CLIMATOLOGY_RUNS = 20
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["mean", "anomalies"], meta_fields=["grid"])
+@dataclasses.dataclass(frozen=True)
+class Climatology:
+    """States of training runs at the assimilation times, as amplitudes on `grid`.
+
+    mean: (times, 2K+1, L), the symmetric climatological mean (only row 0 differs from zero);
+    anomalies: (runs, times, 2K+1, L) about it.
+    """
+
+    mean: Array
+    anomalies: Array
+    grid: ChannelGrid
+
+    def draw(self, key: Array, time: Array | int, members: int, grid: ChannelGrid) -> Array:
+        """Random anomalies (members, 2K+1, L) on `grid` at assimilation time `time`, mean not removed.
+
+        Each is one run's, shifted by a random distance in x and, half of the time, reflected.  Times
+        past the last are the last: the flow is close to statistically steady by then.
+        """
+        run_key, shift_key, side_key = jax.random.split(key, 3)
+        dtype = self.mean.dtype
+        run = jax.random.randint(run_key, (members,), 0, self.anomalies.shape[0])
+        distance = jax.random.uniform(shift_key, (members,), dtype, maxval=2 * np.pi)
+        side = jax.random.bernoulli(side_key, shape=(members,))
+        now = self.anomalies[:, jnp.minimum(time, self.anomalies.shape[1] - 1)]
+
+        def one(run, distance, side):
+            shifted = shift_hat(self.grid, now[run], distance)
+            return regrid_hat(self.grid, grid, jnp.where(side, reflect_hat(self.grid, shifted), shifted))
+
+        return jax.vmap(one)(run, distance, side)
+
+    def mean_at(self, time: Array | int, grid: ChannelGrid) -> Array:
+        """The climatological mean (2K+1, L) on `grid` at assimilation time `time`."""
+        return regrid_hat(self.grid, grid, self.mean[jnp.minimum(time, self.mean.shape[0] - 1)])
+
+
+def from_runs(grid: ChannelGrid, states: Array) -> Climatology:
+    """The climatology of states (runs, times, 2K+1, L) on `grid`: the mean is made symmetric."""
+    profile = states.mean(0).at[:, 1:].set(0.0)
+    mean = (profile + jax.vmap(lambda a: reflect_hat(grid, a))(profile)) / 2
+    return Climatology(mean, states - mean, grid)
+
+
+def training_key(seed: int) -> Array:
+    """The key of a training run, apart from truths and members."""
+    return jax.random.fold_in(jax.random.key(0x636C), seed)
+
+
+def simulate_climatology(
+    runs: int = CLIMATOLOGY_RUNS, frames: int = DEFAULT_FRAMES, level: Level = LEVELS["hr"], seed: int = 0
+) -> Array:
+    """States (runs, times, 2K+1, L) of training runs at the assimilation times; ValueError below 2 runs."""
+    if runs < 2:
+        raise ValueError(f"climatology: expected at least 2 runs, got {runs}")
+    keys = jax.vmap(lambda i: training_key(seed * 100_000 + i))(jnp.arange(runs, dtype=jnp.uint32))
+    start = jax.vmap(lambda key: initial_state(key, level_grid(level)))(keys)
+    return simulate(level, start, frames + 1)[:, ::FRAMES_PER_CYCLE]

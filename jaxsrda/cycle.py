@@ -1,0 +1,136 @@
+"""The cycle: one `jax.lax.scan` over assimilation times, the same for every method.
+
+At each time the assimilator sees that time's observations and returns its ensemble for the frames
+t … t + 3; they are scored against the truth at once, and only sums and per-frame numbers leave
+the scan, full fields on request.  Everything is pure: jit it, vmap it over truths, seeds and traced
+hyperparameters, or run it in segments by handing the carry of one call to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsrda import scores
+from jaxsrda.assimilators import Assimilator, Window
+from jaxsrda.checks import check_choice, check_shape
+from jaxsrda.config import FRAMES_PER_CYCLE
+from jaxsrda.grid import ChannelGrid
+from jaxsrda.observations import Observations
+from jaxsrda.scores import Tally
+from jaxsrda.solver import Speeds
+
+Keep = Literal["scores", "fields", "members"]
+
+
+class Carry(NamedTuple):
+    """What one cycle hands to the next: the method's state, the sums of scores, the number of cycles done."""
+
+    state: Any
+    tally: Tally | None
+    index: Array
+
+
+class Fields(NamedTuple):
+    """Ensemble mean and standard deviation of each frame (cycles, 4, nx, ny), the background's mean at the
+    analysis times (cycles, nx, ny), and, if kept, the members (cycles, M, 4, nx, ny)."""
+
+    mean: Array
+    std: Array
+    background: Array
+    members: Array | None
+
+
+class History(NamedTuple):
+    """What comes out of the scan, cycles leading.
+
+    scores: per-frame scores, each (cycles, 4), None without a truth; fit_background, fit_analysis: fit to the
+    observations assimilated, each entry (cycles,); finite: (cycles,); speeds: (cycles, 5); fields: on request.
+    """
+
+    scores: dict[str, Array] | None
+    fit_background: dict[str, Array]
+    fit_analysis: dict[str, Array]
+    finite: Array
+    speeds: Speeds
+    fields: Fields | None
+
+
+def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype=float) -> Carry:
+    """The carry before the first cycle; `grid` is that of the truth, None to run without one."""
+    dtype = jnp.zeros((), dtype).dtype
+    tally = None if grid is None else scores.empty_tally(grid, assimilator.members, dtype)
+    return Carry(assimilator.init(jax.random.fold_in(key, 0)), tally, jnp.int32(0))
+
+
+def run_cycles(
+    assimilator: Assimilator,
+    key: Array,
+    observations: Observations,
+    truth: Array | None = None,
+    carry: Carry | None = None,
+    keep: Keep = "scores",
+) -> tuple[Carry, History]:
+    """Run one cycle for each leading entry of `observations`.
+
+    observations: stacked over the assimilation times; truth: the HR frames (4 × cycles, nx, ny) for scoring, or
+    None; carry: where to go on from, by default `start`; keep: `scores`, `fields` too, or `members` too.
+    The first assimilation time (frames 0 … 3) is run but, as in arXiv:2604.21180, not tallied.
+    Raises ValueError if the truth does not have four frames for each time.
+    """
+    check_choice("keep", keep, ("scores", "fields", "members"))
+    cycles = observations.values.shape[0]
+    windows = grid = None
+    if truth is not None:
+        check_shape("truth", truth, (FRAMES_PER_CYCLE * cycles, None, None), "; four frames for each observation time")
+        grid = ChannelGrid(*truth.shape[1:])
+        windows = truth.reshape(cycles, FRAMES_PER_CYCLE, *grid.shape)
+    if carry is None:
+        carry = start(assimilator, key, grid, observations.values.dtype)
+
+    def cycle(carry: Carry, inputs: tuple[Observations, Array | None]) -> tuple[Carry, History]:
+        observed, frames = inputs
+        step_key, rank_key = jax.random.split(jax.random.fold_in(key, 1 + carry.index))
+        state, out = assimilator.step(step_key, carry.state, observed)
+        tally, per_frame = carry.tally, None
+        if frames is not None and tally is not None:
+            per_frame, tally = _score(rank_key, out, frames, tally, carry.index)
+        history = History(
+            per_frame,
+            _fit(observed, out.diagnostics.background_observed),
+            _fit(observed, out.diagnostics.analysis_observed),
+            out.diagnostics.finite,
+            out.diagnostics.speeds,
+            None if keep == "scores" else _fields(out, keep == "members"),
+        )
+        return Carry(state, tally, carry.index + 1), history
+
+    return jax.lax.scan(cycle, carry, (observations, windows))
+
+
+def _score(key: Array, out: Window, truth: Array, tally: Tally, index: Array) -> tuple[dict[str, Array], Tally]:
+    """Scores of the window's four frames, and the tally with them added (from the second cycle on)."""
+    grid = ChannelGrid(*truth.shape[1:])
+
+    def frame(inputs):
+        key, ensemble, truth = inputs
+        return scores.frame_scores(ensemble, truth), scores.tally(key, grid, ensemble, truth)
+
+    keys = jax.random.split(key, FRAMES_PER_CYCLE)
+    # One frame at a time: a vmap would hold four ensembles' worth of sorted members at once.
+    per_frame, sums = jax.lax.map(frame, (keys, jnp.moveaxis(out.omega, 1, 0), truth))
+    counted = index > 0
+    total = jax.tree.map(lambda s: jnp.where(counted, s.sum(0), 0).astype(s.dtype), sums)
+    return per_frame, scores.merge(tally, total)
+
+
+def _fit(observed: Observations, predicted: Array) -> dict[str, Array]:
+    return scores.observation_fit(observed.values, predicted, observed.mask, observed.variance)
+
+
+def _fields(out: Window, members: bool) -> Fields:
+    deviation = out.omega.std(0, ddof=1) if out.omega.shape[0] > 1 else jnp.zeros_like(out.omega[0])
+    return Fields(out.omega.mean(0), deviation, out.background, out.omega if members else None)

@@ -1,0 +1,303 @@
+"""Ensemble filters in observation space: localization, analyses, inflation.
+
+Ensembles are (M, nx, ny); `predicted` (M, p) is the ensemble seen through the observation operator.
+No state × state matrix is ever formed: the largest array is (grid points, sensors).  Masked sensors
+have no effect, so a time without observations returns the background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.checks import check_shape
+from jaxsrda.config import FilterConfig
+from jaxsrda.grid import ChannelGrid, matmul
+from jaxsrda.observations import Observations
+
+
+class FilterParams(NamedTuple):
+    """The traced numbers of a `FilterConfig` (see there)."""
+
+    localization: Array
+    inflation: Array
+    additive: Array
+    initial: Array
+    rtps: Array
+    rtpp: Array
+    representativeness: Array
+    observation_std: Array
+
+
+def filter_params(config: FilterConfig, dtype=float) -> FilterParams:
+    """The traced numbers of a configuration."""
+    dtype = jnp.zeros((), dtype).dtype
+    return FilterParams(*(jnp.asarray(getattr(config, name), dtype) for name in FilterParams._fields))
+
+
+# Localization ---------------------------------------------------------------------------------
+
+
+def gaspari_cohn(r: Array) -> Array:
+    """Compactly supported fifth-order weight ρ(r), r = distance / half-width, zero for r ≥ 2.
+
+    Gaspari & Cohn (1999, doi:10.1002/qj.49712555417, eq. 4.10).
+    """
+    s = jnp.minimum(r, 2.0)
+    near = ((((-s / 4 + 0.5) * s + 0.625) * s - 5 / 3) * s * s) + 1
+    # The outer branch, with its 1/r kept away from zero.
+    t = jnp.maximum(s, 1.0)
+    far = ((((t / 12 - 0.5) * t + 0.625) * t + 5 / 3) * t - 5) * t + 4 - 2 / (3 * t)
+    return jnp.where(s <= 1, near, jnp.maximum(far, 0.0))
+
+
+def distance(a: Array, b: Array) -> Array:
+    """Distances (n, p) between positions a (n, 2) and b (p, 2), periodic in x."""
+    dx = jnp.abs(a[:, None, 0] - b[None, :, 0])
+    dx = jnp.minimum(dx, 2 * np.pi - dx)
+    dy = a[:, None, 1] - b[None, :, 1]
+    return jnp.sqrt(dx * dx + dy * dy)
+
+
+def localization(a: Array, b: Array, half_width: Array) -> Array:
+    """Gaspari–Cohn weights (n, p) between positions; an infinite half-width localizes nothing."""
+    return gaspari_cohn(distance(a, b) / half_width)
+
+
+def grid_positions(grid: ChannelGrid, dtype) -> Array:
+    """Positions (nx · ny, 2) of the grid's points, in a field's memory order."""
+    x, y = np.meshgrid(grid.x, grid.y, indexing="ij")
+    return jnp.asarray(np.stack([x.ravel(), y.ravel()], -1), dtype)
+
+
+# Analyses -------------------------------------------------------------------------------------
+
+
+class Departures(NamedTuple):
+    """What an analysis needs of the observations, masked slots made harmless.
+
+    anomalies: (M, p) of the predicted ensemble; innovation: (p,) y − mean; variance: (p,) of R.
+    """
+
+    anomalies: Array
+    innovation: Array
+    variance: Array
+
+
+def departures(predicted: Array, observations: Observations, params: FilterParams) -> Departures:
+    """Anomalies, innovation and R in observation space; a masked sensor has no anomalies and no innovation.
+
+    R = (observation_std² if that is above 0, else each sensor's variance) + representativeness.
+    """
+    check_shape("predicted", predicted, (None, observations.capacity))
+    mask = observations.mask
+    mean = predicted.mean(0)
+    own = jnp.where(params.observation_std > 0, params.observation_std**2, observations.variance)
+    return Departures(
+        jnp.where(mask, predicted - mean, 0),
+        jnp.where(mask, observations.values - mean, 0),
+        jnp.where(mask, own + params.representativeness, 1),
+    )
+
+
+def gain_increments(
+    anomalies: Array, seen: Departures, innovations: Array, to_sensors: Array, between_sensors: Array
+) -> Array:
+    """Kalman increments (n, m) for innovations (p, m): (ρ∘P Hᵀ)(ρ∘H P Hᵀ + R)⁻¹ d, by Cholesky.
+
+    anomalies: (M, n) of the state; to_sensors (n, p), between_sensors (p, p): localization weights.
+    """
+    dof = anomalies.shape[0] - 1
+    innovation_cov = between_sensors * matmul(seen.anomalies.T, seen.anomalies) / dof + jnp.diag(seen.variance)
+    factor = jnp.linalg.cholesky(innovation_cov)
+    weights = jax.scipy.linalg.cho_solve((factor, True), innovations)
+    cross = to_sensors * matmul(anomalies.T, seen.anomalies) / dof
+    return matmul(cross, weights)
+
+
+def perturbations(key: Array, members: int, seen: Departures) -> Array:
+    """Observation perturbations (M, p) ~ N(0, R) with mean zero over the members."""
+    noise = jax.random.normal(key, (members, len(seen.variance)), seen.variance.dtype)
+    return (noise - noise.mean(0)) * jnp.sqrt(seen.variance)
+
+
+Analysis = Callable[[Array, ChannelGrid, Array, Array, Observations, FilterParams], Array]
+
+
+def enkf(
+    key: Array, grid: ChannelGrid, ensemble: Array, predicted: Array, observations: Observations, params: FilterParams
+) -> Array:
+    """Stochastic EnKF with perturbed observations: x_i ← x_i + K (y + ε_i − H x_i).
+
+    Burgers, van Leeuwen & Evensen (1998, doi:10.1175/1520-0493(1998)126<1719:ASITEK>2.0.CO;2), with the
+    covariances localized as in Houtekamer & Mitchell (2001).  ensemble (M, nx, ny) → (M, nx, ny).
+    """
+    members = ensemble.shape[0]
+    seen = departures(predicted, observations, params)
+    states = ensemble.reshape(members, -1)
+    here = grid_positions(grid, ensemble.dtype)
+    innovations = seen.innovation + perturbations(key, members, seen) - seen.anomalies
+    increments = gain_increments(
+        states - states.mean(0),
+        seen,
+        jnp.where(observations.mask, innovations, 0).T,
+        localization(here, observations.positions, params.localization),
+        localization(observations.positions, observations.positions, params.localization),
+    )
+    return ensemble + increments.T.reshape(ensemble.shape)
+
+
+def square_root_update(anomalies: Array, scaled: Array, innovation: Array) -> tuple[Array, Array]:
+    """Mean increment and anomalies of the symmetric square-root filter, for state columns (M, n).
+
+    With Y = `scaled` = R^{-1/2} H X′ / √(M−1), (M, p), and d = `innovation` = R^{-1/2}(y − H x̄), (p,):
+    x̄ ← x̄ + X′ᵀ Y (I + YᵀY)⁻¹ d / √(M−1),   X′ ← (I + YYᵀ)^{-1/2} X′,
+    both from the eigenvectors of the p × p matrix YᵀY.  Hunt, Kostelich & Szunyogh (2007,
+    doi:10.1016/j.physd.2006.11.008) state the same filter with M × M matrices.
+    """
+    value, vector = jnp.linalg.eigh(matmul(scaled.T, scaled))
+    value = jnp.maximum(value, 0)
+    directions = matmul(scaled, vector)  # (M, p)
+    projected = matmul(directions.T, anomalies)  # (p, n)
+    mean = matmul((matmul(vector.T, innovation) / (1 + value))[None], projected)[0]
+    root = jnp.sqrt(1 + value)
+    shrink = -1 / (root * (1 + root))  # ((1 + λ)^{-1/2} − 1)/λ without the 0/0
+    return mean / np.sqrt(anomalies.shape[0] - 1), anomalies + matmul(directions * shrink, projected)
+
+
+def etkf(
+    key: Array, grid: ChannelGrid, ensemble: Array, predicted: Array, observations: Observations, params: FilterParams
+) -> Array:
+    """Ensemble transform Kalman filter, deterministic and global (no localization).
+
+    Bishop, Etherton & Majumdar (2001); symmetric root of Hunt et al. (2007).  (M, nx, ny) → (M, nx, ny).
+    """
+    members = ensemble.shape[0]
+    seen = departures(predicted, observations, params)
+    states = ensemble.reshape(members, -1)
+    mean = states.mean(0)
+    deviation = jnp.sqrt(seen.variance)
+    scaled = seen.anomalies / deviation / np.sqrt(members - 1)
+    increment, anomalies = square_root_update(states - mean, scaled, seen.innovation / deviation)
+    return (mean + increment + anomalies).reshape(ensemble.shape)
+
+
+def letkf(
+    key: Array,
+    grid: ChannelGrid,
+    ensemble: Array,
+    predicted: Array,
+    observations: Observations,
+    params: FilterParams,
+    local: int = 24,
+) -> Array:
+    """Local ETKF: an ETKF at each grid point from its `local` nearest sensors, R divided by ρ.
+
+    Hunt, Kostelich & Szunyogh (2007, doi:10.1016/j.physd.2006.11.008).  (M, nx, ny) → (M, nx, ny).
+    """
+    members, capacity = predicted.shape
+    seen = departures(predicted, observations, params)
+    states = ensemble.reshape(members, -1)
+    mean = states.mean(0)
+    deviation = jnp.sqrt(seen.variance)
+    scaled = (seen.anomalies / deviation / np.sqrt(members - 1)).T  # (p, M)
+    innovation = seen.innovation / deviation
+    here = grid_positions(grid, ensemble.dtype)
+    weight = jnp.where(observations.mask, localization(here, observations.positions, params.localization), 0)
+    weight, nearest = jax.lax.top_k(weight, min(local, capacity))
+
+    def column(point):
+        anomalies, weight, nearest = point
+        taper = jnp.sqrt(weight)
+        increment, updated = square_root_update(
+            anomalies[:, None], scaled[nearest].T * taper, innovation[nearest] * taper
+        )
+        return increment[0], updated[:, 0]
+
+    increment, anomalies = jax.lax.map(column, ((states - mean).T, weight, nearest), batch_size=grid.ny)
+    return (mean + increment + anomalies.T).reshape(ensemble.shape)
+
+
+def ensf(
+    key: Array,
+    grid: ChannelGrid,
+    ensemble: Array,
+    predicted: Array,
+    observations: Observations,
+    params: FilterParams,
+    steps: int = 100,
+) -> Array:
+    """Ensemble score filter: reverse diffusion with the ensemble's own Monte-Carlo score, no training.
+
+    α_t = 1 − 0.95 t, β_t² = t;  score = −Σ_j w_j (z − α_t x_j)/β_t² + (1 − t) ∇ log p(y | z), Euler in t.
+    Bao, Zhang & Zhang (2024, arXiv:2309.00983, eqs. 18–26).  The likelihood acts through nearest grid
+    points, so the operator must be vorticity.  (M, nx, ny) → (M, nx, ny).
+    """
+    members = ensemble.shape[0]
+    seen = departures(predicted, observations, params)
+    scale = ensemble.std()
+    states = ensemble.reshape(members, -1) / scale
+    dx, dy = grid.spacing
+    i = jnp.rint(observations.positions[:, 0] / dx).astype(jnp.int32) % grid.nx
+    index = i * grid.ny + jnp.rint(observations.positions[:, 1] / dy).astype(jnp.int32)
+    precision = jnp.where(observations.mask, scale**2 / seen.variance, 0)
+    values = observations.values / scale
+    dt = 1.0 / steps
+    start_key, noise_key = jax.random.split(key)
+
+    def reverse(z: Array, k: Array):
+        t = 1 - k.astype(z.dtype) * dt
+        alpha, beta2 = 1 - 0.95 * t, t
+        drift, diffusion2 = -0.95 / alpha, 1 + 2 * 0.95 / alpha * t
+        centres = alpha * states
+        square = jnp.sum(z * z, 1)[:, None] - 2 * matmul(z, centres.T) + jnp.sum(centres * centres, 1)
+        weights = jax.nn.softmax(-square / (2 * beta2), axis=1)
+        score = (matmul(weights, centres) - z) / beta2
+        # A likelihood step longer than the distance to the datum would overshoot it.
+        pull = jnp.minimum((1 - t) * precision, 1 / (diffusion2 * dt))
+        score = score.at[:, index].add(pull * (values - z[:, index]))
+        noise = jax.random.normal(jax.random.fold_in(noise_key, k), z.shape, z.dtype)
+        return z - dt * (drift * z - diffusion2 * score) + jnp.sqrt(diffusion2 * dt) * noise, None
+
+    z = jax.random.normal(start_key, states.shape, states.dtype)
+    z, _ = jax.lax.scan(reverse, z, jnp.arange(steps, dtype=jnp.int32))
+    updated = (scale * z).reshape(ensemble.shape).at[:, :, jnp.array([0, -1])].set(0.0)
+    return jnp.where(observations.mask.any(), updated, ensemble)
+
+
+ANALYSES: dict[str, Analysis] = {"enkf": enkf, "etkf": etkf, "letkf": letkf, "ensf": ensf}
+
+
+# Inflation ------------------------------------------------------------------------------------
+
+
+def inflate(ensemble: Array, factor: Array) -> Array:
+    """Multiplicative inflation x̄ + λ x′ of an ensemble (M, …)."""
+    mean = ensemble.mean(0)
+    return mean + factor * (ensemble - mean)
+
+
+def relax_spread(analysis: Array, background: Array, alpha: Array) -> Array:
+    """RTPS: x′ ← x′ (1 + α (σ_b − σ_a)/σ_a), point by point; α = 0 changes nothing.
+
+    Whitaker & Hamill (2012, doi:10.1175/MWR-D-11-00276.1, eq. 2).
+    """
+    mean = analysis.mean(0)
+    spread_a, spread_b = analysis.std(0), background.std(0)
+    safe = jnp.where(spread_a > 0, spread_a, 1)
+    factor = jnp.where(spread_a > 0, alpha * (spread_b - spread_a) / safe, 0)
+    return analysis + (analysis - mean) * factor
+
+
+def relax_perturbations(analysis: Array, background: Array, alpha: Array) -> Array:
+    """RTPP: x′ ← (1 − α) x′ + α x′_b; α = 0 changes nothing.
+
+    Zhang, Snyder & Sun (2004, doi:10.1175/1520-0493(2004)132<1238:IOIEAO>2.0.CO;2, eq. 5).
+    """
+    before = background - background.mean(0)
+    return analysis + alpha * (before - (analysis - analysis.mean(0)))

@@ -1,0 +1,397 @@
+"""Files: vorticity fields in; datasets, JSON and arrays out; a cache for what is costly to compute.
+
+Every write is atomic: a temporary sibling is written in full and then moved into place, so a stopped
+run leaves the old file or the new one, never half of one.  Bad files and names raise ValueError; a
+disk that fails during a write raises the system's OSError.  xarray is imported on first use, and
+`.npy` and `.npz` do without it.  All quantities are non-dimensional.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import math
+import os
+import shutil
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsrda.checks import check_choice, check_finite, check_shape
+from jaxsrda.grid import ChannelGrid
+
+if TYPE_CHECKING:
+    import xarray
+
+FIELD_SUFFIXES = (".npy", ".npz", ".nc", ".zarr")
+"""Formats that `read_fields` reads."""
+
+DATASET_SUFFIXES = (".nc", ".zarr")
+"""Formats that `write_dataset` writes."""
+
+PACKAGES = {".nc": ("xarray", "h5py", "h5netcdf"), ".zarr": ("xarray", "zarr"), "datasets": ("xarray",)}
+"""Optional packages that a format needs."""
+
+AXES = {2: "x, y", 3: "frame, x, y", 4: "truth, frame, x, y"}
+"""What the axes of a field array of so many dimensions stand for."""
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+def read_fields(path: str | Path, name: str = "omega", ndims: Sequence[int] = (3, 4)) -> np.ndarray:
+    """The fields `name` of a file, (frames, nx, ny) or (truths, frames, nx, ny), float32 or float64.
+
+    path: .npy, .npz, .nc (NetCDF 4) or .zarr; float64 stays, every other real type becomes float32.
+    ndims: numbers of dimensions to accept; 2 is a single field (nx, ny).
+    Dimensions called x and y are brought to the end in this order, whatever the order in the file.
+    Raises ValueError for a missing or unreadable file, a missing variable, or an array that is not
+    of finite real numbers in `ndims` dimensions.
+    """
+    path = Path(path).expanduser()
+    suffix = check_choice(f"{path}: suffix", path.suffix.lower(), FIELD_SUFFIXES)
+    if not path.exists():
+        raise ValueError(f"{path}: expected a file of fields, found none; check the name and the folder")
+    require_packages(suffix)
+    load = _load_numpy if suffix in (".npy", ".npz") else _load_xarray
+    try:
+        fields, names = load(path, name)
+    except Exception as error:  # the readers raise many types; each of them means a bad file
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{path}: expected a complete {suffix} file, could not read it ({reason})") from None
+    if fields is None:
+        raise ValueError(f"{path}: expected a variable {name!r}, found {', '.join(names) or 'none'}; rename one")
+    return _as_fields(f"{path}: {name}", fields, ndims)
+
+
+def _load_numpy(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
+    """The array of an .npy file, or `name` of an .npz file (None if it has none), and the names there."""
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded, []
+    with loaded:
+        return loaded[name] if name in loaded.files else None, loaded.files
+
+
+def _load_xarray(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
+    """The variable `name` of a dataset (None if it has none) with x and y last, and the names there."""
+    import xarray
+
+    options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
+    if path.suffix.lower() == ".nc":
+        options = {"engine": "h5netcdf"}
+    with xarray.open_dataset(path, decode_times=False, **options) as dataset:
+        names = [str(key) for key in dataset.data_vars]
+        if name not in names:
+            return None, names
+        variable = dataset[name]
+        if {"x", "y"} <= set(variable.dims):
+            variable = variable.transpose(..., "x", "y")
+        return variable.values, names
+
+
+def _as_fields(label: str, fields: np.ndarray, ndims: Sequence[int]) -> np.ndarray:
+    """`fields` in float32 or float64 once they are known to be finite, real and of `ndims` dimensions."""
+    if fields.ndim not in ndims:
+        wanted = " or ".join(f"({AXES[n]})" for n in ndims)
+        raise ValueError(f"{label}: expected the axes {wanted}, got shape {fields.shape}; add or select an axis")
+    if fields.dtype.kind not in "fiu":
+        raise ValueError(f"{label}: expected real numbers, got {fields.dtype}; convert them to float32 or float64")
+    if not fields.size:
+        raise ValueError(f"{label}: expected at least one frame and grid point, got shape {fields.shape}")
+    wide = fields.dtype.kind == "f" and fields.dtype.itemsize >= 8
+    fields = np.asarray(fields, np.float64 if wide else np.float32)
+    check_finite(f"{label} (axes {AXES[fields.ndim]})", fields)
+    return fields
+
+
+def require_packages(kind: str) -> None:
+    """Raise ValueError if a package that files of this suffix, or `datasets`, need is not installed."""
+    for package in PACKAGES.get(kind, ()):
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            message = f'{kind}: expected the package {package}, could not import it; pip install "jaxsrda[io]"'
+            raise ValueError(f"{message} ({error})") from None
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def check_writable(path: str | Path, suffixes: Sequence[str]) -> Path:
+    """`path` if a file with one of `suffixes` can be written there; call it before long work.
+
+    Raises ValueError for another suffix, a package not installed, a missing or read-only folder, or
+    a path where something that is not such a file stands.
+    """
+    path = Path(path).expanduser()
+    suffix = check_choice(f"{path}: suffix", path.suffix.lower(), suffixes)
+    require_packages(suffix)
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: expected an existing folder {path.parent}, found none; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ValueError(f"{path}: expected a folder open for writing, {path.parent} is not; choose another")
+    if suffix == ".zarr":
+        # A folder of other things would be lost when the new one takes its place.
+        replaceable = path.is_dir() and ({"zarr.json", ".zgroup"} & set(os.listdir(path)) or not os.listdir(path))
+    else:
+        replaceable = path.is_file()
+    if os.path.lexists(path) and not replaceable:
+        raise ValueError(f"{path}: expected an earlier {suffix} file or nothing there, found something else; move it")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path, suffixes: Sequence[str]) -> Iterator[Path]:
+    """A temporary sibling of `path` to write, moved to `path` once the block succeeds, else removed.
+
+    Raises ValueError as `check_writable` does.
+    """
+    path = check_writable(path, suffixes)
+    temporary = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix.lower()}")
+    try:
+        yield temporary
+        if temporary.is_dir():
+            _swap(temporary, path)
+        else:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Move the folder `new` to `path`; the one that was there goes only when the new one is in place."""
+    old = new.with_name(new.name + ".old")
+    if path.exists():
+        os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except OSError:
+        if old.exists():
+            os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_dataset(path: str | Path, dataset: xarray.Dataset) -> None:
+    """Write an xarray dataset as NetCDF 4 (.nc) or Zarr (.zarr), compressed, atomically.
+
+    Raises ValueError as `check_writable` does.
+    """
+    with atomic_path(path, DATASET_SUFFIXES) as temporary:
+        encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
+        if temporary.suffix == ".zarr":
+            dataset.to_zarr(temporary, mode="w", encoding=encoding, zarr_format=2, consolidated=True)
+            return
+        for name, variable in dataset.data_vars.items():
+            if variable.ndim and variable.size:
+                encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
+        dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+
+
+def write_json(path: str | Path, payload: Any) -> None:
+    """Write `payload` as JSON, atomically: arrays as lists, NaN and infinities as null.
+
+    Raises ValueError for what JSON cannot hold, and as `check_writable` does.
+    """
+    text = json.dumps(_plain(payload), indent=2, allow_nan=False)
+    with atomic_path(path, (".json",)) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def write_npz(path: str | Path, /, **arrays: Any) -> None:
+    """Write named arrays as .npz, atomically.  Raises ValueError as `check_writable` does."""
+    with atomic_path(path, (".npz",)) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def _plain(value: Any) -> Any:
+    """`value` made of what JSON knows; raises ValueError for any other type."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic) or hasattr(value, "__array__"):
+        array = np.asarray(value)
+        if array.dtype.kind in "biufU":
+            return _plain(array.tolist())
+    raise ValueError(f"JSON: expected numbers, text, lists, mappings or arrays, got {type(value).__name__}; convert it")
+
+
+# Datasets -------------------------------------------------------------------------------------
+
+
+def fields_dataset(
+    omega: Any, times: Any, grid: ChannelGrid, attrs: Mapping[str, Any], name: str = "omega"
+) -> xarray.Dataset:
+    """Vorticity frames (time, x, y) or (truth, time, x, y) as a dataset with coordinates.
+
+    times: (time,).  attrs: global attributes; nested values become JSON text, package versions join.
+    Raises ValueError for other shapes or without xarray.
+    """
+    dims = _frame_dims(name, omega)
+    return _dataset({name: _variable(name, dims, omega, times, grid, "vorticity")}, times, grid, attrs)
+
+
+def analysis_dataset(
+    mean: Any,
+    std: Any,
+    times: Any,
+    grid: ChannelGrid,
+    attrs: Mapping[str, Any],
+    members: Any = None,
+    background: Any = None,
+    truth: Any = None,
+    observations: Mapping[str, Any] | None = None,
+) -> xarray.Dataset:
+    """Analyses as a dataset: omega_mean, omega_std and, where given, omega, omega_background, omega_truth, obs_*.
+
+    mean, std, background, truth: (time, x, y).  members: (member, time, x, y).  observations: arrays
+    values, mask and variance (cycle, sensor), positions (cycle, sensor, 2) as x and y, and times
+    (cycle,); the sensors whose mask is true are kept, along `obs`, with positions also in grid
+    spacings.  Every array but `times` may have a leading truth axis; then all have.
+    Raises ValueError for other shapes, missing observation arrays, or without xarray.
+    """
+    dims = _frame_dims("mean", mean)
+    member_dims = (*dims[:-3], "member", *dims[-3:])
+    fields = {
+        "omega_mean": (dims, mean, "ensemble mean of the analysis vorticity"),
+        "omega_std": (dims, std, "ensemble standard deviation of the analysis vorticity"),
+        "omega": (member_dims, members, "analysis vorticity of each member"),
+        "omega_background": (dims, background, "ensemble mean of the background vorticity"),
+        "omega_truth": (dims, truth, "true vorticity"),
+    }
+    required = ("omega_mean", "omega_std")
+    variables = {
+        name: _variable(name, dims, array, times, grid, long_name)
+        for name, (dims, array, long_name) in fields.items()
+        if array is not None or name in required
+    }
+    if observations is not None:
+        variables |= _observation_variables(observations, grid, "truth" in dims)
+    return _dataset(variables, times, grid, attrs)
+
+
+def _frame_dims(name: str, array: Any) -> tuple[str, ...]:
+    """Dimension names of frames, with a truth axis in front if there are four dimensions."""
+    if np.ndim(array) == 4:
+        return ("truth", "time", "x", "y")
+    check_shape(name, array, (None, None, None), hint=" (time, x, y), or a truth axis in front")
+    return ("time", "x", "y")
+
+
+def _variable(name: str, dims: tuple[str, ...], array: Any, times: Any, grid: ChannelGrid, long_name: str) -> tuple:
+    """An xarray variable as (dims, array, attributes), once its shape is what `dims` says."""
+    sizes = {"time": len(times), "x": grid.nx, "y": grid.ny}
+    check_shape(name, array, tuple(sizes.get(dim) for dim in dims), hint=f" (axes {', '.join(dims)})")
+    return dims, np.asarray(array), {"units": "1", "long_name": long_name}
+
+
+def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, truths: bool) -> dict[str, tuple]:
+    """The variables obs_* along `obs` of the sensors whose mask is true."""
+    names = ("values", "positions", "variance", "times")
+    missing = {*names, "mask"} - set(observations)
+    if missing:
+        raise ValueError(f"observations: expected the arrays {', '.join(sorted(missing))} as well, got none; add them")
+    values, positions, variance, times = (np.asarray(observations[key]) for key in names)
+    mask = np.asarray(observations["mask"], bool)
+    check_shape("observations: values", values, (None,) * (3 if truths else 2))
+    check_shape("observations: positions", positions, (*values.shape, 2))
+    check_shape("observations: mask", mask, values.shape)
+    check_shape("observations: variance", variance, values.shape)
+    check_shape("observations: times", times, values.shape[:-1] if times.ndim > 1 else (values.shape[-2],))
+    x, y = positions[mask].T
+    dx, dy = grid.spacing
+    arrays = {
+        "obs_value": (values[mask], "observed vorticity"),
+        "obs_variance": (variance[mask], "variance of the observation noise"),
+        "obs_x": (x, "position in x"),
+        "obs_y": (y, "position in y"),
+        "obs_x_index": (x / dx, "position in x over the grid spacing"),
+        "obs_y_index": (y / dy, "position in y over the grid spacing"),
+        "obs_time": (np.broadcast_to(times[..., None], values.shape)[mask], "time of the observation"),
+    }
+    if truths:
+        arrays["obs_truth"] = (np.nonzero(mask)[0], "index of the truth observed")
+    return {name: (("obs",), array, {"units": "1", "long_name": text}) for name, (array, text) in arrays.items()}
+
+
+def _dataset(variables: dict[str, tuple], times: Any, grid: ChannelGrid, attrs: Mapping[str, Any]) -> xarray.Dataset:
+    """A dataset of `variables` with the coordinates, the attributes and the package versions."""
+    require_packages("datasets")
+    import xarray
+
+    coordinates = {
+        axis: (axis, np.asarray(points), {"units": "1", "long_name": text})
+        for axis, points, text in (
+            ("x", grid.x, "along the channel"),
+            ("y", grid.y, "across the channel"),
+            ("time", times, "time"),
+        )
+    }
+    versions = {f"{package}_version": importlib.metadata.version(package) for package in ("jaxsrda", "jax", "numpy")}
+    return xarray.Dataset(variables, coordinates, {key: _attribute(v) for key, v in attrs.items()} | versions)
+
+
+def _attribute(value: Any) -> str | int | float:
+    """`value` as an attribute: text and numbers as they are, anything else as JSON text."""
+    value = value.item() if isinstance(value, np.generic) else value
+    is_scalar = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return value if is_scalar else json.dumps(_plain(value))  # type: ignore[return-value]
+
+
+# Cache ----------------------------------------------------------------------------------------
+
+
+def content_hash(config_json: str) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of a configuration's JSON text."""
+    return hashlib.sha256(config_json.encode()).hexdigest()[:12]
+
+
+def cache_dir() -> Path:
+    """The cache folder: $JAXSRDA_CACHE, else $XDG_CACHE_HOME/jaxsrda, else ~/.cache/jaxsrda."""
+    if chosen := os.environ.get("JAXSRDA_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "jaxsrda"
+
+
+def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """The arrays of `compute()`, kept in the cache as <name>-<hash of config_json>.npz.
+
+    `config_json` must hold all that the arrays depend on.  A file that cannot be read is computed
+    and written anew; a folder that cannot be written is only warned about.
+    """
+    path = cache_dir() / f"{name}-{content_hash(config_json)}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as loaded:
+            return dict(loaded)
+    except Exception:  # absent, unreadable or corrupt: all mean that it has to be computed
+        pass
+    arrays = {key: np.asarray(array) for key, array in compute().items()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(path, **arrays)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"cache: could not write {path} ({error}); set JAXSRDA_CACHE to another folder", stacklevel=2)
+    return arrays

@@ -1,0 +1,220 @@
+"""Observations: what was measured where, sensor layouts, and observation operators.
+
+`Observations` has a fixed capacity: unused slots are masked, so layouts that change from time to
+time share one compiled program.  What is observed depends only on (key, truth seed, time), never on
+the method or on the order of evaluation.  An operator is a function (grid, ω[nx, ny],
+positions[p, 2]) → values[p]; any differentiable function of that form will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.checks import check_choice, check_finite, check_positive, check_shape
+from jaxsrda.config import OBSERVATION_STD
+from jaxsrda.grid import ChannelGrid, matmul, streamfunction_hat, to_physical, to_spectral, velocity
+from jaxsrda.layouts import Layout
+
+Operator = Callable[[ChannelGrid, Array, Array], Array]
+
+
+class Observations(NamedTuple):
+    """Sensors at one time (or, with leading axes, at many).
+
+    values: (p,); positions: (p, 2) as (x, y); mask: (p,) True where there is a sensor;
+    variance: (p,) of the noise.
+    """
+
+    values: Array
+    positions: Array
+    mask: Array
+    variance: Array
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots p."""
+        return self.values.shape[-1]
+
+
+def pack(values, positions, variance, capacity: int | None = None) -> Observations:
+    """Observations from the user's own arrays: values (p,), positions (p, 2), variance (p,) or a number.
+
+    Slots up to `capacity` are masked.  Raises ValueError for more observations than the capacity,
+    positions outside the channel, variances that are not positive, or numbers that are not finite.
+    """
+    values, positions = np.asarray(values, float), np.asarray(positions, float)
+    check_shape("observation values", values, (None,))
+    check_shape("observation positions", positions, (len(values), 2))
+    variance = np.broadcast_to(np.asarray(variance, float), values.shape)
+    capacity = len(values) if capacity is None else capacity
+    if len(values) > capacity:
+        raise ValueError(f"observations: {len(values)} do not fit a capacity of {capacity}; raise the capacity or thin")
+    for name, array in (("values", values), ("positions", positions), ("variance", variance)):
+        check_finite(f"observation {name}", array)
+    check_positions(positions)
+    if (variance <= 0).any():
+        raise ValueError(f"observation variance: expected numbers above 0, got {variance.min():.4g}")
+    spare = capacity - len(values)
+
+    def fill(array, value, dtype=float):
+        padded = np.pad(array, ((0, spare),) + ((0, 0),) * (array.ndim - 1), constant_values=value)
+        return jnp.asarray(padded, jnp.zeros((), dtype).dtype)
+
+    mask = fill(np.ones(len(values), bool), False, bool)
+    return Observations(fill(values, 0), fill(positions, 1), mask, fill(variance, 1))
+
+
+def check_positions(positions: np.ndarray) -> None:
+    """Raise ValueError unless every (x, y) lies in [0, 2π) × [0, π]."""
+    x, y = positions[..., 0], positions[..., 1]
+    outside = (x < 0) | (x >= 2 * np.pi) | (y < 0) | (y > np.pi)
+    if outside.any():
+        first = tuple(float(p) for p in positions[outside][0])
+        raise ValueError(
+            f"observation positions: expected x in [0, 2π) and y in [0, π], got {int(outside.sum())} outside "
+            f"(first at x = {first[0]:.4g}, y = {first[1]:.4g})"
+        )
+
+
+# Operators ------------------------------------------------------------------------------------
+
+
+def bilinear(grid: ChannelGrid, field: Array, positions: Array) -> Array:
+    """Values (p,) of a field [nx, ny] at positions (p, 2): bilinear, periodic in x."""
+    check_shape("field", field, grid.shape)
+    dx, dy = grid.spacing
+    at_x, at_y = positions[:, 0] / dx, jnp.clip(positions[:, 1] / dy, 0, grid.ny - 1)
+    i, j = jnp.floor(at_x).astype(jnp.int32), jnp.clip(jnp.floor(at_y).astype(jnp.int32), 0, grid.ny - 2)
+    a, b = at_x - i.astype(field.dtype), at_y - j.astype(field.dtype)
+    i, right = i % grid.nx, (i + 1) % grid.nx
+    low = (1 - a) * field[i, j] + a * field[right, j]
+    high = (1 - a) * field[i, j + 1] + a * field[right, j + 1]
+    return (1 - b) * low + b * high
+
+
+def vorticity(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """ω at the sensors; exact on grid points, bilinear between."""
+    return bilinear(grid, omega, positions)
+
+
+def vorticity_spectral(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """ω at the sensors, exact anywhere: the field's truncated series summed at each position."""
+    k = jnp.arange(1, grid.kmax + 1, dtype=omega.dtype)
+    kx = positions[:, :1] * k
+    in_x = jnp.concatenate([jnp.ones_like(kx[:, :1]), jnp.cos(kx), jnp.sin(kx)], axis=1)
+    in_y = jnp.sin(positions[:, 1:] * jnp.arange(1, grid.lmax + 1, dtype=omega.dtype))
+    return jnp.sum(matmul(in_x, to_spectral(grid, omega)) * in_y, axis=1)
+
+
+def streamfunction(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """ψ at the sensors."""
+    psi = to_physical(grid, streamfunction_hat(grid, to_spectral(grid, omega)))
+    return bilinear(grid, psi, positions)
+
+
+def velocity_x(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """u at the sensors."""
+    return bilinear(grid, velocity(grid, to_spectral(grid, omega))[0], positions)
+
+
+def velocity_y(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """v at the sensors."""
+    return bilinear(grid, velocity(grid, to_spectral(grid, omega))[1], positions)
+
+
+def speed(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """√(u² + v²) at the sensors; its gradient is finite where the flow rests."""
+    u, v = velocity(grid, to_spectral(grid, omega))
+    return bilinear(grid, jnp.sqrt(u * u + v * v + 1e-12), positions)
+
+
+def block_mean(size: int) -> Operator:
+    """The operator that averages ω over size × size grid points centred on the sensor's nearest point.
+
+    Rows beyond a wall continue as the odd mirror image.  Raises ValueError for a size below 1.
+    """
+    if size < 1:
+        raise ValueError(f"block_mean: expected a size of at least 1, got {size}")
+
+    def operator(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+        check_shape("omega", omega, grid.shape)
+        dx, dy = grid.spacing
+        ahead = jnp.arange(size, dtype=jnp.int32) - (size - 1) // 2
+        i = jnp.rint(positions[:, 0] / dx).astype(jnp.int32)[:, None] + ahead
+        j = jnp.rint(positions[:, 1] / dy).astype(jnp.int32)[:, None] + ahead
+        last = grid.ny - 1
+        mirrored = jnp.where(j < 0, -j, jnp.where(j > last, 2 * last - j, j))
+        sign = jnp.where(j == mirrored, 1, -1).astype(omega.dtype)
+        return jnp.mean(omega[(i % grid.nx)[:, :, None], mirrored[:, None, :]] * sign[:, None, :], axis=(1, 2))
+
+    return operator
+
+
+OPERATORS: dict[str, Operator] = {
+    "vorticity": vorticity,
+    "vorticity-spectral": vorticity_spectral,
+    "streamfunction": streamfunction,
+    "velocity-x": velocity_x,
+    "velocity-y": velocity_y,
+    "speed": speed,
+    "block-mean-4": block_mean(4),
+}
+
+
+def operator(name: str) -> Operator:
+    """The operator called `name`; ValueError for a name that is not in OPERATORS."""
+    return OPERATORS[check_choice("operator", name, OPERATORS)]
+
+
+# Observing ------------------------------------------------------------------------------------
+
+
+def observation_key(seed: int | Array, truth_seed: int | Array) -> Array:
+    """The key that all observations of one truth come from."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(0x6F62), seed), truth_seed)
+
+
+def observe(
+    key: Array,
+    grid: ChannelGrid,
+    layout: Layout,
+    omega: Array,
+    time: int | Array,
+    std: float | Array = OBSERVATION_STD,
+    measure: Operator = vorticity,
+) -> Observations:
+    """Observe a truth ω[nx, ny] at an assimilation time (an integer): values + N(0, std²).
+
+    key: `observation_key` of the truth; the layout's offsets and the noise come from it and `time` alone.
+    """
+    here = jax.random.fold_in(key, 0)
+    place_key, noise_key = jax.random.split(jax.random.fold_in(key, 1 + jnp.asarray(time, jnp.uint32)))
+    positions, mask = layout.place(here, place_key, time)
+    positions = positions.astype(omega.dtype)
+    noise = jax.random.normal(noise_key, mask.shape, omega.dtype)
+    values = measure(grid, omega, positions) + jnp.asarray(std, omega.dtype) * noise
+    variance = jnp.full(mask.shape, jnp.asarray(std, omega.dtype) ** 2)
+    return Observations(jnp.where(mask, values, 0), positions, mask, variance)
+
+
+def observe_run(
+    key: Array,
+    grid: ChannelGrid,
+    layout: Layout,
+    truth: Array,
+    every: int,
+    std: float | Array = OBSERVATION_STD,
+    measure: Operator = vorticity,
+) -> Observations:
+    """Observations of every `every`-th frame of a truth [frames, nx, ny], times leading."""
+    check_shape("truth", truth, (None, *grid.shape))
+    if isinstance(std, int | float):
+        check_positive("observation noise", std)
+    times = jnp.arange((truth.shape[0] + every - 1) // every)
+    return jax.vmap(lambda time, omega: observe(key, grid, layout, omega, time, std, measure))(times, truth[::every])

@@ -1,0 +1,315 @@
+"""The twin experiment from start to finish: truth, observations, cycles, scores.
+
+result = assimilate("enkf-dual")                      # a simulated truth, 128 sensors a time unit
+result = assimilate("enkf-hr", truth=my_vorticity)    # your own frames × nx × ny
+result.scores["maer"]                                 # mean and 95 % interval over the truths
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda import climatology as climatologies
+from jaxsrda import cycle, scores
+from jaxsrda.assimilators import METHODS, Setup, make_assimilator
+from jaxsrda.checks import check_choice, check_finite, check_positive, check_shape
+from jaxsrda.climatology import Climatology
+from jaxsrda.config import (
+    DEFAULT_FRAMES,
+    FILTERS,
+    FRAME,
+    FRAMES_PER_CYCLE,
+    LEVELS,
+    OBSERVATION_STD,
+    FilterConfig,
+    Level,
+    to_json,
+)
+from jaxsrda.grid import ChannelGrid, regrid
+from jaxsrda.io import cached_npz
+from jaxsrda.layouts import Layout, parse_layout
+from jaxsrda.observations import Observations, Operator, observation_key, observe_run, operator
+from jaxsrda.testbed import initial_state, level_grid, simulate, to_level, truth_key
+
+NUMERICS = 1
+"""Raised when the numbers of cached truths and climatologies change."""
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """The result of `assimilate`, on the host; a leading axis of truths where there are several (or one).
+
+    scores: name → (mean, low, high) with a 95 % bootstrap interval over the truths; series: name → (truths,
+    scored frames); statistics: one `scores.summarize` dictionary a truth; times: (frames,); mean, std, background,
+    truth: (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and
+    run.  Without a truth to compare with, scores, series and statistics hold the fit to the observations alone.
+    """
+
+    method: str
+    config: dict[str, Any]
+    scores: dict[str, tuple[float, float, float]]
+    series: dict[str, np.ndarray]
+    statistics: list[dict[str, np.ndarray]]
+    times: np.ndarray
+    truth: np.ndarray | None
+    mean: np.ndarray
+    std: np.ndarray
+    background: np.ndarray
+    members: np.ndarray | None
+    observations: Observations
+    grid: ChannelGrid
+    seconds: dict[str, float]
+    finite: bool
+
+
+class DivergedError(ValueError):
+    """A method's ensemble stopped being finite."""
+
+
+# Truth and climatology ------------------------------------------------------------------------
+
+
+def simulate_truth(level: Level, seeds: list[int], frames: int = DEFAULT_FRAMES) -> np.ndarray:
+    """HR vorticity (truths, frames, nx, ny) of runs at `level`, spectrally truncated to HR; kept in the cache."""
+    config = json.dumps([NUMERICS, to_json(level), frames, _precision()])
+    hr = LEVELS["hr"]
+
+    def compute(seed: int) -> dict[str, np.ndarray]:
+        start = initial_state(truth_key(seed), level_grid(level))
+        states = simulate(level, start[None], frames)[0]
+        return {"omega": np.asarray(jax.lax.map(lambda state: to_level(level, hr, state), states))}
+
+    return np.stack([cached_npz(f"truth-{seed}", config, lambda: compute(seed))["omega"] for seed in seeds])  # noqa: B023
+
+
+def default_climatology(runs: int = climatologies.CLIMATOLOGY_RUNS) -> Climatology:
+    """The climatology of `runs` HR training runs (seeds apart from all truths and members); kept in the cache."""
+    level = LEVELS["hr"]
+    config = json.dumps([NUMERICS, to_json(level), runs, _precision()])
+    states = cached_npz("climatology", config, lambda: {"states": climatologies.simulate_climatology(runs)})["states"]
+    return climatologies.from_runs(level_grid(level), jnp.asarray(states))
+
+
+def _precision() -> str:
+    return str(jnp.zeros(()).dtype)
+
+
+def prepare_truth(truth: Any, source: str = "truth") -> np.ndarray:
+    """HR vorticity (truths, frames, nx, ny) from the user's frames at the HR, fine or UHR level.
+
+    truth: (frames, nx, ny) or (truths, frames, nx, ny), both walls included, a frame each 0.25.  Finer grids are
+    truncated spectrally.  Frames beyond a multiple of four are dropped.  Raises ValueError for other
+    shapes, NaN, or fewer than 8 frames (two assimilation times).
+    """
+    truth = np.asarray(truth)
+    if truth.ndim not in (3, 4):
+        raise ValueError(f"{source}: expected frames × nx × ny, or truths × frames × nx × ny, got shape {truth.shape}")
+    truth = truth if truth.ndim == 4 else truth[None]
+    grids = {level_grid(level).shape: level for level in LEVELS.values() if level.name != "lr"}
+    if truth.shape[2:] not in grids:
+        known = ", ".join(f"{nx} × {ny}" for nx, ny in grids)
+        raise ValueError(
+            f"{source}: expected a grid of {known} points (both walls counted), got "
+            f"{' × '.join(map(str, truth.shape[2:]))}; bring it to one of these first"
+        )
+    if truth.shape[1] < 2 * FRAMES_PER_CYCLE:
+        raise ValueError(
+            f"{source}: expected at least {2 * FRAMES_PER_CYCLE} frames (two assimilation times), got {truth.shape[1]}"
+        )
+    check_finite(source, truth)
+    truth = truth[:, : truth.shape[1] // FRAMES_PER_CYCLE * FRAMES_PER_CYCLE]
+    grid, hr = level_grid(grids[truth.shape[2:]]), level_grid(LEVELS["hr"])
+    if grid == hr:
+        return truth.astype(_precision())
+    down = jax.jit(lambda frame: regrid(grid, hr, frame))
+    return np.stack([[np.asarray(down(jnp.asarray(f, _precision()))) for f in frames] for frames in truth])
+
+
+# The experiment -------------------------------------------------------------------------------
+
+
+def assimilate(
+    method: str,
+    truth: Any = None,
+    *,
+    layout: str | Layout = "lattice:8",
+    measure: str | Operator = "vorticity",
+    observation_std: float = OBSERVATION_STD,
+    observations: Observations | None = None,
+    config: FilterConfig | None = None,
+    climatology: Climatology | None = None,
+    seed: int = 0,
+    keep_members: bool = False,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Run one method over a truth (or several, side by side) and score it.
+
+    method: a name in `METHODS`.  truth: frames at HR, fine or UHR (`prepare_truth`); None simulates one
+    at the fine level from `seed`.  layout: a name (`layouts.parse_layout`) or a `Layout`; measure: a name in
+    `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
+    stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
+    config: the filter's tuning, by default the method's preset.  seed: of the noise, the members
+    and the simulated truth; the same seed gives every method the same truth and observations.
+
+    Raises ValueError for bad input (before any work) and `DivergedError` for an ensemble that did not stay finite.
+    """
+    check_choice("method", method, METHODS)
+    check_positive("observation_std", observation_std)
+    grid = level_grid(LEVELS["hr"])
+    measure = operator(measure) if isinstance(measure, str) else measure
+    layout = parse_layout(layout, grid) if isinstance(layout, str) else layout
+    config = FILTERS[method] if config is None else config
+    report = progress or (lambda *_: None)
+
+    own = observations
+    if truth is not None:
+        truth = prepare_truth(truth)
+    elif own is None:
+        report("truth", 0, 1)
+        truth = simulate_truth(LEVELS["fine"], [seed])
+    if own is not None:
+        check_shape("observations.values", own.values, (None, None), "; stack them over the assimilation times")
+        if truth is not None:
+            _check_cycles(own, truth)
+        observed = jax.tree.map(lambda a: jnp.asarray(a)[None], own)
+    else:
+        truths = jnp.asarray(truth)
+        keys = jax.vmap(lambda i: observation_key(seed, i))(jnp.arange(len(truths), dtype=jnp.uint32))
+        observed = jax.jit(
+            jax.vmap(
+                lambda key, frames: observe_run(key, grid, layout, frames, FRAMES_PER_CYCLE, observation_std, measure)
+            )
+        )(keys, truths)
+    report("climatology", 0, 1)
+    climatology = default_climatology() if climatology is None else climatology
+    assimilator = make_assimilator(method, Setup(climatology, measure), config)
+    keep: cycle.Keep = "members" if keep_members else "fields"
+    carry, history, seconds = run_segments(assimilator, grid, seed, observed, truth, keep, report)
+
+    settings = {
+        "layout": layout.name if own is None else "own observations",
+        "observation_std": observation_std,
+        "operator": getattr(measure, "__name__", str(measure)),
+        "seed": seed,
+        "filter": dataclasses.asdict(config),
+    }
+    return _collect(method, settings, grid, observed, truth, carry, history, seconds)
+
+
+def _check_cycles(observations: Observations, truth: np.ndarray) -> None:
+    cycles = truth.shape[1] // FRAMES_PER_CYCLE
+    if observations.values.shape[0] != cycles or len(truth) != 1:
+        raise ValueError(
+            f"observations: expected {cycles} assimilation times, one each {FRAMES_PER_CYCLE} frames of one truth; got "
+            f"{observations.values.shape[0]} for {len(truth)} truth(s)"
+        )
+
+
+def run_segments(
+    assimilator, grid: ChannelGrid, seed: int, observed: Observations, truth, keep: cycle.Keep, report: Progress
+) -> tuple[cycle.Carry, cycle.History, dict[str, float]]:
+    """Run the cycles one call at a time, so that progress shows and a divergence stops the run at once.
+
+    All truths go side by side; compiled once.  Returns the last carry, the histories joined (truths leading, on the
+    host) and the seconds that compiling and running took.
+    """
+    truths, cycles = observed.values.shape[:2]
+    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(truths, dtype=jnp.uint32))
+    scored = None if truth is None else grid
+    dtype = observed.values.dtype
+
+    def segment(key: Array, observations: Observations, frames: Array | None, carry: cycle.Carry):
+        return cycle.run_cycles(assimilator, key, observations, frames, carry, keep)
+
+    def inputs(i: int):
+        frames = None if truth is None else jnp.asarray(truth[:, i * FRAMES_PER_CYCLE : (i + 1) * FRAMES_PER_CYCLE])
+        return jax.tree.map(lambda a: a[:, i : i + 1], observed), frames
+
+    began = time.perf_counter()
+    report("compile", 0, 1)
+    carry = jax.jit(jax.vmap(lambda key: cycle.start(assimilator, key, scored, dtype)))(keys)
+    step = jax.jit(jax.vmap(segment)).lower(keys, *inputs(0), carry).compile()
+    compiled = time.perf_counter()
+    parts = []
+    for i in range(cycles):
+        carry, history = step(keys, *inputs(i), carry)
+        parts.append(jax.tree.map(np.asarray, history))
+        check_healthy(parts[-1], i)
+        report("cycle", i + 1, cycles)
+    joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
+    return carry, joined, {"compile": compiled - began, "run": time.perf_counter() - compiled}
+
+
+def check_healthy(history: cycle.History, first_cycle: int = 0) -> None:
+    """Raise `DivergedError` naming the truth and time at which an ensemble stopped being finite, and the likely cause."""
+    lost = np.argwhere(~np.asarray(history.finite))
+    if len(lost):
+        truth, i = (int(n) for n in lost[0])
+        speed = np.asarray(history.speeds.speed)[truth, i]
+        seen = speed[np.isfinite(speed)]
+        raise DivergedError(
+            f"truth {truth}, time {(first_cycle + i) * FRAMES_PER_CYCLE * FRAME:g}: the ensemble is no longer finite "
+            f"(largest speed seen {seen.max() if seen.size else np.nan:.3g}); lower the additive noise or inflation, "
+            "or check the observations"
+        )
+
+
+def _collect(method, settings, grid, observed, truth, carry, history, seconds) -> Analysis:
+    truths, cycles = observed.values.shape[:2]
+    series, summary = {}, {}
+    for name, fit in (("background", history.fit_background), ("analysis", history.fit_analysis)):
+        counted = np.where(fit["count"] > 0, 1.0, np.nan)
+        for key in ("rmse", "chi2"):
+            with np.errstate(invalid="ignore"):
+                values = (fit[key] * counted)[:, 1:]
+            summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
+    statistics = []
+    if truth is not None:
+        series = {name: s[:, 1:].reshape(truths, -1) for name, s in history.scores.items()}
+        summary = {name: s.mean(1) for name, s in series.items()} | summary
+        summarize = jax.vmap(lambda tally: scores.summarize(tally, grid))(carry.tally)
+        statistics = [{k: np.asarray(v[i]) for k, v in summarize.items()} for i in range(truths)]
+        for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
+            summary[name] = np.array([s[name] for s in statistics])
+    intervals = {
+        name: tuple(float(v) for v in scores.bootstrap_interval(values))
+        for name, values in summary.items()
+        if values is not None
+    }
+    fields = history.fields
+
+    def frames(array):  # (truths, cycles, 4, nx, ny) → (truths, frames, nx, ny)
+        return array.reshape(truths, -1, *grid.shape)
+
+    members = fields.members
+    if members is not None:
+        members = np.moveaxis(members, 2, 1).reshape(truths, members.shape[2], -1, *grid.shape)
+    return Analysis(
+        method=method,
+        config=settings,
+        scores=intervals,  # type: ignore[arg-type]
+        series=series,
+        statistics=statistics,
+        times=FRAME * np.arange(cycles * FRAMES_PER_CYCLE),
+        truth=truth,
+        mean=frames(fields.mean),
+        std=frames(fields.std),
+        background=fields.background,
+        members=members,
+        observations=jax.tree.map(np.asarray, observed),
+        grid=grid,
+        seconds=seconds,
+        finite=bool(history.finite.all()),
+    )

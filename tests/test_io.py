@@ -1,0 +1,458 @@
+"""Files: what is written comes back, a failed write leaves no trace, and every bad file says why."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray
+
+from jaxsrda import io
+from jaxsrda.grid import ChannelGrid
+
+GRID = ChannelGrid(8, 5)
+TIMES = np.arange(3) * 0.25
+
+
+@pytest.fixture
+def fields():
+    return np.random.default_rng(0).standard_normal((3, 8, 5))
+
+
+@pytest.fixture
+def observations():
+    rng = np.random.default_rng(1)
+    return {
+        "values": rng.standard_normal((2, 4)),
+        "positions": rng.uniform(0, 3, (2, 4, 2)),
+        "mask": np.array([[True, False, True, True], [False, False, True, False]]),
+        "variance": np.full((2, 4), 0.01),
+        "times": np.array([0.0, 1.0]),
+    }
+
+
+def save(path: Path, array: np.ndarray, name: str = "omega") -> Path:
+    if path.suffix == ".npy":
+        np.save(path, array)
+    elif path.suffix == ".npz":
+        io.write_npz(path, **{name: array})
+    else:
+        dims = ("truth", "time", "x", "y")[-array.ndim :]
+        io.write_dataset(path, xarray.Dataset({name: (dims, array)}))
+    return path
+
+
+def break_file(path: Path) -> None:
+    """Cut a file in half; of a Zarr store, spoil the array's metadata."""
+    if path.is_dir():
+        (path / "omega" / ".zarray").write_text("{")
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+# Reading --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+@pytest.mark.parametrize("shape", [(3, 8, 5), (2, 3, 8, 5)])
+def test_fields_round_trip(tmp_path, suffix, shape, dtype):
+    array = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    got = io.read_fields(save(tmp_path / f"truth{suffix}", array))
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, array)
+
+
+@pytest.mark.parametrize("dtype_in", ["float16", "int16", "int64", "uint8", ">f4"])
+def test_other_real_types_become_float32(tmp_path, dtype_in):
+    array = np.arange(24).reshape(2, 4, 3).astype(dtype_in)
+    got = io.read_fields(save(tmp_path / "a.npy", array))
+    assert got.dtype == np.float32
+    np.testing.assert_array_equal(got, array)
+
+
+def test_big_endian_float64_stays_float64(tmp_path):
+    assert io.read_fields(save(tmp_path / "a.npy", np.ones((1, 4, 3), ">f8"))).dtype == np.dtype("=f8")
+
+
+def test_single_field_on_request(tmp_path, fields):
+    path = save(tmp_path / "a.npy", fields[0])
+    np.testing.assert_array_equal(io.read_fields(path, ndims=(2,)), fields[0])
+    with pytest.raises(
+        ValueError, match=r"expected the axes \(frame, x, y\) or \(truth, frame, x, y\), got .*\(8, 5\)"
+    ):
+        io.read_fields(path)
+
+
+@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+def test_named_axes_are_put_in_order(tmp_path, fields, suffix):
+    path = tmp_path / f"a{suffix}"
+    io.write_dataset(path, xarray.Dataset({"omega": (("time", "y", "x"), fields.transpose(0, 2, 1))}))
+    np.testing.assert_array_equal(io.read_fields(path), fields)
+
+
+def test_other_variable_name(tmp_path, fields):
+    np.testing.assert_array_equal(io.read_fields(save(tmp_path / "a.npz", fields, "zeta"), name="zeta"), fields)
+
+
+@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+def test_missing_file(tmp_path, suffix):
+    with pytest.raises(ValueError, match="expected a file of fields, found none"):
+        io.read_fields(tmp_path / f"absent{suffix}")
+
+
+def test_unknown_suffix_lists_the_known(tmp_path):
+    with pytest.raises(ValueError, match=r"expected one of \.npy, \.npz, \.nc, \.zarr; got '\.mat'"):
+        io.read_fields(tmp_path / "truth.mat")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".nc", ".zarr"])
+def test_missing_variable_lists_what_is_there(tmp_path, fields, suffix):
+    with pytest.raises(ValueError, match="expected a variable 'omega', found zeta"):
+        io.read_fields(save(tmp_path / f"a{suffix}", fields, "zeta"))
+
+
+@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+def test_corrupt_file(tmp_path, suffix):
+    path = save(tmp_path / f"a{suffix}", np.random.default_rng(0).standard_normal((3, 64, 33)))
+    break_file(path)
+    with pytest.raises(ValueError, match=rf"a{suffix}: expected a complete {suffix} file, could not read it \("):
+        io.read_fields(path)
+
+
+@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+def test_file_of_another_kind(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_text("not an array")
+    with pytest.raises(ValueError, match="expected a complete"):
+        io.read_fields(path)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((3, 8, 5), complex), "expected real numbers, got complex128"),
+        (np.ones((3, 8, 5), bool), "expected real numbers, got bool"),
+        (np.full((3, 8, 5), "a"), "expected real numbers, got <U1"),
+        (np.ones((0, 8, 5)), "expected at least one frame"),
+        (np.ones((1, 1, 3, 8, 5)), "expected the axes"),
+    ],
+)
+def test_unusable_arrays(tmp_path, array, message):
+    with pytest.raises(ValueError, match=message):
+        io.read_fields(save(tmp_path / "a.npy", array))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_not_finite_names_the_frame(tmp_path, fields, bad):
+    fields[2, 4, 1] = bad
+    with pytest.raises(ValueError, match=r"axes frame, x, y.*1 NaN or infinite \(first at index \(2, 4, 1\)\)"):
+        io.read_fields(save(tmp_path / "a.npy", fields))
+
+
+def test_numpy_files_need_no_optional_package(tmp_path, fields):
+    np.save(tmp_path / "a.npy", fields)
+    code = (
+        "import sys; sys.modules.update(xarray=None, zarr=None, h5netcdf=None, matplotlib=None)\n"
+        "from jaxsrda import io\n"
+        f"assert io.read_fields({str(tmp_path / 'a.npy')!r}).shape == (3, 8, 5)\n"
+        f"io.write_npz({str(tmp_path / 'b.npz')!r}, omega=io.read_fields({str(tmp_path / 'a.npy')!r}))\n"
+        f"assert io.read_fields({str(tmp_path / 'b.npz')!r}).shape == (3, 8, 5)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+
+
+@pytest.mark.parametrize(("kind", "package"), [(k, p) for k, packages in io.PACKAGES.items() for p in packages])
+def test_missing_package_names_the_remedy(tmp_path, monkeypatch, fields, kind, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=rf"expected the package {package}.*pip install \"jaxsrda\[io\]\""):
+        if kind == "datasets":
+            io.fields_dataset(fields, TIMES, GRID, {})
+        else:
+            io.check_writable(tmp_path / f"a{kind}", io.DATASET_SUFFIXES)
+
+
+# Writing --------------------------------------------------------------------------------------
+
+
+def test_check_writable(tmp_path):
+    assert io.check_writable(str(tmp_path / "a.NC"), (".nc",)) == tmp_path / "a.NC"
+    with pytest.raises(ValueError, match=r"expected one of \.nc, \.zarr; got '\.ncc'; did you mean '\.nc'"):
+        io.check_writable(tmp_path / "a.ncc", io.DATASET_SUFFIXES)
+    with pytest.raises(ValueError, match=r"expected an existing folder .*nowhere, found none; make it first"):
+        io.check_writable(tmp_path / "nowhere" / "a.nc", io.DATASET_SUFFIXES)
+    assert not list(tmp_path.iterdir())
+
+
+def test_check_writable_protects_what_is_no_such_file(tmp_path, monkeypatch):
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "photos.zarr").mkdir()
+    (tmp_path / "photos.zarr" / "cat.jpg").touch()
+    (tmp_path / "file.zarr").touch()
+    (tmp_path / "empty.zarr").mkdir()
+    for name in ("a.json", "photos.zarr", "file.zarr"):
+        with pytest.raises(ValueError, match="found something else; move it"):
+            io.check_writable(tmp_path / name, (".json", ".zarr"))
+    io.check_writable(tmp_path / "empty.zarr", (".zarr",))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ValueError, match="expected a folder open for writing"):
+        io.check_writable(tmp_path / "b.json", (".json",))
+
+
+@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+def test_written_dataset_replaces_the_old(tmp_path, fields, suffix):
+    path = save(tmp_path / f"a{suffix}", np.zeros((7, 8, 5)), "other")
+    dataset = io.fields_dataset(fields, TIMES, GRID, {"seed": 1})
+    io.write_dataset(path, dataset)
+    with xarray.open_dataset(path, engine="h5netcdf" if suffix == ".nc" else "zarr", decode_times=False) as got:
+        xarray.testing.assert_identical(got.load(), dataset)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_netcdf_is_compressed(tmp_path):
+    io.write_dataset(tmp_path / "a.nc", io.fields_dataset(np.zeros((3, 128, 65)), TIMES, ChannelGrid(128, 65), {}))
+    assert (tmp_path / "a.nc").stat().st_size < 60_000
+
+
+@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+def test_failed_write_leaves_the_old_file_only(tmp_path, monkeypatch, fields, suffix):
+    path = save(tmp_path / f"a{suffix}", fields)
+    dataset = io.fields_dataset(fields + 1, TIMES, GRID, {})
+    method = "to_netcdf" if suffix == ".nc" else "to_zarr"
+    write = getattr(xarray.Dataset, method)
+
+    def write_then_fail(*args, **kwargs):
+        write(*args, **kwargs)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(xarray.Dataset, method, write_then_fail)
+    with pytest.raises(OSError, match="disk full"):
+        io.write_dataset(path, dataset)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    np.testing.assert_array_equal(io.read_fields(path), fields)
+
+
+def test_failed_swap_puts_the_old_store_back(tmp_path, monkeypatch, fields):
+    path = save(tmp_path / "a.zarr", fields)
+    rename = os.rename
+
+    def fail_on_the_new_one(source, target):
+        if Path(target) == path and not str(source).endswith(".old"):
+            raise OSError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_on_the_new_one)
+    with pytest.raises(OSError, match="no"):
+        save(path, fields + 1)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    np.testing.assert_array_equal(io.read_fields(path), fields)
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.npz"])
+def test_failed_replacement_leaves_no_trace(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    path.write_text("old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(OSError, match="no"):
+        io.write_json(path, {}) if name == "a.json" else io.write_npz(path, a=np.ones(2))
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_json(tmp_path):
+    @dataclasses.dataclass
+    class Config:
+        path: Path
+        factor: float
+
+    payload = {
+        "scores": {"maer": np.float32(0.5), "crps": float("nan")},
+        "series": np.array([1.0, np.nan, -np.inf]),
+        "jax": jnp.arange(2),
+        "finite": np.bool_(True),
+        "config": Config(Path("a/b"), 2.0),
+        3: (None, "ü"),
+    }
+    io.write_json(tmp_path / "a.json", payload)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "scores": {"maer": 0.5, "crps": None},
+        "series": [1.0, None, None],
+        "jax": [0, 1],
+        "finite": True,
+        "config": {"path": "a/b", "factor": 2.0},
+        "3": [None, "ü"],
+    }
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, 1j, np.array([1j])])
+def test_json_refuses_what_it_cannot_hold(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON: expected numbers, text, lists, mappings or arrays, got"):
+        io.write_json(tmp_path / "a.json", {"a": value})
+    assert not list(tmp_path.iterdir())
+
+
+# Datasets -------------------------------------------------------------------------------------
+
+
+def test_fields_dataset(fields):
+    attrs = {"method": "enkf-hr", "seed": np.int64(3), "config": {"a": [1, None]}, "finite": True}
+    dataset = io.fields_dataset(jnp.asarray(fields), TIMES, GRID, attrs)
+    assert dataset["omega"].dims == ("time", "x", "y")
+    assert dataset["omega"].attrs == {"units": "1", "long_name": "vorticity"}
+    np.testing.assert_array_equal(dataset["omega"], fields)
+    for axis, points in {"x": GRID.x, "y": GRID.y, "time": TIMES}.items():
+        np.testing.assert_array_equal(dataset[axis], points)
+        assert dataset[axis].attrs["units"] == "1"
+    assert dataset.attrs["method"] == "enkf-hr" and dataset.attrs["seed"] == 3 and dataset.attrs["finite"] == "true"
+    assert json.loads(dataset.attrs["config"]) == {"a": [1, None]}
+    assert dataset.attrs["numpy_version"] == np.__version__
+    assert {"jaxsrda_version", "jax_version"} <= set(dataset.attrs)
+    assert io.fields_dataset(fields[None], TIMES, GRID, {}, name="psi")["psi"].dims == ("truth", "time", "x", "y")
+
+
+def test_fields_dataset_shapes(fields):
+    with pytest.raises(ValueError, match=r"omega: expected shape \(3, 8, 5\), got \(2, 8, 5\)"):
+        io.fields_dataset(fields[:2], TIMES, GRID, {})
+    with pytest.raises(ValueError, match="omega: expected 3 dimensions"):
+        io.fields_dataset(fields[0], TIMES, GRID, {})
+
+
+@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+def test_analysis_dataset_round_trip(tmp_path, fields, observations, suffix):
+    members = np.stack([fields, fields + 1])
+    dataset = io.analysis_dataset(
+        fields, abs(fields), TIMES, GRID, {}, members, fields + 2, truth=fields + 3, observations=observations
+    )
+    assert set(dataset.data_vars) >= {"omega_mean", "omega_std", "omega", "omega_background", "omega_truth"}
+    assert dataset["omega"].dims == ("member", "time", "x", "y")
+    io.write_dataset(tmp_path / f"a{suffix}", dataset)
+    np.testing.assert_array_equal(io.read_fields(tmp_path / f"a{suffix}"), members)
+    np.testing.assert_array_equal(io.read_fields(tmp_path / f"a{suffix}", "omega_truth"), fields + 3)
+
+
+def test_observations_are_those_of_the_mask(fields, observations):
+    dataset = io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations)
+    assert set(dataset.data_vars) == {"omega_mean", "omega_std"} | {
+        f"obs_{name}" for name in ("value", "variance", "x", "y", "x_index", "y_index", "time")
+    }
+    cycle, sensor = [0, 0, 0, 1], [0, 2, 3, 2]
+    np.testing.assert_array_equal(dataset["obs_value"], observations["values"][cycle, sensor])
+    np.testing.assert_array_equal(dataset["obs_x"], observations["positions"][cycle, sensor, 0])
+    np.testing.assert_array_equal(dataset["obs_y"], observations["positions"][cycle, sensor, 1])
+    np.testing.assert_allclose(dataset["obs_x_index"] * 2 * np.pi / 8, dataset["obs_x"])
+    np.testing.assert_allclose(dataset["obs_y_index"] * np.pi / 4, dataset["obs_y"])
+    np.testing.assert_array_equal(dataset["obs_time"], [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("times_per_truth", [False, True])
+def test_analysis_of_several_truths(fields, observations, times_per_truth):
+    stacked = {key: np.stack([value, value]) for key, value in observations.items()}
+    stacked["mask"][0] = False
+    if not times_per_truth:
+        stacked["times"] = observations["times"]
+    two = np.stack([fields, fields])
+    dataset = io.analysis_dataset(two, two, TIMES, GRID, {}, members=two[:, None], observations=stacked)
+    assert dataset["omega"].dims == ("truth", "member", "time", "x", "y")
+    np.testing.assert_array_equal(dataset["obs_truth"], [1, 1, 1, 1])
+    np.testing.assert_array_equal(dataset["obs_time"], [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+def test_no_observations_left(tmp_path, fields, observations, suffix):
+    observations["mask"][:] = False
+    path = tmp_path / f"a{suffix}"
+    io.write_dataset(path, io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations))
+    with xarray.open_dataset(path, engine="h5netcdf" if suffix == ".nc" else "zarr") as dataset:
+        assert dataset.sizes["obs"] == 0
+
+
+def test_analysis_dataset_errors(fields, observations):
+    with pytest.raises(ValueError, match=r"omega_std: expected shape \(3, 8, 5\), got \(3, 8, 4\)"):
+        io.analysis_dataset(fields, fields[..., :4], TIMES, GRID, {})
+    with pytest.raises(ValueError, match=r"omega: expected 4 dimensions .*axes member, time, x, y"):
+        io.analysis_dataset(fields, fields, TIMES, GRID, {}, members=fields)
+    with pytest.raises(ValueError, match="observations: expected the arrays mask, times as well, got none; add them"):
+        few = {key: observations[key] for key in ("values", "positions", "variance")}
+        io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=few)
+    with pytest.raises(ValueError, match=r"observations: positions: expected shape \(2, 4, 2\)"):
+        bad = observations | {"positions": np.zeros((2, 3, 2))}
+        io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=bad)
+
+
+# Cache ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def count_calls():
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return {"a": np.arange(3.0), "b": jnp.ones(2)}
+
+    return calls, compute
+
+
+def test_cache_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXSRDA_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    monkeypatch.setenv("HOME", "/c")
+    assert io.cache_dir() == Path("/a")
+    monkeypatch.delenv("JAXSRDA_CACHE")
+    assert io.cache_dir() == Path("/b/jaxsrda")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert io.cache_dir() == Path("/c/.cache/jaxsrda")
+
+
+def test_content_hash():
+    assert io.content_hash("abc") == "ba7816bf8f01"
+
+
+def test_cache_computes_once_for_each_configuration(cache):
+    calls, compute = count_calls()
+    first, again = (io.cached_npz("climate", '{"n": 1}', compute) for _ in range(2))
+    assert len(calls) == 1
+    assert first.keys() == again.keys() == {"a", "b"}
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    io.cached_npz("climate", '{"n": 2}', compute)
+    assert len(calls) == 2
+    assert {p.name for p in cache.iterdir()} == {
+        f"climate-{io.content_hash(text)}.npz" for text in ('{"n": 1}', '{"n": 2}')
+    }
+
+
+@pytest.mark.parametrize("content", ["", "half", "text"])
+def test_corrupt_cache_is_computed_anew(cache, content):
+    calls, compute = count_calls()
+    io.cached_npz("climate", "{}", compute)
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes({"": b"", "half": whole[: len(whole) // 2], "text": b"not an archive"}[content])
+    np.testing.assert_array_equal(io.cached_npz("climate", "{}", compute)["a"], np.arange(3.0))
+    io.cached_npz("climate", "{}", compute)
+    assert len(calls) == 2
+
+
+def test_unwritable_cache_warns_only(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "file" / "cache"))
+    calls, compute = count_calls()
+    with pytest.warns(UserWarning, match="cache: could not write .*set JAXSRDA_CACHE"):
+        arrays = io.cached_npz("climate", "{}", compute)
+    assert len(calls) == 1 and set(arrays) == {"a", "b"}
+
+
+def test_errors_of_the_computation_pass_through(cache):
+    with pytest.raises(ValueError, match="mine"):
+        io.cached_npz("climate", "{}", lambda: (_ for _ in ()).throw(ValueError("mine")))
+    assert not cache.exists()
