@@ -1,0 +1,65 @@
+"""jaxsrda: high-resolution ensemble analyses of a chaotic ocean jet, in JAX.
+
+In reading order: the grid and the flow, the truth, what is observed, the methods, the cycle that
+runs them, the scores, and the experiment that puts them together.
+"""
+
+from importlib.metadata import version as _version
+
+from jaxsrda.config import FILTERS, LEVELS, PAPER_FILTERS, FilterConfig, JetConfig, Level
+from jaxsrda.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
+from jaxsrda.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency
+from jaxsrda.testbed import flow_params, initial_state, integrate, simulate
+from jaxsrda.layouts import Layout, parse_layout
+from jaxsrda.observations import Observations, observe, observe_run, pack
+from jaxsrda.climatology import Climatology
+from jaxsrda.assimilators import METHODS, Assimilator, Setup, Window, make_assimilator
+from jaxsrda.cycle import run_cycles
+from jaxsrda.sweep import sweep
+from jaxsrda.twin import Analysis, DivergedError, assimilate, default_climatology, prepare_truth, simulate_truth
+
+__version__ = _version("jaxsrda")
+
+__all__ = [
+    "FILTERS",
+    "LEVELS",
+    "METHODS",
+    "PAPER_FILTERS",
+    "Analysis",
+    "Assimilator",
+    "ChannelGrid",
+    "Climatology",
+    "DivergedError",
+    "FilterConfig",
+    "FlowParams",
+    "JetConfig",
+    "Layout",
+    "Level",
+    "Observations",
+    "Setup",
+    "UnstableStepError",
+    "Window",
+    "assimilate",
+    "default_climatology",
+    "etdrk4",
+    "flow_params",
+    "initial_state",
+    "integrate",
+    "make_assimilator",
+    "observe",
+    "observe_run",
+    "pack",
+    "parse_layout",
+    "prepare_truth",
+    "regrid",
+    "rk2",
+    "rollout",
+    "run_cycles",
+    "simulate",
+    "simulate_truth",
+    "sweep",
+    "tendency",
+    "to_physical",
+    "to_spectral",
+    "velocity",
+]

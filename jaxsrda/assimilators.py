@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from jaxsrda import enkf
 from jaxsrda.checks import check_choice
@@ -90,7 +91,7 @@ class Setup(NamedTuple):
 # Pieces ---------------------------------------------------------------------------------------
 
 
-def first_states(key: Array, level: Level, members: int, dtype) -> Array:
+def first_states(key: Array, level: Level, members: int, dtype: DTypeLike) -> Array:
     """The jet with perturbations from other seeds than the truth's: (members, 2K+1, L)."""
     grid = level_grid(level)
     # A map, not a vmap: random numbers from a batch of keys take XLA seconds to compile on CPU.
@@ -248,7 +249,7 @@ def dual_filter(setup: Setup, members: int, params: FilterParams, controls: int 
 # Controls -------------------------------------------------------------------------------------
 
 
-def free_run(setup: Setup, level: Level, members: int, dtype=float) -> Assimilator:
+def free_run(setup: Setup, level: Level, members: int, dtype: DTypeLike = float) -> Assimilator:
     """Members from other seeds that never see an observation; LR ones are shown on HR by bicubic interpolation."""
     grid, own = setup.grid, level_grid(level)
 
@@ -266,7 +267,7 @@ def free_run(setup: Setup, level: Level, members: int, dtype=float) -> Assimilat
     return Assimilator(init, step, members)
 
 
-def climatology(setup: Setup, members: int, dtype=float) -> Assimilator:
+def climatology(setup: Setup, members: int, dtype: DTypeLike = float) -> Assimilator:
     """Random climatological states of the assimilation time, held through the window; observations unused."""
     grid = setup.grid
 

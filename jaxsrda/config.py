@@ -145,7 +145,7 @@ def to_json(config: Any) -> str:
 
 
 def from_json(cls: type[ConfigT], text: str) -> ConfigT:
-    """The dataclass `cls` from JSON text; raises ValueError for bad JSON or an unknown field."""
+    """The dataclass `cls` from JSON text; raises ValueError for bad JSON, an unknown or a missing field."""
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -154,4 +154,7 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
     if not isinstance(values, dict) or set(values) - names:
         unknown = sorted(set(values) - names) if isinstance(values, dict) else type(values).__name__
         raise ValueError(f"{cls.__name__}: expected fields among {sorted(names)}, got {unknown}")
-    return cls(**values)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise ValueError(f"{cls.__name__}: expected values for every field without a default, got {error}") from None

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from jaxsrda import scores
 from jaxsrda.assimilators import Assimilator, Window
@@ -59,7 +60,7 @@ class History(NamedTuple):
     fields: Fields | None
 
 
-def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype=float) -> Carry:
+def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype: DTypeLike = float) -> Carry:
     """The carry before the first cycle; `grid` is that of the truth, None to run without one."""
     dtype = jnp.zeros((), dtype).dtype
     tally = None if grid is None else scores.empty_tally(grid, assimilator.members, dtype)

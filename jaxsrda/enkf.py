@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
 from jaxsrda.checks import check_shape
 from jaxsrda.config import FilterConfig
@@ -34,7 +35,7 @@ class FilterParams(NamedTuple):
     observation_std: Array
 
 
-def filter_params(config: FilterConfig, dtype=float) -> FilterParams:
+def filter_params(config: FilterConfig, dtype: DTypeLike = float) -> FilterParams:
     """The traced numbers of a configuration."""
     dtype = jnp.zeros((), dtype).dtype
     return FilterParams(*(jnp.asarray(getattr(config, name), dtype) for name in FilterParams._fields))

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsrda.checks import check_choice, check_finite, check_shape
+from jaxsrda.config import FRAMES_PER_CYCLE
 from jaxsrda.grid import ChannelGrid
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ DATASET_SUFFIXES = (".nc", ".zarr")
 PACKAGES = {".nc": ("xarray", "h5py", "h5netcdf"), ".zarr": ("xarray", "zarr"), "datasets": ("xarray",)}
 """Optional packages that a format needs."""
 
-AXES = {2: "x, y", 3: "frame, x, y", 4: "truth, frame, x, y"}
+AXES = {2: "x, y", 3: "frame, x, y", 4: "truth, frame, x, y", 5: "truth, member, frame, x, y"}
 """What the axes of a field array of so many dimensions stand for."""
 
 
@@ -56,6 +57,19 @@ def read_fields(path: str | Path, name: str = "omega", ndims: Sequence[int] = (3
     Raises ValueError for a missing or unreadable file, a missing variable, or an array that is not
     of finite real numbers in `ndims` dimensions.
     """
+    fields, names = _load(path, name)
+    if fields is None:
+        raise ValueError(f"{path}: expected a variable {name!r}, found {', '.join(names) or 'none'}; rename one")
+    return _as_fields(f"{path}: {name}", fields, ndims)
+
+
+def variable_names(path: str | Path) -> list[str]:
+    """The names of a file's variables (none for .npy).  Raises ValueError for a missing or unreadable file."""
+    return _load(path, "")[1]
+
+
+def _load(path: str | Path, name: str) -> tuple[np.ndarray | None, list[str]]:
+    """The array `name` of a file, None if it has none, and the names there."""
     path = Path(path).expanduser()
     suffix = check_choice(f"{path}: suffix", path.suffix.lower(), FIELD_SUFFIXES)
     if not path.exists():
@@ -63,13 +77,10 @@ def read_fields(path: str | Path, name: str = "omega", ndims: Sequence[int] = (3
     require_packages(suffix)
     load = _load_numpy if suffix in (".npy", ".npz") else _load_xarray
     try:
-        fields, names = load(path, name)
+        return load(path, name)
     except Exception as error:  # the readers raise many types; each of them means a bad file
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path}: expected a complete {suffix} file, could not read it ({reason})") from None
-    if fields is None:
-        raise ValueError(f"{path}: expected a variable {name!r}, found {', '.join(names) or 'none'}; rename one")
-    return _as_fields(f"{path}: {name}", fields, ndims)
 
 
 def _load_numpy(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
@@ -267,7 +278,8 @@ def analysis_dataset(
 ) -> xarray.Dataset:
     """Analyses as a dataset: omega_mean, omega_std and, where given, omega, omega_background, omega_truth, obs_*.
 
-    mean, std, background, truth: (time, x, y).  members: (member, time, x, y).  observations: arrays
+    mean, std, truth: (time, x, y).  background: (analysis_time, x, y), on every fourth frame.  members:
+    (member, time, x, y).  observations: arrays
     values, mask and variance (cycle, sensor), positions (cycle, sensor, 2) as x and y, and times
     (cycle,); the sensors whose mask is true are kept, along `obs`, with positions also in grid
     spacings.  Every array but `times` may have a leading truth axis; then all have.
@@ -275,11 +287,12 @@ def analysis_dataset(
     """
     dims = _frame_dims("mean", mean)
     member_dims = (*dims[:-3], "member", *dims[-3:])
+    analysis_dims = (*dims[:-3], "analysis_time", "x", "y")
     fields = {
         "omega_mean": (dims, mean, "ensemble mean of the analysis vorticity"),
         "omega_std": (dims, std, "ensemble standard deviation of the analysis vorticity"),
         "omega": (member_dims, members, "analysis vorticity of each member"),
-        "omega_background": (dims, background, "ensemble mean of the background vorticity"),
+        "omega_background": (analysis_dims, background, "ensemble mean of the background vorticity"),
         "omega_truth": (dims, truth, "true vorticity"),
     }
     required = ("omega_mean", "omega_std")
@@ -303,7 +316,8 @@ def _frame_dims(name: str, array: Any) -> tuple[str, ...]:
 
 def _variable(name: str, dims: tuple[str, ...], array: Any, times: Any, grid: ChannelGrid, long_name: str) -> tuple:
     """An xarray variable as (dims, array, attributes), once its shape is what `dims` says."""
-    sizes = {"time": len(times), "x": grid.nx, "y": grid.ny}
+    analyses = -(-len(times) // FRAMES_PER_CYCLE)
+    sizes = {"time": len(times), "analysis_time": analyses, "x": grid.nx, "y": grid.ny}
     check_shape(name, array, tuple(sizes.get(dim) for dim in dims), hint=f" (axes {', '.join(dims)})")
     return dims, np.asarray(array), {"units": "1", "long_name": long_name}
 
@@ -348,7 +362,9 @@ def _dataset(variables: dict[str, tuple], times: Any, grid: ChannelGrid, attrs: 
             ("x", grid.x, "along the channel"),
             ("y", grid.y, "across the channel"),
             ("time", times, "time"),
+            ("analysis_time", np.asarray(times)[::FRAMES_PER_CYCLE], "time of an analysis"),
         )
+        if any(axis in dims for dims, *_ in variables.values())
     }
     versions = {f"{package}_version": importlib.metadata.version(package) for package in ("jaxsrda", "jax", "numpy")}
     return xarray.Dataset(variables, coordinates, {key: _attribute(v) for key, v in attrs.items()} | versions)

@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import DTypeLike
 
-from jaxsrda.checks import check_shape
+from jaxsrda.checks import check_choice, check_shape
 from jaxsrda.config import DEFAULT_FRAMES, FRAME, JetConfig, Level
-from jaxsrda.grid import ChannelGrid, bases, regrid, to_physical, to_spectral
-from jaxsrda.solver import FlowParams, Speeds, check_stable, rollout, speeds, stepper
+from jaxsrda.grid import ChannelGrid, bases, matmul, regrid, to_physical, to_spectral
+from jaxsrda.solver import SCHEMES, FlowParams, Speeds, check_stable, rollout, speeds, stepper
 
 JET = JetConfig()
 
@@ -35,14 +36,14 @@ def jet_vorticity(grid: ChannelGrid, config: JetConfig = JET) -> np.ndarray:
     return amplitudes * bases(grid).l[0]
 
 
-def flow_params(level: Level, config: JetConfig = JET, dtype=float) -> FlowParams:
+def flow_params(level: Level, config: JetConfig = JET, dtype: DTypeLike = float) -> FlowParams:
     """The testbed's physical coefficients at a level, in `dtype` (JAX's default float)."""
     array = functools.partial(jnp.asarray, dtype=jnp.zeros((), dtype).dtype)
     forcing = config.forcing * jet_vorticity(level_grid(level), config)
     return FlowParams(array(config.beta), array(config.drag), array(level.viscosity), array(forcing))
 
 
-def initial_state(key: Array, grid: ChannelGrid, config: JetConfig = JET, dtype=float) -> Array:
+def initial_state(key: Array, grid: ChannelGrid, config: JetConfig = JET, dtype: DTypeLike = float) -> Array:
     """Amplitudes [2K+1, L] of the jet plus a random perturbation.
 
     Σ a_kl sin(k x + l y + φ_kl) over 0 < |k| ≤ min(nx // 3, 256), 0 < |l| ≤ min(ny // 3, 128), with
@@ -59,7 +60,9 @@ def initial_state(key: Array, grid: ChannelGrid, config: JetConfig = JET, dtype=
     cos_x, sin_x, cos_y, sin_y = (jnp.asarray(f, dtype) for f in (np.cos(kx), np.sin(kx), np.cos(ly), np.sin(ly)))
     # sin(kx + ly + φ) = sin(kx + ly) cos φ + cos(kx + ly) sin φ, each expanded in products.
     even, odd = amplitude * jnp.cos(phase), amplitude * jnp.sin(phase)
-    field = sin_x @ (even @ cos_y - odd @ sin_y) + cos_x @ (even @ sin_y + odd @ cos_y)
+    in_sin = matmul(even, cos_y) - matmul(odd, sin_y)
+    in_cos = matmul(even, sin_y) + matmul(odd, cos_y)
+    field = matmul(sin_x, in_sin) + matmul(cos_x, in_cos)
     return to_spectral(grid, field).at[0].add(jnp.asarray(config.speed * jet_vorticity(grid, config), dtype))
 
 
@@ -81,13 +84,13 @@ def integrate(
     """Run a level from amplitudes [2K+1, L] for `frames` frames of 0.25, the start counted (pure, traceable).
 
     steps: time steps a frame; by default the level's own for the scheme.  Raises ValueError for
-    a wrong shape or fewer than 1 frame.
+    a wrong shape, an unknown scheme, or fewer than 1 frame or step.
     """
     grid = level_grid(level)
     check_shape("omega_hat", omega_hat, grid.spectral_shape)
     if frames < 1:
         raise ValueError(f"frames: expected at least 1 (the start counts as one), got {frames}")
-    steps = default_steps(level, scheme) if steps is None else steps
+    steps = checked_steps(level, scheme, steps)
     params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
     step = stepper(scheme, grid, params, FRAME / steps)
 
@@ -101,6 +104,15 @@ def integrate(
 def default_steps(level: Level, scheme: str = "etdrk4") -> int:
     """Time steps a frame that the level is run at."""
     return level.rk2_steps if scheme == "rk2" else level.steps
+
+
+def checked_steps(level: Level, scheme: str, steps: int | None) -> int:
+    """`steps`, or the level's own for the scheme if None; ValueError for fewer than 1 or an unknown scheme."""
+    check_choice("scheme", scheme, SCHEMES)
+    steps = default_steps(level, scheme) if steps is None else steps
+    if steps < 1:
+        raise ValueError(f"steps: expected at least 1 time step a frame, got {steps}")
+    return steps
 
 
 @functools.partial(jax.jit, static_argnames=("level", "frames", "scheme", "steps"))
@@ -124,7 +136,7 @@ def simulate(
     that would do) instead of returning NaN.
     """
     check_shape("omega_hat", omega_hat, (None, *level_grid(level).spectral_shape))
-    steps = default_steps(level, scheme) if steps is None else steps
+    steps = checked_steps(level, scheme, steps)
     params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
     # Before spending anything: a step that the first frame already forbids.
     now = jax.vmap(lambda state: speeds(level_grid(level), state))(omega_hat)

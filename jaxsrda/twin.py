@@ -253,7 +253,7 @@ def run_segments(
 
 
 def check_healthy(history: cycle.History, first_cycle: int = 0) -> None:
-    """Raise `DivergedError` naming the truth and time at which an ensemble stopped being finite, and the likely cause."""
+    """Raise `DivergedError` naming the truth, the time and the likely cause of an ensemble that is not finite."""
     lost = np.argwhere(~np.asarray(history.finite))
     if len(lost):
         truth, i = (int(n) for n in lost[0])

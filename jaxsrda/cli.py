@@ -1,0 +1,332 @@
+"""The command line: simulate, assimilate, evaluate, info.
+
+Exit codes: 0 done, 2 bad input or options (one line, no traceback), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=False)
+
+
+@dataclasses.dataclass
+class Simulate:
+    """Run the solver at one level and write the vorticity, omega(time, x, y)."""
+
+    out: Path
+    """Output file: NetCDF (.nc), Zarr (.zarr), or numpy (.npz)."""
+    level: str = "hr"
+    """lr (32 × 17), hr (128 × 65), fine (256 × 129) or uhr (1024 × 513)."""
+    frames: int = 96
+    """Frames to write, one each 0.25 time units; the start counts as one."""
+    seed: int = 0
+    """Seed of the initial perturbation."""
+    initial: Path | None = None
+    """Start from this vorticity field (nx × ny, at the level's grid) instead."""
+    scheme: str = "etdrk4"
+    """etdrk4, or rk2 (the paper's)."""
+    steps: int | None = None
+    """Time steps a frame; by default the level's own."""
+    json: Path | None = None
+    """Write a record of the run here."""
+
+    def run(self) -> None:
+        from jaxsrda import io
+        from jaxsrda.config import FRAME, level
+        from jaxsrda.runs import Run, estimate_seconds, simulate_resumable
+        from jaxsrda.testbed import level_grid
+
+        run = Run(level(self.level), self.frames, self.scheme, self.steps, self.seed)
+        io.check_writable(self.out, (*io.DATASET_SUFFIXES, ".npz"))
+        _check_json(self.json)
+        initial = None if self.initial is None else io.read_fields(self.initial, ndims=(2, 3))
+        if initial is not None and initial.ndim == 3:
+            initial = initial[-1]  # the last frame of a run: go on from there
+        grid = level_grid(run.level)
+        steps = run.steps_a_frame * (run.frames - 1)
+        console.print(
+            f"{run.level.name}: {grid.nx} × {grid.ny}, {run.frames} frames, {steps} {run.scheme} steps of "
+            f"{FRAME / run.steps_a_frame:.3g}: about {_duration(estimate_seconds(run))}"
+        )
+        began = time.perf_counter()
+        with _bar() as bar:
+            task = bar.add_task("frames", total=run.frames)
+            parts = self.out.with_name(f".{self.out.name}.parts")
+            omega = simulate_resumable(
+                run, parts, initial, lambda done, _: bar.update(task, completed=done, refresh=True)
+            )
+        seconds = time.perf_counter() - began
+        if self.out.suffix == ".npz":
+            io.write_npz(self.out, omega=omega)
+        else:
+            attrs = {"config": dataclasses.asdict(run)}
+            times = [FRAME * i for i in range(run.frames)]
+            io.write_dataset(self.out, io.fields_dataset(omega, times, grid, attrs))
+        if self.json is not None:
+            io.write_json(self.json, {"config": dataclasses.asdict(run), "seconds": {"run": seconds}, "finite": True})
+        console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {_duration(seconds)}")
+
+
+@dataclasses.dataclass
+class Assimilate:
+    """Run the twin experiment with one method: truth, observations, cycles, scores, pictures."""
+
+    method: str = "enkf-dual"
+    """One of the methods that `jaxsrda info` lists."""
+    truth: Path | None = None
+    """Your truth: HR, fine or UHR vorticity frames (.npy, .npz, .nc, .zarr); several along a leading axis. By default
+    one is simulated."""
+    truth_level: str = "fine"
+    """Level of a simulated truth: hr, fine or uhr (kept in the cache and used again)."""
+    truths: int = 1
+    """How many truths to simulate, from seeds seed, seed + 1, …"""
+    layout: str = "lattice:8"
+    """Sensors: lattice:8, lattice-fixed:8, random-fixed:128, random-moving:128, track:4, cluster:4, with +dropout:0.5
+    behind it; or a .npy or .csv file of positions x, y."""
+    operator: str = "vorticity"
+    """What the sensors measure."""
+    obs_noise: float = 0.1
+    """Standard deviation of the observation noise."""
+    seed: int = 0
+    """Seed of the truth, the noise and the members."""
+    members: int | None = None
+    """Ensemble size; by default, and for every option below, the method's preset."""
+    localization: float | None = None
+    """Gaspari–Cohn half-width (weight zero beyond twice that)."""
+    inflation: float | None = None
+    """Multiplicative inflation."""
+    additive: float | None = None
+    """Climatological anomalies added after each analysis, as a fraction."""
+    rtps: float | None = None
+    """Relaxation to prior spread, 0 to 1."""
+    rtpp: float | None = None
+    """Relaxation to prior perturbations, 0 to 1."""
+    representativeness: float | None = None
+    """Variance added to R for what the model's grid cannot hold."""
+    out: Path | None = None
+    """Write the analyses here: NetCDF (.nc) or Zarr (.zarr)."""
+    save_members: bool = False
+    """Write every member too."""
+    json: Path | None = None
+    """Write scores and series here."""
+    plot: Path | None = None
+    """Write pictures into this folder."""
+    animate: bool = False
+    """An animation (GIF) among them."""
+
+    def run(self) -> None:
+        from jaxsrda import io, report, twin
+        from jaxsrda.assimilators import METHODS
+        from jaxsrda.checks import check_choice
+        from jaxsrda.config import FILTERS, level
+
+        check_choice("method", self.method, METHODS)
+        changes = {
+            field: getattr(self, field)
+            for field in ("members", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
+            if getattr(self, field) is not None
+        }
+        config = dataclasses.replace(FILTERS[self.method], **changes)
+        if self.out is not None:
+            io.check_writable(self.out, io.DATASET_SUFFIXES)
+        _check_json(self.json)
+        if self.plot is not None:
+            _check_plotting(self.plot)
+        if self.truths < 1:
+            raise ValueError(f"truths: expected at least 1, got {self.truths}")
+        layout = _layout(self.layout)
+
+        with _bar() as bar:
+            task = bar.add_task("truth", total=1)
+
+            def progress(what: str, done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total, refresh=True)
+
+            if self.truth is not None:
+                truth = io.read_fields(self.truth)
+            else:
+                seeds = range(self.seed, self.seed + self.truths)
+                truth = twin.simulate_truth(level(self.truth_level), list(seeds))
+            result = twin.assimilate(
+                self.method,
+                truth,
+                layout=layout,
+                measure=self.operator,
+                observation_std=self.obs_noise,
+                config=config,
+                seed=self.seed,
+                keep_members=self.save_members,
+                progress=progress,
+            )
+        truths = f"{len(result.mean)} truth" + "s" * (len(result.mean) > 1)
+        title = f"{self.method}, {config.members} members, {result.config['layout']}, {truths}"
+        console.print(report.score_table(title, {self.method: result.scores}))
+        seconds = result.seconds
+        console.print(f"compiled in {_duration(seconds['compile'])}, ran in {_duration(seconds['run'])}")
+        if self.out is not None:
+            io.write_dataset(self.out, report.dataset(result))
+            console.print(f"analyses: {self.out}")
+        if self.json is not None:
+            io.write_json(self.json, report.record(result))
+            console.print(f"scores: {self.json}")
+        if self.plot is not None:
+            report.pictures(self.plot, result, animate=self.animate)
+            console.print(f"pictures: {self.plot}")
+
+
+@dataclasses.dataclass
+class Evaluate:
+    """Score analyses, from a file that `assimilate` wrote or one of your own, against a truth."""
+
+    file: tyro.conf.Positional[Path]
+    """Analyses: omega (members) or omega_mean and omega_std, in NetCDF or Zarr."""
+    truth: Path | None = None
+    """True vorticity frames; by default omega_truth of the file."""
+    json: Path | None = None
+    """Write scores and series here."""
+    plot: Path | None = None
+    """Write pictures into this folder."""
+
+    def run(self) -> None:
+        from jaxsrda import evaluate, io, report
+
+        _check_json(self.json)
+        if self.plot is not None:
+            _check_plotting(self.plot)
+        result = evaluate.evaluate_file(self.file, self.truth)
+        console.print(report.score_table(str(self.file), {result.method: result.scores}))
+        if self.json is not None:
+            io.write_json(self.json, report.record(result))
+            console.print(f"scores: {self.json}")
+        if self.plot is not None:
+            report.pictures(self.plot, result)
+            console.print(f"pictures: {self.plot}")
+
+
+@dataclasses.dataclass
+class Info:
+    """Show methods, levels, layouts, operators, versions and devices."""
+
+    json: Path | None = None
+    """Write the same here."""
+
+    def run(self) -> None:
+        import importlib.metadata
+
+        import jax
+        from rich.table import Table
+
+        from jaxsrda import io
+        from jaxsrda.assimilators import METHODS
+        from jaxsrda.config import FILTERS, LEVELS
+        from jaxsrda.layouts import LAYOUTS
+        from jaxsrda.observations import OPERATORS
+
+        _check_json(self.json)
+        versions = {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "numpy")}
+        devices = [str(device) for device in jax.devices()]
+        console.print(", ".join(f"{name} {version}" for name, version in versions.items()), "on", ", ".join(devices))
+        console.print(f"cache: {io.cache_dir()}")
+        table = Table("level", "grid", "viscosity", "steps a frame", title="Levels", title_justify="left")
+        for item in LEVELS.values():
+            table.add_row(item.name, f"{item.nx} × {item.ny}", f"{item.viscosity:g}", str(item.steps))
+        console.print(table)
+        table = Table(
+            "method", "members", "localization", "additive", "representativeness", title="Methods", title_justify="left"
+        )
+        for name in METHODS:
+            preset = FILTERS[name]
+            numbers = (preset.localization, preset.additive, preset.representativeness)
+            table.add_row(name, str(preset.members), *(f"{number:g}" for number in numbers))
+        console.print(table)
+        console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P)")
+        console.print("operators:", ", ".join(OPERATORS))
+        if self.json is not None:
+            methods = {name: dataclasses.asdict(FILTERS[name]) for name in METHODS}
+            levels = {name: dataclasses.asdict(item) for name, item in LEVELS.items()}
+            payload = {"versions": versions, "devices": devices, "levels": levels, "methods": methods}
+            io.write_json(self.json, payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS)})
+
+
+Command = (
+    Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Assimilate, tyro.conf.subcommand("assimilate")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+)
+
+
+def _layout(text: str):
+    """A named layout, or sensors at the positions that a file holds."""
+    import numpy as np
+
+    from jaxsrda.config import LEVELS
+    from jaxsrda.layouts import at_positions, parse_layout
+    from jaxsrda.observations import check_positions
+    from jaxsrda.testbed import level_grid
+
+    path = Path(text)
+    if path.suffix not in (".npy", ".csv"):
+        return parse_layout(text, level_grid(LEVELS["hr"]))
+    try:
+        positions = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"layout {text}: expected a file of positions x, y, could not read it: {error}") from None
+    layout = at_positions(positions, path.name)
+    check_positions(np.asarray(positions, float))
+    return layout
+
+
+def _check_json(path: Path | None) -> None:
+    from jaxsrda import io
+
+    if path is not None:
+        io.check_writable(path, (".json",))
+
+
+def _check_plotting(folder: Path) -> None:
+    try:
+        import cmocean  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f'--plot: needs {error.name}, which is not installed: pip install "jaxsrda[plot]"') from None
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--plot: expected a folder, got the file {folder}")
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the arguments (by default the process's), run, and return the exit code."""
+    command = tyro.cli(Command, prog="jaxsrda", args=arguments, description=__doc__)  # type: ignore[arg-type]
+    try:
+        command.run()  # type: ignore[union-attr]
+    except (ValueError, TypeError, OSError) as error:
+        print(f"jaxsrda: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxsrda: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""What a person sees of a result: tables, the JSON record, the dataset, and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from jaxsrda.config import FRAMES_PER_CYCLE
+from jaxsrda.twin import Analysis
+
+SHOWN = {
+    "maer": "MAER",
+    "mssim_loss": "MSSIM loss",
+    "rmse": "RMSE",
+    "crps": "CRPS",
+    "spread": "spread",
+    "spread_skill": "spread–skill",
+    "observation_rmse_background": "obs. RMSE, background",
+    "observation_rmse_analysis": "obs. RMSE, analysis",
+    "energy_distance_members": "energy spectrum, dB",
+}
+"""Scores of the table, in order, and their headings."""
+
+
+def score_table(title: str, results: dict[str, dict[str, tuple[float, float, float]]]) -> Table:
+    """A table with a line a score and a column a result, mean and 95 % interval over the truths."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("score")
+    for label in results:
+        table.add_column(label, justify="right")
+    for name, heading in SHOWN.items():
+        row = [_interval(scores.get(name)) for scores in results.values()]
+        if any(row):
+            table.add_row(heading, *row)
+    return table
+
+
+def _interval(value: tuple[float, float, float] | None) -> str:
+    if value is None:
+        return ""
+    mean, low, high = value
+    return f"{mean:.3f}" if low == high else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def record(result: Analysis) -> dict[str, Any]:
+    """The JSON record: method, config, scores with intervals, series, statistics, seconds, finite."""
+    return {
+        "method": result.method,
+        "config": result.config,
+        "scores": scores_record(result.scores),
+        "series": {name: values.mean(0) for name, values in result.series.items()},
+        "statistics": mean_statistics(result.statistics),
+        "truths": len(result.mean),
+        "seconds": result.seconds,
+        "finite": result.finite,
+    }
+
+
+def scores_record(scores: dict[str, tuple[float, float, float]]) -> dict[str, dict[str, float]]:
+    """Scores as name → {mean, low, high}."""
+    return {name: dict(zip(("mean", "low", "high"), value)) for name, value in scores.items()}
+
+
+def mean_statistics(statistics: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """`scores.summarize` dictionaries of several truths, averaged (empty bins left out)."""
+    if not statistics:
+        return {}
+    stacked = {name: np.stack([s[name] for s in statistics]).astype(float) for name in statistics[0]}
+    filled = {name: np.isfinite(values).sum(0) for name, values in stacked.items()}
+    return {
+        name: np.where(filled[name] > 0, np.nansum(values, 0) / np.maximum(filled[name], 1), np.nan)
+        for name, values in stacked.items()
+    }
+
+
+def dataset(result: Analysis) -> Any:
+    """The result as an xarray dataset; the truth axis is dropped if there is one truth only."""
+    from jaxsrda.io import analysis_dataset
+
+    def plain(array):
+        return None if array is None else array[0] if len(result.mean) == 1 else array
+
+    observed = {name: plain(values) for name, values in result.observations._asdict().items()}
+    observed["times"] = result.times[::FRAMES_PER_CYCLE]
+    return analysis_dataset(
+        plain(result.mean),
+        plain(result.std),
+        result.times,
+        result.grid,
+        {"method": result.method, "config": result.config},
+        members=plain(result.members),
+        background=plain(result.background),
+        truth=plain(result.truth),
+        observations=observed,
+    )
+
+
+def pictures(folder: Path, result: Analysis, times: Iterable[float] | None = None, animate: bool = False) -> list[Path]:
+    """Write the pictures of a result's first truth (series: of all) into a folder; returns their paths.
+
+    times: analysis times of the field picture, by default four spread over the run.
+    """
+    from jaxsrda import plotting
+
+    folder.mkdir(parents=True, exist_ok=True)
+    cycles = result.background.shape[1]
+    chosen = np.unique(np.linspace(cycles // 4, cycles - 1, 4).round().astype(int))
+    if times is not None:
+        analysis_times = result.times[::FRAMES_PER_CYCLE]
+        chosen = np.unique([int(np.argmin(abs(analysis_times - t))) for t in times])
+    frames = chosen * FRAMES_PER_CYCLE
+    truth = None if result.truth is None else result.truth[0]
+    observed = [result.observations.positions[0, i][np.asarray(result.observations.mask[0, i], bool)] for i in chosen]
+    paths = [folder / "fields.png"]
+    plotting.plot_fields(
+        paths[0],
+        result.times[frames],
+        None if truth is None else truth[frames],
+        result.background[0, chosen],
+        result.mean[0, frames],
+        result.std[0, frames],
+        observed,
+        title=result.method,
+    )
+    if result.series:
+        paths += [folder / "series.png", folder / "spectra.png", folder / "rank_histogram.png"]
+        statistics = mean_statistics(result.statistics)
+        plotting.plot_series(paths[1], result.times[FRAMES_PER_CYCLE:], {result.method: result.series})
+        spectra = {name: statistics[f"energy_{name}"] for name in ("truth", "mean", "members")}
+        plotting.plot_spectra(paths[2], spectra)
+        plotting.plot_rank_histogram(paths[3], statistics["rank_histogram"])
+    if animate:
+        paths.append(folder / "animation.gif")
+        plotting.animate(paths[-1], result.times, truth, result.mean[0], result.std[0])
+    return paths

@@ -1,0 +1,125 @@
+"""Long simulations on the host: their cost beforehand, progress, the step guard, and resuming after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.checks import check_choice, check_positive, check_shape
+from jaxsrda.config import FRAME, Level, to_json
+from jaxsrda.grid import to_physical, to_spectral
+from jaxsrda.io import content_hash, write_npz
+from jaxsrda.solver import SCHEMES, rollout, stepper
+from jaxsrda.testbed import default_steps, flow_params, initial_state, level_grid, simulate, truth_key
+
+SAVE_EVERY = 20.0
+"""Seconds of work that a kill can cost."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A simulation: level, frames (the start counts as one), scheme, time steps a frame, seed."""
+
+    level: Level
+    frames: int
+    scheme: str = "etdrk4"
+    steps: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        check_choice("scheme", self.scheme, SCHEMES)
+        if self.frames < 1:
+            raise ValueError(f"frames: expected at least 1 (the start counts as one), got {self.frames}")
+        if self.steps is not None:
+            check_positive("steps", self.steps)
+
+    @property
+    def steps_a_frame(self) -> int:
+        """Time steps a frame, the level's own by default."""
+        return default_steps(self.level, self.scheme) if self.steps is None else self.steps
+
+
+def estimate_seconds(run: Run) -> float:
+    """Wall time that a run will take, from a few timed steps at its level (compiles them first)."""
+    grid = level_grid(run.level)
+    step = stepper(run.scheme, grid, flow_params(run.level), FRAME / run.steps_a_frame)
+    state = initial_state(truth_key(run.seed), grid)
+    few = jax.jit(rollout(step, 2, 1)).lower(state).compile()
+    few(state)[0].block_until_ready()
+    began = time.perf_counter()
+    few(state)[0].block_until_ready()
+    return (time.perf_counter() - began) / 2 * run.steps_a_frame * (run.frames - 1)
+
+
+def start_state(run: Run, initial: np.ndarray | None = None) -> Array:
+    """Amplitudes of the run's first frame: the user's field [nx, ny], or the jet perturbed from the seed."""
+    grid = level_grid(run.level)
+    if initial is None:
+        return initial_state(truth_key(run.seed), grid)
+    check_shape("initial field", initial, grid.shape, f"; the {run.level.name} level's grid, both walls counted")
+    return to_spectral(grid, jnp.asarray(initial, jnp.zeros(()).dtype))
+
+
+def simulate_resumable(
+    run: Run,
+    folder: Path,
+    initial: np.ndarray | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """Vorticity (frames, nx, ny) of a run, frame by frame; finished parts are kept in `folder` until it is done.
+
+    Called again with the same run and start after a kill, it goes on from the last part and gives the same numbers.
+    The folder is removed at the end.  Raises ValueError if it holds parts of another run, and
+    `UnstableStepError` if the step became unstable.
+    """
+    state = start_state(run, initial)
+    grid = level_grid(run.level)
+    fingerprint = content_hash(json.dumps([to_json(run), np.asarray(state).tobytes().hex()]))
+    parts, state = _resume(folder, fingerprint, state)
+    done = sum(len(part) for part in parts)
+    to_field = jax.jit(lambda a: to_physical(grid, a))
+    fields: list[np.ndarray] = []
+    if done == 0:
+        fields, done = [np.asarray(to_field(state))], 1
+    progress(done, run.frames)
+    saved = time.perf_counter()
+    while done < run.frames:
+        pair = simulate(run.level, state[None], 2, scheme=run.scheme, steps=run.steps_a_frame, start=(done - 1) * FRAME)
+        state = pair[0, 1]
+        fields.append(np.asarray(to_field(state)))
+        done += 1
+        progress(done, run.frames)
+        if time.perf_counter() - saved > SAVE_EVERY and done < run.frames:
+            folder.mkdir(exist_ok=True)
+            part = np.stack(fields)
+            write_npz(folder / f"part-{len(parts):04d}.npz", omega=part, state=np.asarray(state), run=fingerprint)
+            parts.append(part)
+            fields, saved = [], time.perf_counter()
+    omega = np.concatenate([*parts, *([np.stack(fields)] if fields else [])])
+    if folder.exists():
+        shutil.rmtree(folder)
+    return omega
+
+
+def _resume(folder: Path, fingerprint: str, state: Array) -> tuple[list[np.ndarray], Array]:
+    """The parts in the folder, in order, and the state after the last."""
+    parts: list[np.ndarray] = []
+    for path in sorted(folder.glob("part-*.npz")) if folder.exists() else []:
+        with np.load(path) as part:
+            if str(part["run"]) != fingerprint:
+                raise ValueError(
+                    f"{folder}: holds parts of another run (level, frames, steps, seed or start differ); "
+                    "remove the folder or choose another output"
+                )
+            parts.append(part["omega"])
+            state = jnp.asarray(part["state"])
+    return parts, state
