@@ -12,6 +12,7 @@ from jaxsrda.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, 
 from jaxsrda.testbed import flow_params, initial_state, integrate, simulate
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.observations import Observations, observe, observe_run, pack
+from jaxsrda.scores import bootstrap_interval
 from jaxsrda.climatology import Climatology
 from jaxsrda.assimilators import METHODS, Assimilator, Setup, Window, make_assimilator
 from jaxsrda.cycle import run_cycles
@@ -40,6 +41,7 @@ __all__ = [
     "UnstableStepError",
     "Window",
     "assimilate",
+    "bootstrap_interval",
     "default_climatology",
     "etdrk4",
     "flow_params",

@@ -23,7 +23,7 @@ from jaxsrda.climatology import Climatology
 from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS, FilterConfig, Level
 from jaxsrda.enkf import FilterParams, filter_params
 from jaxsrda.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
-from jaxsrda.observations import Observations, Operator, vorticity
+from jaxsrda.observations import Observations, Operator, vorticity, vorticity_spectral
 from jaxsrda.solver import Speeds
 from jaxsrda.testbed import flow_params, initial_state, integrate, level_grid
 
@@ -149,6 +149,8 @@ def ensemble_filter(setup: Setup, analysis: str, level: Level, members: int, par
     prior, then climatological anomalies, re-centred.
     """
     analyse = enkf.ANALYSES[check_choice("analysis", analysis, enkf.ANALYSES)]
+    if analysis == "ensf" and setup.operator not in (vorticity, vorticity_spectral):
+        raise ValueError("ensf: its likelihood acts on vorticity, expected a vorticity operator; use an enkf or letkf")
     grid, own, dtype = setup.grid, level_grid(level), params.additive.dtype
 
     def up(omega_hat: Array) -> Array:

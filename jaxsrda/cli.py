@@ -126,10 +126,13 @@ class Assimilate:
     def run(self) -> None:
         from jaxsrda import io, report, twin
         from jaxsrda.assimilators import METHODS
-        from jaxsrda.checks import check_choice
+        from jaxsrda.checks import check_choice, check_positive
         from jaxsrda.config import FILTERS, level
+        from jaxsrda.observations import operator
 
         check_choice("method", self.method, METHODS)
+        check_positive("obs_noise", self.obs_noise)
+        measure = operator(self.operator)
         changes = {
             field: getattr(self, field)
             for field in ("members", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
@@ -152,18 +155,19 @@ class Assimilate:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             if self.truth is not None:
-                truth = io.read_fields(self.truth)
+                seeds, truth = None, io.read_fields(self.truth)
             else:
-                seeds = range(self.seed, self.seed + self.truths)
-                truth = twin.simulate_truth(level(self.truth_level), list(seeds))
+                seeds = list(range(self.seed, self.seed + self.truths))
+                truth = twin.simulate_truth(level(self.truth_level), seeds, progress=progress)
             result = twin.assimilate(
                 self.method,
                 truth,
                 layout=layout,
-                measure=self.operator,
+                measure=measure,
                 observation_std=self.obs_noise,
                 config=config,
                 seed=self.seed,
+                truth_seeds=seeds,
                 keep_members=self.save_members,
                 progress=progress,
             )
@@ -225,7 +229,7 @@ class Info:
         import jax
         from rich.table import Table
 
-        from jaxsrda import io
+        from jaxsrda import cache, io
         from jaxsrda.assimilators import METHODS
         from jaxsrda.config import FILTERS, LEVELS
         from jaxsrda.layouts import LAYOUTS
@@ -235,7 +239,7 @@ class Info:
         versions = {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "numpy")}
         devices = [str(device) for device in jax.devices()]
         console.print(", ".join(f"{name} {version}" for name, version in versions.items()), "on", ", ".join(devices))
-        console.print(f"cache: {io.cache_dir()}")
+        console.print(f"cache: {cache.cache_dir()}")
         table = Table("level", "grid", "viscosity", "steps a frame", title="Levels", title_justify="left")
         for item in LEVELS.values():
             table.add_row(item.name, f"{item.nx} × {item.ny}", f"{item.viscosity:g}", str(item.steps))

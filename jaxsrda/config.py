@@ -157,4 +157,4 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
     try:
         return cls(**values)
     except TypeError as error:
-        raise ValueError(f"{cls.__name__}: expected values for every field without a default, got {error}") from None
+        raise ValueError(f"{cls.__name__}: expected a value of the right type for every field: {error}") from None

@@ -7,6 +7,7 @@ have no effect, so a time without observations returns the background.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -168,7 +169,7 @@ def square_root_update(anomalies: Array, scaled: Array, innovation: Array) -> tu
     mean = matmul((matmul(vector.T, innovation) / (1 + value))[None], projected)[0]
     root = jnp.sqrt(1 + value)
     shrink = -1 / (root * (1 + root))  # ((1 + λ)^{-1/2} − 1)/λ without the 0/0
-    return mean / np.sqrt(anomalies.shape[0] - 1), anomalies + matmul(directions * shrink, projected)
+    return mean / math.sqrt(anomalies.shape[0] - 1), anomalies + matmul(directions * shrink, projected)
 
 
 def etkf(
@@ -183,7 +184,7 @@ def etkf(
     states = ensemble.reshape(members, -1)
     mean = states.mean(0)
     deviation = jnp.sqrt(seen.variance)
-    scaled = seen.anomalies / deviation / np.sqrt(members - 1)
+    scaled = seen.anomalies / deviation / math.sqrt(members - 1)
     increment, anomalies = square_root_update(states - mean, scaled, seen.innovation / deviation)
     return (mean + increment + anomalies).reshape(ensemble.shape)
 
@@ -206,7 +207,7 @@ def letkf(
     states = ensemble.reshape(members, -1)
     mean = states.mean(0)
     deviation = jnp.sqrt(seen.variance)
-    scaled = (seen.anomalies / deviation / np.sqrt(members - 1)).T  # (p, M)
+    scaled = (seen.anomalies / deviation / math.sqrt(members - 1)).T  # (p, M)
     innovation = seen.innovation / deviation
     here = grid_positions(grid, ensemble.dtype)
     weight = jnp.where(observations.mask, localization(here, observations.positions, params.localization), 0)
@@ -246,8 +247,11 @@ def ensf(
     dx, dy = grid.spacing
     i = jnp.rint(observations.positions[:, 0] / dx).astype(jnp.int32) % grid.nx
     index = i * grid.ny + jnp.rint(observations.positions[:, 1] / dy).astype(jnp.int32)
-    precision = jnp.where(observations.mask, scale**2 / seen.variance, 0)
-    values = observations.values / scale
+    # Sensors that share a grid point act as one, of their summed precision and weighted mean.
+    each = jnp.where(observations.mask, scale**2 / seen.variance, 0)
+    weighted = each * jnp.where(observations.mask, observations.values / scale, 0)
+    precision, values = (jnp.zeros_like(states[0]).at[index].add(a) for a in (each, weighted))
+    values = jnp.where(precision > 0, values / jnp.where(precision > 0, precision, 1), 0)
     dt = 1.0 / steps
     start_key, noise_key = jax.random.split(key)
 
@@ -261,7 +265,7 @@ def ensf(
         score = (matmul(weights, centres) - z) / beta2
         # A likelihood step longer than the distance to the datum would overshoot it.
         pull = jnp.minimum((1 - t) * precision, 1 / (diffusion2 * dt))
-        score = score.at[:, index].add(pull * (values - z[:, index]))
+        score = score + pull * (values - z)
         noise = jax.random.normal(jax.random.fold_in(noise_key, k), z.shape, z.dtype)
         return z - dt * (drift * z - diffusion2 * score) + jnp.sqrt(diffusion2 * dt) * noise, None
 

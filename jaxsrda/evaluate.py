@@ -61,7 +61,7 @@ def evaluate_file(path: Path, truth_path: Path | None = None) -> Analysis:
     return Analysis(
         method=Path(path).stem,
         config={"file": str(path), "truth": str(truth_path or path)},
-        scores={k: tuple(float(v) for v in scores.bootstrap_interval(s)) for k, s in summary.items()},  # type: ignore
+        per_truth=summary,
         series=series,
         statistics=statistics,
         times=FRAME * np.arange(frames),

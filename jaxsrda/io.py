@@ -1,4 +1,4 @@
-"""Files: vorticity fields in; datasets, JSON and arrays out; a cache for what is costly to compute.
+"""Files: vorticity fields in; datasets, JSON and arrays out.
 
 Every write is atomic: a temporary sibling is written in full and then moved into place, so a stopped
 run leaves the old file or the new one, never half of one.  Bad files and names raise ValueError; a
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import importlib
 import importlib.metadata
 import json
@@ -18,8 +17,7 @@ import math
 import os
 import shutil
 import uuid
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -375,39 +373,3 @@ def _attribute(value: Any) -> str | int | float:
     value = value.item() if isinstance(value, np.generic) else value
     is_scalar = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     return value if is_scalar else json.dumps(_plain(value))  # type: ignore[return-value]
-
-
-# Cache ----------------------------------------------------------------------------------------
-
-
-def content_hash(config_json: str) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of a configuration's JSON text."""
-    return hashlib.sha256(config_json.encode()).hexdigest()[:12]
-
-
-def cache_dir() -> Path:
-    """The cache folder: $JAXSRDA_CACHE, else $XDG_CACHE_HOME/jaxsrda, else ~/.cache/jaxsrda."""
-    if chosen := os.environ.get("JAXSRDA_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "jaxsrda"
-
-
-def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
-    """The arrays of `compute()`, kept in the cache as <name>-<hash of config_json>.npz.
-
-    `config_json` must hold all that the arrays depend on.  A file that cannot be read is computed
-    and written anew; a folder that cannot be written is only warned about.
-    """
-    path = cache_dir() / f"{name}-{content_hash(config_json)}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            return dict(loaded)
-    except Exception:  # absent, unreadable or corrupt: all mean that it has to be computed
-        pass
-    arrays = {key: np.asarray(array) for key, array in compute().items()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_npz(path, **arrays)
-    except (OSError, ValueError) as error:
-        warnings.warn(f"cache: could not write {path} ({error}); set JAXSRDA_CACHE to another folder", stacklevel=2)
-    return arrays

@@ -49,9 +49,10 @@ def lattice(grid: ChannelGrid, interval: int, fixed: bool) -> Layout:
 
     def place(fixed_key, time_key, _):
         in_x, in_y = jax.random.split(fixed_key if fixed else time_key)
-        i = jax.random.randint(in_x, (), 0, interval) + interval * jnp.arange(columns)
+        i = jax.random.randint(in_x, (), 0, interval, jnp.int32) + interval * jnp.arange(columns, dtype=jnp.int32)
         # Offsets 1 … interval − 1, so that an interval which divides the channel always fills its rows.
-        j = jax.random.randint(in_y, (), 1, max(interval, 2)) + interval * jnp.arange(rows)
+        first = jax.random.randint(in_y, (), 1, max(interval, 2), jnp.int32)
+        j = first + interval * jnp.arange(rows, dtype=jnp.int32)
         mask = (i < grid.nx)[:, None] & (j < grid.ny - 1)[None, :]
         return on_grid(grid, jnp.repeat(i, rows), jnp.tile(j, columns), mask.ravel())
 
@@ -78,9 +79,9 @@ def tracks(grid: ChannelGrid, count: int) -> Layout:
 
     def place(_, time_key, __):
         start_key, slant_key, side_key = jax.random.split(time_key, 3)
-        start = jax.random.uniform(start_key, (count, 1), maxval=2 * np.pi)
-        slant = jnp.tan(jax.random.uniform(slant_key, (count, 1), minval=np.pi / 6, maxval=np.pi / 3))
-        side = jnp.where(jax.random.bernoulli(side_key, shape=(count, 1)), 1.0, -1.0)
+        start = 2 * np.pi * uniform(start_key, (count, 1))
+        slant = jnp.tan(np.pi / 6 * (1 + uniform(slant_key, (count, 1))))
+        side = jnp.where(uniform(side_key, (count, 1)) < 0.5, 1.0, -1.0)
         y = np.pi * (jnp.arange(POINTS_PER_GROUP, dtype=start.dtype) + 0.5) / POINTS_PER_GROUP
         x = (start + side * slant * y) % (2 * np.pi)
         return inside(jnp.stack([x, jnp.broadcast_to(y, x.shape)], -1).reshape(-1, 2)), jnp.ones(x.size, bool)
@@ -95,8 +96,8 @@ def clusters(grid: ChannelGrid, count: int, radius: float = 0.4) -> Layout:
 
     def place(fixed_key, _, __):
         centre_key, point_key = jax.random.split(fixed_key)
-        centre = jax.random.uniform(centre_key, (count, 1, 2)) * jnp.array([2 * np.pi, np.pi - 2 * radius])
-        offset = radius / 2 * jax.random.normal(point_key, (count, POINTS_PER_GROUP, 2), centre.dtype)
+        centre = uniform(centre_key, (count, 1, 2)) * jnp.array([2 * np.pi, np.pi - 2 * radius])
+        offset = radius / 2 * jax.random.normal(point_key, (count, POINTS_PER_GROUP, 2), jnp.float32).astype(float)
         positions = (centre + jnp.array([0.0, radius]) + offset).reshape(-1, 2)
         dy = grid.spacing[1]
         y = jnp.clip(positions[:, 1], dy, np.pi - dy)
@@ -106,9 +107,10 @@ def clusters(grid: ChannelGrid, count: int, radius: float = 0.4) -> Layout:
 
 
 def at_positions(positions: np.ndarray, name: str = "own") -> Layout:
-    """A fixed layout at the user's own positions (p, 2)."""
+    """A fixed layout at the user's own positions (p, 2); ValueError for one outside the channel."""
     check_shape("layout positions", positions, (None, 2))
     points = np.asarray(positions, float)
+    check_positions(points)
     return Layout(name, len(points), lambda *_: (jnp.asarray(points), jnp.ones(len(points), bool)))
 
 
@@ -119,8 +121,7 @@ def dropout(layout: Layout, probability: float) -> Layout:
 
     def place(fixed_key, time_key, time):
         positions, mask = layout.place(fixed_key, time_key, time)
-        heard = jax.random.bernoulli(jax.random.fold_in(time_key, 1), 1 - probability, mask.shape)
-        return positions, mask & heard
+        return positions, mask & (uniform(jax.random.fold_in(time_key, 1), mask.shape) < 1 - probability)
 
     return Layout(f"{layout.name}+dropout:{probability:g}", layout.capacity, place)
 
@@ -132,10 +133,27 @@ def on_grid(grid: ChannelGrid, i: Array, j: Array, mask: Array) -> tuple[Array, 
     return jnp.stack([i.astype(float) * dx, j.astype(float) * dy], -1), mask
 
 
+def uniform(key: Array, shape: tuple[int, ...]) -> Array:
+    """Numbers in [0, 1), drawn in float32 whatever the precision, so that it moves no sensor."""
+    return jax.random.uniform(key, shape, jnp.float32).astype(float)
+
+
 def inside(positions: Array) -> Array:
     """Positions with x brought below 2π where rounding put it there."""
     x = jnp.where(positions[:, 0] >= 2 * np.pi, 0.0, positions[:, 0])
     return positions.at[:, 0].set(x.astype(positions.dtype))
+
+
+def check_positions(positions: np.ndarray) -> None:
+    """Raise ValueError unless every (x, y) lies in [0, 2π) × [0, π]."""
+    x, y = positions[..., 0], positions[..., 1]
+    outside = ~((x >= 0) & (x < 2 * np.pi) & (y >= 0) & (y <= np.pi))
+    if outside.any():
+        first = tuple(float(p) for p in positions[outside][0])
+        raise ValueError(
+            f"observation positions: expected x in [0, 2π) and y in [0, π], got {int(outside.sum())} outside "
+            f"(first at x = {first[0]:.4g}, y = {first[1]:.4g})"
+        )
 
 
 LAYOUTS: dict[str, Callable[[ChannelGrid, int], Layout]] = {

@@ -19,7 +19,7 @@ from jax import Array
 from jaxsrda.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.config import OBSERVATION_STD
 from jaxsrda.grid import ChannelGrid, matmul, streamfunction_hat, to_physical, to_spectral, velocity
-from jaxsrda.layouts import Layout
+from jaxsrda.layouts import Layout, check_positions
 
 Operator = Callable[[ChannelGrid, Array, Array], Array]
 
@@ -51,7 +51,9 @@ def pack(values, positions, variance, capacity: int | None = None) -> Observatio
     values, positions = np.asarray(values, float), np.asarray(positions, float)
     check_shape("observation values", values, (None,))
     check_shape("observation positions", positions, (len(values), 2))
-    variance = np.broadcast_to(np.asarray(variance, float), values.shape)
+    variance = np.asarray(variance, float)
+    variance = variance if variance.ndim else np.full(values.shape, variance)
+    check_shape("observation variance", variance, (len(values),))
     capacity = len(values) if capacity is None else capacity
     if len(values) > capacity:
         raise ValueError(f"observations: {len(values)} do not fit a capacity of {capacity}; raise the capacity or thin")
@@ -68,18 +70,6 @@ def pack(values, positions, variance, capacity: int | None = None) -> Observatio
 
     mask = fill(np.ones(len(values), bool), False, bool)
     return Observations(fill(values, 0), fill(positions, 1), mask, fill(variance, 1))
-
-
-def check_positions(positions: np.ndarray) -> None:
-    """Raise ValueError unless every (x, y) lies in [0, 2π) × [0, π]."""
-    x, y = positions[..., 0], positions[..., 1]
-    outside = (x < 0) | (x >= 2 * np.pi) | (y < 0) | (y > np.pi)
-    if outside.any():
-        first = tuple(float(p) for p in positions[outside][0])
-        raise ValueError(
-            f"observation positions: expected x in [0, 2π) and y in [0, π], got {int(outside.sum())} outside "
-            f"(first at x = {first[0]:.4g}, y = {first[1]:.4g})"
-        )
 
 
 # Operators ------------------------------------------------------------------------------------

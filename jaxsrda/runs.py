@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.cache import content_hash
 from jaxsrda.checks import check_choice, check_positive, check_shape
 from jaxsrda.config import FRAME, Level, to_json
 from jaxsrda.grid import to_physical, to_spectral
-from jaxsrda.io import content_hash, write_npz
+from jaxsrda.io import write_npz
 from jaxsrda.solver import SCHEMES, rollout, stepper
 from jaxsrda.testbed import default_steps, flow_params, initial_state, level_grid, simulate, truth_key
 

@@ -8,9 +8,10 @@ result.scores["maer"]                                 # mean and 95 % interval o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,7 +21,8 @@ from jax import Array
 
 from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores
-from jaxsrda.assimilators import METHODS, Setup, make_assimilator
+from jaxsrda.assimilators import METHODS, Assimilator, Setup, make_assimilator
+from jaxsrda.cache import cached_npz
 from jaxsrda.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import (
@@ -35,7 +37,6 @@ from jaxsrda.config import (
     to_json,
 )
 from jaxsrda.grid import ChannelGrid, regrid
-from jaxsrda.io import cached_npz
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.observations import Observations, Operator, observation_key, observe_run, operator
 from jaxsrda.testbed import initial_state, level_grid, simulate, to_level, truth_key
@@ -51,15 +52,15 @@ Progress = Callable[[str, int, int], None]
 class Analysis:
     """The result of `assimilate`, on the host; a leading axis of truths where there are several (or one).
 
-    scores: name → (mean, low, high) with a 95 % bootstrap interval over the truths; series: name → (truths,
-    scored frames); statistics: one `scores.summarize` dictionary a truth; times: (frames,); mean, std, background,
-    truth: (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and
-    run.  Without a truth to compare with, scores, series and statistics hold the fit to the observations alone.
+    per_truth: name → (truths,) scores, means over the scored frames; series: name → (truths, scored frames);
+    statistics: one `scores.summarize` dictionary a truth; times: (frames,); mean, std, background, truth:
+    (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and run.
+    Without a truth to compare with, per_truth holds the fit to the observations alone, the others nothing.
     """
 
     method: str
     config: dict[str, Any]
-    scores: dict[str, tuple[float, float, float]]
+    per_truth: dict[str, np.ndarray]
     series: dict[str, np.ndarray]
     statistics: list[dict[str, np.ndarray]]
     times: np.ndarray
@@ -73,6 +74,12 @@ class Analysis:
     seconds: dict[str, float]
     finite: bool
 
+    @property
+    def scores(self) -> dict[str, tuple[float, float, float]]:
+        """Each score's mean over the truths and its 95 % bootstrap interval, (mean, low, high)."""
+        intervals = {name: scores.bootstrap_interval(values) for name, values in self.per_truth.items()}
+        return {name: tuple(float(v) for v in interval) for name, interval in intervals.items()}  # type: ignore
+
 
 class DivergedError(ValueError):
     """A method's ensemble stopped being finite."""
@@ -81,7 +88,9 @@ class DivergedError(ValueError):
 # Truth and climatology ------------------------------------------------------------------------
 
 
-def simulate_truth(level: Level, seeds: list[int], frames: int = DEFAULT_FRAMES) -> np.ndarray:
+def simulate_truth(
+    level: Level, seeds: Sequence[int], frames: int = DEFAULT_FRAMES, progress: Progress = lambda *_: None
+) -> np.ndarray:
     """HR vorticity (truths, frames, nx, ny) of runs at `level`, spectrally truncated to HR; kept in the cache."""
     config = json.dumps([NUMERICS, to_json(level), frames, _precision()])
     hr = LEVELS["hr"]
@@ -91,7 +100,11 @@ def simulate_truth(level: Level, seeds: list[int], frames: int = DEFAULT_FRAMES)
         states = simulate(level, start[None], frames)[0]
         return {"omega": np.asarray(jax.lax.map(lambda state: to_level(level, hr, state), states))}
 
-    return np.stack([cached_npz(f"truth-{seed}", config, lambda: compute(seed))["omega"] for seed in seeds])  # noqa: B023
+    truths = []
+    for seed in seeds:
+        progress("truth", len(truths), len(seeds))
+        truths.append(cached_npz(f"truth-{seed}", config, functools.partial(compute, seed))["omega"])
+    return np.stack(truths)
 
 
 def default_climatology(runs: int = climatologies.CLIMATOLOGY_RUNS) -> Climatology:
@@ -151,6 +164,7 @@ def assimilate(
     config: FilterConfig | None = None,
     climatology: Climatology | None = None,
     seed: int = 0,
+    truth_seeds: Sequence[int] | None = None,
     keep_members: bool = False,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -160,8 +174,9 @@ def assimilate(
     at the fine level from `seed`.  layout: a name (`layouts.parse_layout`) or a `Layout`; measure: a name in
     `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
-    config: the filter's tuning, by default the method's preset.  seed: of the noise, the members
-    and the simulated truth; the same seed gives every method the same truth and observations.
+    config: the filter's tuning, by default the method's preset.  seed: of the noise and the members, and of
+    the simulated truth; truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed,
+    truth seed and time alone, so every method meets the same.
 
     Raises ValueError for bad input (before any work) and `DivergedError` for an ensemble that did not stay finite.
     """
@@ -178,6 +193,7 @@ def assimilate(
         truth = prepare_truth(truth)
     elif own is None:
         report("truth", 0, 1)
+        truth_seeds = [seed]
         truth = simulate_truth(LEVELS["fine"], [seed])
     if own is not None:
         check_shape("observations.values", own.values, (None, None), "; stack them over the assimilation times")
@@ -186,7 +202,8 @@ def assimilate(
         observed = jax.tree.map(lambda a: jnp.asarray(a)[None], own)
     else:
         truths = jnp.asarray(truth)
-        keys = jax.vmap(lambda i: observation_key(seed, i))(jnp.arange(len(truths), dtype=jnp.uint32))
+        numbers = _truth_numbers(truth_seeds, len(truths))
+        keys = jax.vmap(lambda number: observation_key(seed, number))(numbers)
         observed = jax.jit(
             jax.vmap(
                 lambda key, frames: observe_run(key, grid, layout, frames, FRAMES_PER_CYCLE, observation_std, measure)
@@ -196,7 +213,9 @@ def assimilate(
     climatology = default_climatology() if climatology is None else climatology
     assimilator = make_assimilator(method, Setup(climatology, measure), config)
     keep: cycle.Keep = "members" if keep_members else "fields"
-    carry, history, seconds = run_segments(assimilator, grid, seed, observed, truth, keep, report)
+    numbers = _truth_numbers(truth_seeds, len(observed.values))
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
+    carry, history, seconds = run_segments(assimilator, grid, keys, observed, truth, keep, report)
 
     settings = {
         "layout": layout.name if own is None else "own observations",
@@ -217,16 +236,28 @@ def _check_cycles(observations: Observations, truth: np.ndarray) -> None:
         )
 
 
+def _truth_numbers(truth_seeds: Sequence[int] | None, truths: int) -> Array:
+    numbers = range(truths) if truth_seeds is None else truth_seeds
+    if len(numbers) != truths:
+        raise ValueError(f"truth_seeds: expected {truths}, one for each truth, got {len(numbers)}")
+    return jnp.asarray(list(numbers), jnp.uint32)
+
+
 def run_segments(
-    assimilator, grid: ChannelGrid, seed: int, observed: Observations, truth, keep: cycle.Keep, report: Progress
+    assimilator: Assimilator,
+    grid: ChannelGrid,
+    keys: Array,
+    observed: Observations,
+    truth: np.ndarray | None,
+    keep: cycle.Keep,
+    report: Progress,
 ) -> tuple[cycle.Carry, cycle.History, dict[str, float]]:
     """Run the cycles one call at a time, so that progress shows and a divergence stops the run at once.
 
-    All truths go side by side; compiled once.  Returns the last carry, the histories joined (truths leading, on the
+    All truths go side by side, one key each; compiled once.  Returns the last carry, the histories joined (truths leading, on the
     host) and the seconds that compiling and running took.
     """
-    truths, cycles = observed.values.shape[:2]
-    keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(jnp.arange(truths, dtype=jnp.uint32))
+    cycles = observed.values.shape[1]
     scored = None if truth is None else grid
     dtype = observed.values.dtype
 
@@ -283,11 +314,6 @@ def _collect(method, settings, grid, observed, truth, carry, history, seconds) -
         statistics = [{k: np.asarray(v[i]) for k, v in summarize.items()} for i in range(truths)]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
-    intervals = {
-        name: tuple(float(v) for v in scores.bootstrap_interval(values))
-        for name, values in summary.items()
-        if values is not None
-    }
     fields = history.fields
 
     def frames(array):  # (truths, cycles, 4, nx, ny) → (truths, frames, nx, ny)
@@ -299,7 +325,7 @@ def _collect(method, settings, grid, observed, truth, carry, history, seconds) -
     return Analysis(
         method=method,
         config=settings,
-        scores=intervals,  # type: ignore[arg-type]
+        per_truth={name: values for name, values in summary.items() if values is not None},
         series=series,
         statistics=statistics,
         times=FRAME * np.arange(cycles * FRAMES_PER_CYCLE),

@@ -1,0 +1,123 @@
+"""Filters and controls on the same truths, observations and seeds: the reference table.
+
+    python experiments/filters.py                 # all methods, truths 0 … 9 at the fine level, lattice 8
+    python experiments/filters.py --methods enkf-dual enkf-sr --truths 3
+
+Expected (arXiv:2604.21180 gives curves, not numbers; these are this project's targets): EnKF-HR MAER ≤ 0.13 with
+spread–skill 0.8–1.25, EnKF-SR ≤ 0.28, enkf-dual ≤ 0.165 at a tenth of EnKF-HR's time.  Obtained: results/filters.json
+beside this file.  A method that is in the results already, with the same settings, is not run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+import jaxsrda
+from jaxsrda import plotting, report
+from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS
+from jaxsrda.io import write_json
+
+
+@dataclasses.dataclass
+class Experiment:
+    """Which methods, on how many truths, with which sensors."""
+
+    methods: tuple[str, ...] = tuple(jaxsrda.METHODS)
+    """Methods to run."""
+    truths: int = 10
+    """Truth seeds 0 … truths − 1."""
+    truth_level: str = "fine"
+    """fine or uhr."""
+    layout: str = "lattice:8"
+    """Sensors."""
+    at_once: int = 5
+    """Truths run side by side."""
+    out: Path = Path(__file__).parent / "results"
+    """Folder of the results."""
+
+
+def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, jaxsrda.Analysis]:
+    """The record of one method over all truths, and the analysis of the first batch."""
+    parts = []
+    for start in range(0, len(truth), experiment.at_once):
+        batch = truth[start : start + experiment.at_once]
+        seeds = range(start, start + len(batch))
+        parts.append(jaxsrda.assimilate(method, batch, layout=experiment.layout, truth_seeds=seeds))
+    scores = {
+        name: jaxsrda.bootstrap_interval(np.concatenate([part.per_truth[name] for part in parts]))
+        for name in parts[0].scores
+    }
+    series = {name: np.concatenate([part.series[name] for part in parts]) for name in parts[0].series}
+    statistics = report.mean_statistics([s for part in parts for s in part.statistics])
+    seconds = {
+        "compile": max(part.seconds["compile"] for part in parts),
+        "run_per_truth": sum(part.seconds["run"] for part in parts) / len(truth),
+    }
+    record = {
+        "method": method,
+        "filter": dataclasses.asdict(FILTERS[method]),
+        "truths": len(truth),
+        "truth_level": experiment.truth_level,
+        "layout": experiment.layout,
+        "scores": report.scores_record(scores),
+        "series": {name: values.mean(0) for name, values in series.items()},
+        "statistics": {
+            name: statistics[name] for name in ("rank_histogram", "shell", "energy_truth", "energy_members")
+        },
+        "seconds": seconds,
+        "finite": all(part.finite for part in parts),
+        "load": os.getloadavg()[0],
+    }
+    return record, parts[0]
+
+
+def main(experiment: Experiment) -> None:
+    console = Console()
+    experiment.out.mkdir(exist_ok=True)
+    path = experiment.out / "filters.json"
+    records = json.loads(path.read_text()) if path.exists() else {}
+    truth = jaxsrda.simulate_truth(LEVELS[experiment.truth_level], list(range(experiment.truths)))
+    for method in experiment.methods:
+        wanted = {"filter": dataclasses.asdict(FILTERS[method]), "truths": experiment.truths}
+        wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
+        if method in records and all(records[method][key] == value for key, value in wanted.items()):
+            continue
+        records[method], first = run(experiment, method, truth)
+        write_json(path, records)
+        report.pictures(experiment.out / method, first)
+        line = ", ".join(
+            f"{name} {records[method]['scores'][name]['mean']:.3f}" for name in ("maer", "crps", "spread_skill")
+        )
+        console.print(f"{method}: {line}, {records[method]['seconds']['run_per_truth']:.1f} s a truth")
+    shown = {name: records[name] for name in experiment.methods if name in records}
+    console.print(markdown(shown))
+    times = 0.25 * np.arange(FRAMES_PER_CYCLE, 96)
+    series = {name: {k: np.array(v) for k, v in record["series"].items()} for name, record in shown.items()}
+    lengths = {len(next(iter(s.values()))) for s in series.values()}
+    if lengths == {len(times)}:
+        plotting.plot_series(experiment.out / "filters_series.png", times, series)
+
+
+def markdown(records: dict[str, dict]) -> str:
+    """The table of the README."""
+    columns = {"maer": "MAER", "mssim_loss": "MSSIM loss", "crps": "CRPS", "spread_skill": "spread–skill"}
+    lines = [
+        "| method | members | " + " | ".join(columns.values()) + " | s a truth |",
+        "|" + "---|" * (3 + len(columns)),
+    ]
+    for name, record in sorted(records.items(), key=lambda item: item[1]["scores"]["maer"]["mean"]):
+        cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**record["scores"][column]) for column in columns]
+        seconds = record["seconds"]["run_per_truth"]
+        lines.append(f"| {name} | {record['filter']['members']} | " + " | ".join(cells) + f" | {seconds:.1f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment))
