@@ -52,10 +52,10 @@ def gaspari_cohn(r: Array) -> Array:
     """
     s = jnp.minimum(r, 2.0)
     near = ((((-s / 4 + 0.5) * s + 0.625) * s - 5 / 3) * s * s) + 1
-    # The outer branch, with its 1/r kept away from zero.
+    # The outer branch factored, so that it vanishes at 2 without rounding; its 1/r kept away from zero.
     t = jnp.maximum(s, 1.0)
-    far = ((((t / 12 - 0.5) * t + 0.625) * t + 5 / 3) * t - 5) * t + 4 - 2 / (3 * t)
-    return jnp.where(s <= 1, near, jnp.maximum(far, 0.0))
+    far = (2 - t) ** 4 * ((2 * t + 4) * t - 1) / (24 * t)
+    return jnp.where(s <= 1, near, far)
 
 
 def distance(a: Array, b: Array) -> Array:

@@ -72,6 +72,31 @@ def pack(values, positions, variance, capacity: int | None = None) -> Observatio
     return Observations(fill(values, 0), fill(positions, 1), mask, fill(variance, 1))
 
 
+def check_observations(observations: Observations) -> Observations:
+    """The user's observations, stacked over times (cycles, p), in JAX's default float; zeros where silent.
+
+    Raises ValueError for other shapes, and for sensors with the faults that `pack` refuses.
+    """
+    shape = np.shape(observations.values)
+    check_shape("observations.values", observations.values, (None, None), "; stack them over the assimilation times")
+    for name, wanted in (("positions", (*shape, 2)), ("mask", shape), ("variance", shape)):
+        check_shape(f"observations.{name}", getattr(observations, name), wanted)
+    values, positions, variance = (np.asarray(a, float) for a in (observations[0], observations[1], observations[3]))
+    mask = np.asarray(observations.mask, bool)
+    for name, array in (("values", values), ("positions", positions), ("variance", variance)):
+        on = mask if array.ndim == 2 else mask[..., None]
+        check_finite(f"observations.{name}", np.where(on, array, 0))
+    check_positions(positions[mask])
+    if (variance[mask] <= 0).any():
+        raise ValueError(f"observations.variance: expected numbers above 0, got {variance[mask].min():.4g}")
+    dtype = jnp.zeros(()).dtype
+    values, variance = np.where(mask, values, 0), np.where(mask, variance, 1)
+    positions = np.where(mask[..., None], positions, 1)
+    return Observations(
+        jnp.asarray(values, dtype), jnp.asarray(positions, dtype), jnp.asarray(mask), jnp.asarray(variance, dtype)
+    )
+
+
 # Operators ------------------------------------------------------------------------------------
 
 

@@ -3,8 +3,9 @@
     ∂ω/∂t + u ∂ω/∂x + v (∂ω/∂y + β) = F(y) − r ω − ν (∇²)² ω ,   ∇²ψ = ω,  u = −∂ψ/∂y,  v = ∂ψ/∂x
 
 Advection is taken in the form  u·∇ω = (∂²/∂x² − ∂²/∂y²)(uv) + ∂²/∂x∂y (v² − u²), exact under the 2/3
-rule (unless 3 divides nx or ny − 1, where the last mode is aliased), so a tendency costs four transforms.  A stepper is a function ω_hat → ω_hat with its
-coefficients computed once; `rollout` turns a stepper into a trajectory by nested scans.
+rule (where 3 divides nx or ny − 1 the last mode is aliased; no level has that), so a tendency costs
+four transforms.  A stepper is a function ω_hat → ω_hat with its coefficients computed once;
+`rollout` turns a stepper into a trajectory by nested scans.
 Source of the equation and constants: Yasuda & Onishi (2023, doi:10.1029/2023MS003658).
 """
 

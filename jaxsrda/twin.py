@@ -23,7 +23,7 @@ from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores
 from jaxsrda.assimilators import METHODS, Assimilator, Setup, make_assimilator
 from jaxsrda.cache import cached_npz
-from jaxsrda.checks import check_choice, check_finite, check_positive, check_shape
+from jaxsrda.checks import check_choice, check_finite, check_positive
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import (
     DEFAULT_FRAMES,
@@ -38,7 +38,7 @@ from jaxsrda.config import (
 )
 from jaxsrda.grid import ChannelGrid, regrid
 from jaxsrda.layouts import Layout, parse_layout
-from jaxsrda.observations import Observations, Operator, observation_key, observe_run, operator
+from jaxsrda.observations import Observations, Operator, check_observations, observation_key, observe_run, operator
 from jaxsrda.testbed import initial_state, level_grid, simulate, to_level, truth_key
 
 NUMERICS = 1
@@ -183,6 +183,7 @@ def assimilate(
     check_choice("method", method, METHODS)
     check_positive("observation_std", observation_std)
     grid = level_grid(LEVELS["hr"])
+    measured = measure if isinstance(measure, str) else getattr(measure, "__name__", str(measure))
     measure = operator(measure) if isinstance(measure, str) else measure
     layout = parse_layout(layout, grid) if isinstance(layout, str) else layout
     config = FILTERS[method] if config is None else config
@@ -196,10 +197,10 @@ def assimilate(
         truth_seeds = [seed]
         truth = simulate_truth(LEVELS["fine"], [seed])
     if own is not None:
-        check_shape("observations.values", own.values, (None, None), "; stack them over the assimilation times")
+        own = check_observations(own)
         if truth is not None:
             _check_cycles(own, truth)
-        observed = jax.tree.map(lambda a: jnp.asarray(a)[None], own)
+        observed = jax.tree.map(lambda a: a[None], own)
     else:
         truths = jnp.asarray(truth)
         numbers = _truth_numbers(truth_seeds, len(truths))
@@ -220,7 +221,7 @@ def assimilate(
     settings = {
         "layout": layout.name if own is None else "own observations",
         "observation_std": observation_std,
-        "operator": getattr(measure, "__name__", str(measure)),
+        "operator": measured,
         "seed": seed,
         "filter": dataclasses.asdict(config),
     }
@@ -254,8 +255,8 @@ def run_segments(
 ) -> tuple[cycle.Carry, cycle.History, dict[str, float]]:
     """Run the cycles one call at a time, so that progress shows and a divergence stops the run at once.
 
-    All truths go side by side, one key each; compiled once.  Returns the last carry, the histories joined (truths leading, on the
-    host) and the seconds that compiling and running took.
+    All truths go side by side, one key each; compiled once.  Returns the last carry, the histories joined
+    (truths leading, on the host) and the seconds that compiling and running took.
     """
     cycles = observed.values.shape[1]
     scored = None if truth is None else grid

@@ -1,0 +1,53 @@
+"""A small testbed that compiles and runs in seconds, shared by the tests of filters and cycles."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from jaxsrda import climatology
+from jaxsrda.assimilators import Setup
+from jaxsrda.config import Level
+from jaxsrda.grid import to_physical
+from jaxsrda.layouts import parse_layout
+from jaxsrda.observations import observe_run
+from jaxsrda.testbed import initial_state, level_grid
+
+FINE = Level("small fine", 32, 17, 1e-4, steps=10, rk2_steps=500)
+COARSE = Level("small coarse", 16, 9, 1e-3, steps=6, rk2_steps=250)
+GRID = level_grid(FINE)
+
+# Small arrays: the time goes into compiling, so compile fast rather than well.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def states(dtype="float64"):
+    """Four states of the jet (4, 2K+1, L) with waves of order one on it."""
+    start = quick_jit(lambda key: initial_state(key, GRID, dtype=dtype))(jax.random.key(0))
+    rows, columns = 1 + jnp.arange(start.shape[0]), 1 + jnp.arange(start.shape[1])
+    waves = jax.random.normal(jax.random.key(1), (4, *start.shape), dtype)
+    return start + waves / (rows[:, None] * columns).astype(dtype)
+
+
+@functools.cache
+def setup(dtype="float64"):
+    """The small levels with a climatology of two runs at two times."""
+    runs = states(dtype).reshape(2, 2, *GRID.spectral_shape)
+    return Setup(climatology.from_runs(GRID, runs), fine=FINE, coarse=COARSE)
+
+
+@functools.cache
+def truth(cycles=3, dtype="float64", seed=0):
+    """Frames (4 · cycles, nx, ny) that drift slowly: not a run, but something to observe and to score against."""
+    a, b = (to_physical(GRID, states(dtype)[(seed + i) % 4]) for i in range(2))
+    part = jnp.linspace(0, 1, 4 * cycles, dtype=dtype)[:, None, None]
+    return (1 - part) * a + part * b
+
+
+@functools.cache
+def observed(cycles=3, dtype="float64", seed=0, layout="lattice:4"):
+    """Observations of `truth` at its assimilation times."""
+    return quick_jit(lambda frames: observe_run(jax.random.key(seed), GRID, parse_layout(layout, GRID), frames, 4))(
+        truth(cycles, dtype, seed)
+    )

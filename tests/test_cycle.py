@@ -1,0 +1,222 @@
+"""The cycle: a scan is a loop, a vmap is a loop, what is counted, and sweeps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import GRID, observed, quick_jit, setup, truth
+
+from jaxsrda import scores
+from jaxsrda.assimilators import Assimilator, Diagnostics, Window, make_assimilator, no_speeds
+from jaxsrda.config import FilterConfig
+from jaxsrda.cycle import run_cycles, start
+from jaxsrda.enkf import filter_params
+from jaxsrda.sweep import sweep
+
+MEMBERS, CYCLES = 3, 3
+frame_scores, tally = quick_jit(scores.frame_scores), quick_jit(scores.tally, static_argnums=1)
+CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)
+KEY = jax.random.key(4)
+
+
+def toy(params=None) -> Assimilator:
+    """A method without a model: the observed mean, remembered, and noise about it."""
+    amplitude = jnp.asarray(1.0) if params is None else params.additive
+
+    def step(key, state, observations):
+        level = state + jnp.where(observations.mask, observations.values, 0).mean()
+        noise = jax.random.normal(key, (MEMBERS, 4, *GRID.shape), level.dtype)
+        omega = level + amplitude.astype(level.dtype) * noise
+        seen = omega[:, 0, :1, 0] + 0 * observations.values
+        finite = jnp.isfinite(omega).all()
+        return level, Window(omega, omega[:, 0].mean(0), Diagnostics(finite, seen, seen + 1, no_speeds(level.dtype)))
+
+    return Assimilator(lambda key: 0.1 * jax.random.normal(key), step, MEMBERS)
+
+
+def a_filter(params=None) -> Assimilator:
+    return make_assimilator("persistence", setup(), CONFIG, params)
+
+
+@functools.cache
+def runner(maker, keep="members"):
+    return quick_jit(lambda key, obs, truth, carry: run_cycles(maker(), key, obs, truth, carry, keep))
+
+
+def part(tree, first, last):
+    return jax.tree.map(lambda a: np.asarray(a)[first:last], tree)
+
+
+def assert_trees_close(a, b, **tolerance):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        np.testing.assert_allclose(x, y, **{"rtol": 1e-9, "atol": 1e-11} | tolerance)
+
+
+def seen(maker):
+    """The truth to score against: none for the filter, whose scores are tested with those of the toy."""
+    return truth(CYCLES) if maker is toy else None
+
+
+@functools.cache
+def whole(maker):
+    return runner(maker)(KEY, observed(CYCLES), seen(maker), start(maker(), KEY, GRID))
+
+
+@pytest.mark.parametrize("maker", [toy, a_filter])
+def test_a_scan_is_a_loop(maker):
+    carry, parts = start(maker(), KEY, GRID), []
+    for i in range(CYCLES):
+        obs, frames = part(observed(CYCLES), i, i + 1), part(seen(maker), 4 * i, 4 * i + 4)
+        carry, history = runner(maker)(KEY, obs, frames, carry)
+        parts.append(history)
+    joined = jax.tree.map(lambda *a: np.concatenate(a), *parts)
+    assert_trees_close((carry, joined), whole(maker))
+    assert carry.index == CYCLES and joined.finite.all()
+    assert len(np.unique(joined.fields.std.mean((2, 3)))) >= CYCLES
+
+
+def test_a_vmap_over_truths_is_a_loop():
+    """The one with the default carry, the other from `start`."""
+    keys = jax.random.split(KEY, 2)
+    obs, truths = two_truths(CYCLES)
+    carry, history = quick_jit(jax.vmap(lambda *a: run_cycles(toy(), *a, keep="members")))(keys, obs, truths)
+    for i in range(2):
+        one = runner(toy)(keys[i], observed(CYCLES, seed=i), truth(CYCLES, seed=i), start(toy(), keys[i], GRID))
+        assert_trees_close(jax.tree.map(lambda a: a[i], (carry, history)), one)  # noqa: B023
+    assert abs(history.scores["maer"][0] - history.scores["maer"][1]).min() > 1e-3
+
+
+def test_scores_are_of_the_members_kept():
+    _, history = whole(toy)
+    members, frames = history.fields.members, truth(CYCLES).reshape(CYCLES, 4, *GRID.shape)
+    assert members.shape == (CYCLES, MEMBERS, 4, *GRID.shape)
+    for i in range(CYCLES):
+        for t in range(4):
+            expected = frame_scores(members[i, :, t], frames[i, t])
+            for name, value in expected.items():
+                np.testing.assert_allclose(history.scores[name][i, t], value, rtol=1e-9, err_msg=name)
+    np.testing.assert_allclose(history.fields.mean, members.mean(1), atol=1e-12)
+    np.testing.assert_allclose(history.fields.std, members.std(1, ddof=1), atol=1e-12)
+    np.testing.assert_allclose(history.fields.background, members[:, :, 0].mean(1), atol=1e-12)
+    fit = scores.observation_fit(
+        observed(CYCLES).values[1],
+        jnp.broadcast_to(members[1, :, 0, :1, 0], (MEMBERS, observed(CYCLES).capacity)),
+        observed(CYCLES).mask[1],
+        observed(CYCLES).variance[1],
+    )
+    for name, value in fit.items():
+        np.testing.assert_allclose(history.fit_background[name][1], value, err_msg=name)
+    assert abs(history.fit_analysis["rmse"] - history.fit_background["rmse"]).min() > 1e-3
+
+
+def test_the_tally_leaves_the_first_cycle_out():
+    carry, history = whole(toy)
+    assert carry.tally.frames == 4 * (CYCLES - 1)
+    frames = truth(CYCLES).reshape(CYCLES, 4, *GRID.shape)
+    expected = scores.empty_tally(GRID, MEMBERS, "float64")
+    for i in range(1, CYCLES):
+        for t in range(4):
+            expected = scores.merge(expected, tally(KEY, GRID, history.fields.members[i, :, t], frames[i, t]))
+    assert_trees_close(carry.tally, expected)  # no ties: the ranks need no drawing
+
+
+def test_runs_without_a_truth():
+    carry, history = runner(toy)(KEY, observed(CYCLES), None, start(toy(), KEY))
+    assert carry.tally is None and history.scores is None
+    np.testing.assert_allclose(history.fields.mean, whole(toy)[1].fields.mean, atol=1e-12)
+    assert_trees_close(history.fit_background, whole(toy)[1].fit_background)
+
+
+def test_what_is_kept():
+    obs, frames = observed(CYCLES), truth(CYCLES)
+    shapes = {
+        keep: jax.eval_shape(lambda: run_cycles(toy(), KEY, obs, frames, keep=keep))[1].fields  # noqa: B023
+        for keep in ("scores", "fields", "members")
+    }
+    assert shapes["scores"] is None and shapes["fields"].members is None
+    assert shapes["fields"].mean.shape == (CYCLES, 4, *GRID.shape)
+    assert shapes["members"].members.shape == (CYCLES, MEMBERS, 4, *GRID.shape)
+    with pytest.raises(ValueError, match=r"keep: expected one of scores, fields, members; got 'field'; did you mean"):
+        run_cycles(toy(), KEY, obs, frames, keep="field")
+
+
+def test_a_wrong_number_of_frames_raises():
+    for frames in (4 * CYCLES - 1, 4 * CYCLES + 4):
+        with pytest.raises(ValueError, match=r"truth: expected shape \(12, any, any\), .*four frames for each"):
+            run_cycles(toy(), KEY, observed(CYCLES), jnp.zeros((frames, *GRID.shape)))
+
+
+def test_nan_stays_where_it_is():
+    """In the frame that has it, and in that cycle's flag; a method that forgets goes on."""
+    broken = truth(CYCLES).at[5, 3, 4].set(jnp.nan)
+    _, history = runner(toy)(KEY, observed(CYCLES), broken, start(toy(), KEY, GRID))
+    lost = np.isnan(np.asarray(history.scores["maer"]))
+    assert lost[1, 1] and lost.sum() == 1 and history.finite.all()
+    obs = observed(CYCLES)
+    obs = obs._replace(values=obs.values.at[1, 0].set(jnp.where(obs.mask[1, 0], jnp.nan, 0)))
+    assert obs.mask[1, 0]
+    _, history = runner(toy)(KEY, obs, truth(CYCLES), start(toy(), KEY, GRID))
+    np.testing.assert_array_equal(history.finite, [True, False, False])
+    np.testing.assert_array_equal(np.isnan(history.scores["crps"]).any(1), [False, True, True])
+
+
+# Sweeps
+
+
+def settings(**values):
+    count = len(next(iter(values.values())))
+    params = filter_params(CONFIG)
+    filled = {name: jnp.full(count, value) for name, value in params._asdict().items()}
+    return params._replace(**filled | {name: jnp.asarray(value) for name, value in values.items()})
+
+
+@functools.cache
+def two_truths(cycles=2):
+    obs = jax.tree.map(lambda *a: np.stack(a), *(observed(cycles, seed=i) for i in range(2)))
+    return jax.tree.map(jnp.asarray, obs), jnp.stack([truth(cycles, seed=i) for i in range(2)])
+
+
+def test_a_sweep_is_its_runs_and_compiles_once():
+    obs, truths = two_truths()
+    made = []
+
+    def make(params):
+        made.append(params)
+        return a_filter(params)
+
+    swept = settings(localization=[0.3, 0.8, 1.5], observation_std=[0.0, 0.3, 0.1])
+    got = sweep(make, swept, KEY, obs, truths)
+    assert len(made) == 1  # traced once for three settings and two truths
+    single = quick_jit(lambda params, o, t: run_cycles(a_filter(params), KEY, o, t)[1].scores)
+    assert set(got) == {"maer", "mssim_loss", "rmse", "crps", "spread", "spread_skill", "error_spread_correlation"}
+    for i in range(3):
+        for j in range(2):
+            one = single(jax.tree.map(lambda a: a[i], swept), jax.tree.map(lambda a: a[j], obs), truths[j])  # noqa: B023
+            for name, values in got.items():
+                assert values.shape == (3, 2)
+                np.testing.assert_allclose(values[i, j], one[name][1:].mean(), rtol=1e-8, err_msg=name)
+    assert len(np.unique(got["maer"])) == 6
+
+
+def test_a_broken_run_cannot_win_and_spoils_no_other():
+    obs, truths = two_truths()
+    obs = obs._replace(values=obs.values.at[1, 0].set(jnp.nan))  # in the cycle that is not counted
+    got = sweep(toy, settings(additive=[0.5, np.inf, 2.0]), KEY, obs, truths, batch_size=2)
+    for values in got.values():
+        np.testing.assert_array_equal(np.isnan(values), [[False, True], [True, True], [False, True]])
+    # The first truth's scores are those of a run of its own.
+    alone = quick_jit(lambda params, *a: run_cycles(toy(params), KEY, *a)[1].scores["crps"])
+    params = jax.tree.map(lambda a: a[2], settings(additive=[0.5, np.inf, 2.0]))
+    np.testing.assert_allclose(got["crps"][2, 0], alone(params, observed(2), truth(2))[1:].mean(), rtol=1e-9)
+
+
+def test_bad_sweeps_raise():
+    obs, truths = two_truths()
+    uneven = settings(additive=[0.5, 1.0])._replace(rtps=jnp.zeros(3))
+    with pytest.raises(ValueError, match=r"params.rtps: expected shape \(2\), got \(3,\)"):
+        sweep(toy, uneven, KEY, obs, truths)
+    with pytest.raises(ValueError, match="sweep: expected a truth to score against, got None"):
+        sweep(toy, settings(additive=[0.5]), KEY, obs, None)
