@@ -141,12 +141,14 @@ def no_speeds(dtype) -> Speeds:
 # Filters --------------------------------------------------------------------------------------
 
 
-def ensemble_filter(setup: Setup, analysis: str, level: Level, members: int, params: FilterParams) -> Assimilator:
+def ensemble_filter(
+    setup: Setup, analysis: str, level: Level, members: int, params: FilterParams, upsampling: str = "spectral"
+) -> Assimilator:
     """A filter whose members live at `level` and are analysed on the HR grid.
 
-    LR members go up to HR by bicubic interpolation for the analysis and come back by spectral truncation
-    (EnKF-SR; Barthélémy et al. 2022, doi:10.1007/s10236-022-01523-x).  After each analysis: relaxation to the
-    prior, then climatological anomalies, re-centred.
+    LR members go up to HR for the analysis and come back by spectral truncation (EnKF-SR; Barthélémy et al. 2022,
+    doi:10.1007/s10236-022-01523-x); upsampling: `spectral` (zero padding, exact) or `bicubic` (the paper's,
+    arXiv:2604.21180).  After each analysis: relaxation to the prior, then climatological anomalies, re-centred.
     """
     analyse = enkf.ANALYSES[check_choice("analysis", analysis, enkf.ANALYSES)]
     if analysis == "ensf" and setup.operator not in (vorticity, vorticity_spectral):
@@ -155,7 +157,7 @@ def ensemble_filter(setup: Setup, analysis: str, level: Level, members: int, par
 
     def up(omega_hat: Array) -> Array:
         fields = physical(own, omega_hat)
-        return fields if own == grid else _over_leading(lambda f: regrid(own, grid, f, "bicubic"), fields)
+        return fields if own == grid else _over_leading(lambda f: regrid(own, grid, f, upsampling), fields)
 
     def init(key: Array) -> EnsembleState:
         first_key, noise_key = jax.random.split(key)

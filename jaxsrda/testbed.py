@@ -121,6 +121,11 @@ def _integrate_batch(omega_hat, params, level, frames, scheme, steps) -> Traject
     return jax.vmap(lambda state: run(state))(omega_hat)
 
 
+@functools.partial(jax.jit, static_argnames="grid")
+def _speeds_batch(omega_hat, grid) -> Speeds:
+    return jax.vmap(lambda state: speeds(grid, state))(omega_hat)
+
+
 def simulate(
     level: Level,
     omega_hat: Array,
@@ -139,7 +144,7 @@ def simulate(
     steps = checked_steps(level, scheme, steps)
     params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
     # Before spending anything: a step that the first frame already forbids.
-    now = jax.vmap(lambda state: speeds(level_grid(level), state))(omega_hat)
+    now = _speeds_batch(omega_hat, level_grid(level))
     check_stable(Speeds(now.rate[:, None], now.speed[:, None]), np.array([start]), FRAME / steps, scheme)
     trajectory = _integrate_batch(omega_hat, params, level, frames, scheme, steps)
     check_stable(trajectory.speeds, start + FRAME * np.arange(frames), FRAME / steps, scheme)

@@ -93,6 +93,8 @@ def test_scores_are_of_the_members_kept():
     _, history = whole(toy)
     members, frames = history.fields.members, truth(CYCLES).reshape(CYCLES, 4, *GRID.shape)
     assert members.shape == (CYCLES, MEMBERS, 4, *GRID.shape)
+    noise = members - members.mean(1, keepdims=True)
+    assert abs(noise[0] - noise[1]).max() > 1  # each cycle draws anew
     for i in range(CYCLES):
         for t in range(4):
             expected = frame_scores(members[i, :, t], frames[i, t])
