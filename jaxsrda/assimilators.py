@@ -240,11 +240,13 @@ def dual_filter(setup: Setup, members: int, params: FilterParams, controls: int 
         control_hat = spectral(grid, control)
         members_hat = jax.vmap(lambda a: regrid_hat(grid, coarse, a))(control_hat.mean(0) + spectral(grid, delta))
         control_frames, control_ahead, control_speeds = forecast(setup.fine, control_hat)
-        member_frames, members_ahead, _ = forecast(setup.coarse, members_hat)
+        member_frames, members_ahead, member_speeds = forecast(setup.coarse, members_hat)
         later = jax.vmap(centred, in_axes=1, out_axes=1)(member_frames[:, 1:])
         frames = physical(grid, control_frames[owner, 1:] + later)
         frames = jnp.concatenate([ensemble[:, None], frames], axis=1)
-        out = window(frames, background, before, after, control_speeds)
+        # The larger of both, so that a member that is lost (NaN) shows at once.
+        top = jax.tree.map(jnp.maximum, control_speeds, member_speeds)
+        out = window(frames, background, before, after, top)
         return DualState(control_ahead, members_ahead, state.time + 1), out
 
     return Assimilator(init, step, members)

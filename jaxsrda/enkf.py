@@ -210,8 +210,9 @@ def letkf(
     scaled = (seen.anomalies / deviation / math.sqrt(members - 1)).T  # (p, M)
     innovation = seen.innovation / deviation
     here = grid_positions(grid, ensemble.dtype)
-    weight = jnp.where(observations.mask, localization(here, observations.positions, params.localization), 0)
-    weight, nearest = jax.lax.top_k(weight, min(local, capacity))
+    away = jnp.where(observations.mask, distance(here, observations.positions), jnp.inf)
+    nearness, nearest = jax.lax.top_k(-away, min(local, capacity))
+    weight = jnp.where(observations.mask[nearest], gaspari_cohn(-nearness / params.localization), 0)
 
     def column(point):
         anomalies, weight, nearest = point
