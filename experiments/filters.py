@@ -21,16 +21,18 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS
+from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, FilterConfig, filter_preset
 from jaxsrda.io import write_json
+
+STATISTICS = ("rank_histogram", "shell", "energy_truth", "energy_members", "coverage_expected", "coverage_observed")
 
 
 @dataclasses.dataclass
 class Experiment:
     """Which methods, on how many truths, with which sensors."""
 
-    methods: tuple[str, ...] = tuple(jaxsrda.METHODS)
-    """Methods to run."""
+    methods: tuple[str, ...] = (*jaxsrda.METHODS, "enkf-hr/paper")
+    """Methods to run; "/paper" behind enkf-hr takes the paper's tuning."""
     truths: int = 10
     """Truth seeds 0 … truths − 1."""
     truth_level: str = "fine"
@@ -45,11 +47,12 @@ class Experiment:
 
 def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, jaxsrda.Analysis]:
     """The record of one method over all truths, and the analysis of the first batch."""
+    name, config = tuned(experiment, method)
     parts = []
     for start in range(0, len(truth), experiment.at_once):
         batch = truth[start : start + experiment.at_once]
         seeds = range(start, start + len(batch))
-        parts.append(jaxsrda.assimilate(method, batch, layout=experiment.layout, truth_seeds=seeds))
+        parts.append(jaxsrda.assimilate(name, batch, layout=experiment.layout, config=config, truth_seeds=seeds))
     scores = {
         name: jaxsrda.bootstrap_interval(np.concatenate([part.per_truth[name] for part in parts]))
         for name in parts[0].scores
@@ -62,7 +65,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     }
     record = {
         "method": method,
-        "filter": dataclasses.asdict(FILTERS[method]),
+        "filter": dataclasses.asdict(config),
         "truths": len(truth),
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
@@ -78,6 +81,12 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     return record, parts[0]
 
 
+def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig]:
+    """The assimilator's name and its configuration."""
+    name, _, tuning = method.partition("/")
+    return name, filter_preset(name, experiment.layout, tuning or "own")
+
+
 def main(experiment: Experiment) -> None:
     console = Console()
     experiment.out.mkdir(exist_ok=True)
@@ -85,13 +94,13 @@ def main(experiment: Experiment) -> None:
     records = json.loads(path.read_text()) if path.exists() else {}
     truth = jaxsrda.simulate_truth(LEVELS[experiment.truth_level], list(range(experiment.truths)))
     for method in experiment.methods:
-        wanted = {"filter": dataclasses.asdict(FILTERS[method]), "truths": experiment.truths}
+        wanted = {"filter": dataclasses.asdict(tuned(experiment, method)[1]), "truths": experiment.truths}
         wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
         if method in records and all(records[method][key] == value for key, value in wanted.items()):
             continue
         records[method], first = run(experiment, method, truth)
         write_json(path, records)
-        report.pictures(experiment.out / method, first)
+        report.pictures(experiment.out / method.replace("/", "-"), first)
         line = ", ".join(
             f"{name} {records[method]['scores'][name]['mean']:.3f}" for name in ("maer", "crps", "spread_skill")
         )

@@ -98,6 +98,8 @@ class Assimilate:
     """Standard deviation of the observation noise."""
     seed: int = 0
     """Seed of the truth, the noise and the members."""
+    tuning: str = "own"
+    """own, or paper (its EnKF-HR on lattices 4, 6, 8, 12)."""
     members: int | None = None
     """Ensemble size; by default, and for every option below, the method's preset."""
     localization: float | None = None
@@ -127,7 +129,7 @@ class Assimilate:
         from jaxsrda import io, report, twin
         from jaxsrda.assimilators import METHODS
         from jaxsrda.checks import check_choice, check_positive
-        from jaxsrda.config import FILTERS, level
+        from jaxsrda.config import filter_preset, level
         from jaxsrda.observations import operator
 
         check_choice("method", self.method, METHODS)
@@ -138,7 +140,7 @@ class Assimilate:
             for field in ("members", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
             if getattr(self, field) is not None
         }
-        config = dataclasses.replace(FILTERS[self.method], **changes)
+        config = dataclasses.replace(filter_preset(self.method, self.layout, self.tuning), **changes)
         if self.out is not None:
             io.check_writable(self.out, io.DATASET_SUFFIXES)
         _check_json(self.json)

@@ -134,6 +134,24 @@ FILTERS: dict[str, FilterConfig] = {
 """Tuning by method, lattice interval 8, true R; the EnKFs' by `benchmarks/tune_filters.py`, the others untuned."""
 
 
+def filter_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig:
+    """The tuning of a method: `own` (re-tuned, FILTERS) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
+
+    Raises ValueError for an unknown method or tuning, or where the paper gives none.
+    """
+    check_choice("method", method, FILTERS)
+    check_choice("tuning", tuning, ("own", "paper"))
+    if tuning == "own":
+        return FILTERS[method]
+    name, _, interval = layout.partition(":")
+    if method != "enkf-hr" or name != "lattice" or interval not in map(str, PAPER_FILTERS):
+        raise ValueError(
+            f"tuning: the paper's is for enkf-hr on lattice:4, 6, 8 or 12, got {method} on {layout}; "
+            "use tuning own"
+        )
+    return PAPER_FILTERS[int(interval)]
+
+
 ConfigT = TypeVar("ConfigT")
 
 

@@ -146,3 +146,13 @@ def test_check_finite():
         ValueError, match=r"^field: expected finite numbers, got 2 NaN or infinite \(first at index \(1, 0\)\); mask or"
     ):
         check_finite("field", array)
+
+
+def test_filter_presets():
+    assert config.filter_preset("enkf-hr") == config.FILTERS["enkf-hr"]
+    assert config.filter_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
+    for method, layout in (("enkf-sr", "lattice:8"), ("enkf-hr", "track:4"), ("enkf-hr", "lattice:5")):
+        with pytest.raises(ValueError, match=f"the paper's is for enkf-hr .* got {method} on {layout}"):
+            config.filter_preset(method, layout, "paper")
+    with pytest.raises(ValueError, match="tuning: expected one of own, paper"):
+        config.filter_preset("enkf-hr", tuning="mine")
