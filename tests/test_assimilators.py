@@ -175,7 +175,7 @@ def test_the_papers_upsampling():
     """With `bicubic`, LR members reach HR by cubic convolution."""
     made = ensemble_filter(setup(), "enkf", COARSE, 4, filter_params(CONFIG), upsampling="bicubic")
     state = quick_jit(made.init)(jax.random.key(0))
-    _, window = quick_jit(made.step)(jax.random.key(1), state, case_of("enkf-sr").observations)
+    _, window = quick_jit(made.step)(jax.random.key(1), state, jax.tree.map(lambda a: a[0], observed(1)))
     own = level_grid(COARSE)
     up = jnp.stack([regrid(own, GRID, to_physical(own, s), "bicubic") for s in state.omega_hat])
     np.testing.assert_allclose(window.background, up.mean(0), atol=1e-4)
