@@ -3,6 +3,8 @@
 #
 # Each job writes one small result into OUT_DIR; a job whose result is there is skipped, so a second call goes on
 # where the first was stopped.  No job starts after the time limit, and one that overruns it is ended.
+# The machine needs jaxsrda[all] with JAX for its accelerator; where nothing can be downloaded, carry wheels of jaxsrda
+# itself (pip wheel --no-deps .), tyro, typeguard, docstring-parser, cmocean and zarr.
 # --tiny runs the same queue at the smallest sizes, to try it on a CPU.
 set -u
 out=$(mkdir -p "${1:?usage: accelerator.sh OUT_DIR MINUTES [--tiny]}" && cd "$1" && pwd)

@@ -106,7 +106,7 @@ def main(experiment: Experiment) -> None:
         )
         console.print(f"{method}: {line}, {records[method]['seconds']['run_per_truth']:.1f} s a truth")
     shown = {name: records[name] for name in experiment.methods if name in records}
-    console.print(markdown(shown))
+    print(markdown(shown))
     times = 0.25 * np.arange(FRAMES_PER_CYCLE, 96)
     series = {name: {k: np.array(v) for k, v in record["series"].items()} for name, record in shown.items()}
     lengths = {len(next(iter(s.values()))) for s in series.values()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +25,16 @@ def cache_dir() -> Path:
     if chosen := os.environ.get("JAXSRDA_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "jaxsrda"
+
+
+def scratch_dir() -> Path:
+    """A folder for unfinished work: the cache folder, made if need be, or the system's temporary one."""
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(tempfile.gettempdir())
+    return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:

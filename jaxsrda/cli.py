@@ -42,7 +42,7 @@ class Simulate:
     def run(self) -> None:
         from jaxsrda import io
         from jaxsrda.config import FRAME, level
-        from jaxsrda.runs import Run, estimate_seconds, simulate_resumable
+        from jaxsrda.runs import Run, duration, estimate_seconds, simulate_resumable
         from jaxsrda.testbed import level_grid
 
         run = Run(level(self.level), self.frames, self.scheme, self.steps, self.seed)
@@ -55,7 +55,7 @@ class Simulate:
         steps = run.steps_a_frame * (run.frames - 1)
         console.print(
             f"{run.level.name}: {grid.nx} × {grid.ny}, {run.frames} frames, {steps} {run.scheme} steps of "
-            f"{FRAME / run.steps_a_frame:.3g}: about {_duration(estimate_seconds(run))}"
+            f"{FRAME / run.steps_a_frame:.3g}: about {duration(estimate_seconds(run))}"
         )
         began = time.perf_counter()
         with _bar() as bar:
@@ -73,7 +73,7 @@ class Simulate:
             io.write_dataset(self.out, io.fields_dataset(omega, times, grid, attrs))
         if self.json is not None:
             io.write_json(self.json, {"config": dataclasses.asdict(run), "seconds": {"run": seconds}, "finite": True})
-        console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {_duration(seconds)}")
+        console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {duration(seconds)}")
 
 
 @dataclasses.dataclass
@@ -131,6 +131,7 @@ class Assimilate:
         from jaxsrda.checks import check_choice, check_positive
         from jaxsrda.config import filter_preset, level
         from jaxsrda.observations import operator
+        from jaxsrda.runs import duration
 
         check_choice("method", self.method, METHODS)
         check_positive("obs_noise", self.obs_noise)
@@ -177,7 +178,7 @@ class Assimilate:
         title = f"{self.method}, {config.members} members, {result.config['layout']}, {truths}"
         console.print(report.score_table(title, {self.method: result.scores}))
         seconds = result.seconds
-        console.print(f"compiled in {_duration(seconds['compile'])}, ran in {_duration(seconds['run'])}")
+        console.print(f"compiled in {duration(seconds['compile'])}, ran in {duration(seconds['run'])}")
         if self.out is not None:
             io.write_dataset(self.out, report.dataset(result))
             console.print(f"analyses: {self.out}")
@@ -312,12 +313,6 @@ def _check_plotting(folder: Path) -> None:
 def _bar() -> Progress:
     columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -146,8 +146,7 @@ def filter_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -
     name, _, interval = layout.partition(":")
     if method != "enkf-hr" or name != "lattice" or interval not in map(str, PAPER_FILTERS):
         raise ValueError(
-            f"tuning: the paper's is for enkf-hr on lattice:4, 6, 8 or 12, got {method} on {layout}; "
-            "use tuning own"
+            f"tuning: the paper's is for enkf-hr on lattice:4, 6, 8 or 12, got {method} on {layout}; use tuning own"
         )
     return PAPER_FILTERS[int(interval)]
 

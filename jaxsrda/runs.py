@@ -100,7 +100,7 @@ def simulate_resumable(
         done += 1
         progress(done, run.frames)
         if time.perf_counter() - saved > SAVE_EVERY and done < run.frames:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             part = np.stack(fields)
             write_npz(folder / f"part-{len(parts):04d}.npz", omega=part, state=np.asarray(state), run=fingerprint)
             parts.append(part)
@@ -124,3 +124,10 @@ def _resume(folder: Path, fingerprint: str, state: Array) -> tuple[list[np.ndarr
             parts.append(part["omega"])
             state = jnp.asarray(part["state"])
     return parts, state
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 3.2 s, 12 min, 2.1 h."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -22,7 +22,7 @@ from jax import Array
 from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores
 from jaxsrda.assimilators import METHODS, Assimilator, Setup, make_assimilator
-from jaxsrda.cache import cached_npz
+from jaxsrda.cache import cached_npz, scratch_dir
 from jaxsrda.checks import check_choice, check_finite, check_positive
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import (
@@ -39,7 +39,8 @@ from jaxsrda.config import (
 from jaxsrda.grid import ChannelGrid, regrid
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.observations import Observations, Operator, check_observations, observation_key, observe_run, operator
-from jaxsrda.testbed import initial_state, level_grid, simulate, to_level, truth_key
+from jaxsrda.runs import Run, duration, estimate_seconds, simulate_resumable
+from jaxsrda.testbed import level_grid
 
 NUMERICS = 1
 """Raised when the numbers of cached truths and climatologies change."""
@@ -91,20 +92,21 @@ class DivergedError(ValueError):
 def simulate_truth(
     level: Level, seeds: Sequence[int], frames: int = DEFAULT_FRAMES, progress: Progress = lambda *_: None
 ) -> np.ndarray:
-    """HR vorticity (truths, frames, nx, ny) of runs at `level`, spectrally truncated to HR; kept in the cache."""
+    """HR vorticity (truths, frames, nx, ny) of runs at `level`, spectrally truncated to HR; kept in the cache.
+
+    A run that was killed goes on from its last part.  Its cost is part of what `progress` is told.
+    """
     config = json.dumps([NUMERICS, to_json(level), frames, _precision()])
-    hr = LEVELS["hr"]
 
     def compute(seed: int) -> dict[str, np.ndarray]:
-        start = initial_state(truth_key(seed), level_grid(level))
-        states = simulate(level, start[None], frames)[0]
-        return {"omega": np.asarray(jax.lax.map(lambda state: to_level(level, hr, state), states))}
+        run = Run(level, frames, seed=seed)
+        what = f"truth {seed}, about {duration(estimate_seconds(run))}"
+        progress(what, 0, frames)
+        parts = scratch_dir() / f"truth-{level.name}-{seed}.parts"
+        omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total))
+        return {"omega": to_hr(omega)}
 
-    truths = []
-    for seed in seeds:
-        progress("truth", len(truths), len(seeds))
-        truths.append(cached_npz(f"truth-{seed}", config, functools.partial(compute, seed))["omega"])
-    return np.stack(truths)
+    return np.stack([cached_npz(f"truth-{seed}", config, functools.partial(compute, seed))["omega"] for seed in seeds])
 
 
 def default_climatology(runs: int = climatologies.CLIMATOLOGY_RUNS) -> Climatology:
@@ -143,11 +145,16 @@ def prepare_truth(truth: Any, source: str = "truth") -> np.ndarray:
         )
     check_finite(source, truth)
     truth = truth[:, : truth.shape[1] // FRAMES_PER_CYCLE * FRAMES_PER_CYCLE]
-    grid, hr = level_grid(grids[truth.shape[2:]]), level_grid(LEVELS["hr"])
+    return np.stack([to_hr(frames) for frames in truth])
+
+
+def to_hr(omega: np.ndarray) -> np.ndarray:
+    """Vorticity frames (frames, nx, ny) on the HR grid, by spectral truncation; HR frames stay as they are."""
+    grid, hr = ChannelGrid(*omega.shape[1:]), level_grid(LEVELS["hr"])
     if grid == hr:
-        return truth.astype(_precision())
+        return omega.astype(_precision())
     down = jax.jit(lambda frame: regrid(grid, hr, frame))
-    return np.stack([[np.asarray(down(jnp.asarray(f, _precision()))) for f in frames] for frames in truth])
+    return np.stack([down(jnp.asarray(frame, _precision())) for frame in omega])
 
 
 # The experiment -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The cache: computed once for each configuration, never trusted when corrupt, never fatal."""
 
+import tempfile
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -79,3 +80,11 @@ def test_errors_of_the_computation_pass_through(folder):
     with pytest.raises(ValueError, match="mine"):
         cache.cached_npz("climate", "{}", lambda: (_ for _ in ()).throw(ValueError("mine")))
     assert not folder.exists()
+
+
+def test_scratch_dir(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "new" / "cache"))
+    assert cache.scratch_dir() == tmp_path / "new" / "cache" and cache.scratch_dir().is_dir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "file" / "cache"))
+    assert cache.scratch_dir() == Path(tempfile.gettempdir())

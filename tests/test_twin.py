@@ -89,8 +89,8 @@ def test_bad_truths_raise(truths, change, message):
 
 
 def test_simulated_truths_and_climatologies_are_cached(monkeypatch):
-    calls, simulate = [], twin.simulate
-    monkeypatch.setattr(twin, "simulate", lambda *a: calls.append(a) or simulate(*a))
+    calls, simulate = [], twin.simulate_resumable
+    monkeypatch.setattr(twin, "simulate_resumable", lambda *a, **kw: calls.append(a) or simulate(*a, **kw))
     lr = LEVELS["lr"]
     got = twin.simulate_truth(lr, [3, 5], frames=2)
     assert got.shape == (2, 2, 128, 65) and len(calls) == 2
