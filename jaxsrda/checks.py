@@ -26,6 +26,13 @@ def check_positive(name: str, value: float) -> float:
     return value
 
 
+def check_fraction(name: str, value: float) -> float:
+    """`value` if it is at least 0 and below 1, else ValueError."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}: expected a fraction from 0 to below 1, got {value!r}")
+    return value
+
+
 def check_shape(name: str, array: Any, shape: tuple[int | None, ...], hint: str = "") -> None:
     """Raise ValueError unless `array.shape` is `shape`, where None stands for any length.
 

@@ -96,6 +96,8 @@ class Assimilate:
     """What the sensors measure."""
     obs_noise: float = 0.1
     """Standard deviation of the observation noise."""
+    withhold: float = 0.0
+    """Fraction of the sensors kept from the method and used to verify it."""
     seed: int = 0
     """Seed of the truth, the noise and the members."""
     tuning: str = "own"
@@ -128,7 +130,7 @@ class Assimilate:
     def run(self) -> None:
         from jaxsrda import io, report, twin
         from jaxsrda.assimilators import METHODS
-        from jaxsrda.checks import check_choice, check_positive
+        from jaxsrda.checks import check_choice, check_fraction, check_positive
         from jaxsrda.config import filter_preset, level
         from jaxsrda.observations import operator
         from jaxsrda.runs import duration
@@ -136,6 +138,7 @@ class Assimilate:
         check_choice("method", self.method, METHODS)
         check_positive("obs_noise", self.obs_noise)
         measure = operator(self.operator)
+        check_fraction("withhold", self.withhold)
         changes = {
             field: getattr(self, field)
             for field in ("members", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
@@ -168,6 +171,7 @@ class Assimilate:
                 layout=layout,
                 measure=measure,
                 observation_std=self.obs_noise,
+                withhold=self.withhold,
                 config=config,
                 seed=self.seed,
                 truth_seeds=seeds,

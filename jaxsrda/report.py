@@ -21,6 +21,7 @@ SHOWN = {
     "spread_skill": "spread–skill",
     "observation_rmse_background": "obs. RMSE, background",
     "observation_rmse_analysis": "obs. RMSE, analysis",
+    "observation_rmse_withheld": "obs. RMSE, withheld",
     "energy_distance_members": "energy spectrum, dB",
 }
 """Scores of the table, in order, and their headings."""

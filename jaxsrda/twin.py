@@ -23,7 +23,7 @@ from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores
 from jaxsrda.assimilators import METHODS, Assimilator, Setup, make_assimilator
 from jaxsrda.cache import cached_npz, scratch_dir
-from jaxsrda.checks import check_choice, check_finite, check_positive
+from jaxsrda.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import (
     DEFAULT_FRAMES,
@@ -168,6 +168,7 @@ def assimilate(
     measure: str | Operator = "vorticity",
     observation_std: float = OBSERVATION_STD,
     observations: Observations | None = None,
+    withhold: float = 0.0,
     config: FilterConfig | None = None,
     climatology: Climatology | None = None,
     seed: int = 0,
@@ -181,7 +182,8 @@ def assimilate(
     at the fine level from `seed`.  layout: a name (`layouts.parse_layout`) or a `Layout`; measure: a name in
     `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
-    config: the filter's tuning, by default the method's preset.  seed: of the noise and the members, and of
+    withhold: fraction of the sensors, drawn anew at each time, that is kept from the method and used to verify it
+    (`observation_rmse_withheld`).  config: the filter's tuning, by default the method's preset.  seed: of the noise and the members, and of
     the simulated truth; truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed,
     truth seed and time alone, so every method meets the same.
 
@@ -189,6 +191,7 @@ def assimilate(
     """
     check_choice("method", method, METHODS)
     check_positive("observation_std", observation_std)
+    check_fraction("withhold", withhold)
     grid = level_grid(LEVELS["hr"])
     measured = measure if isinstance(measure, str) else getattr(measure, "__name__", str(measure))
     measure = operator(measure) if isinstance(measure, str) else measure
@@ -223,6 +226,7 @@ def assimilate(
     keep: cycle.Keep = "members" if keep_members else "fields"
     numbers = _truth_numbers(truth_seeds, len(observed.values))
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
+    observed, withheld = _split(observed, keys, withhold)
     carry, history, seconds = run_segments(assimilator, grid, keys, observed, truth, keep, report)
 
     settings = {
@@ -230,9 +234,32 @@ def assimilate(
         "observation_std": observation_std,
         "operator": measured,
         "seed": seed,
+        "withhold": withhold,
         "filter": dataclasses.asdict(config),
     }
-    return _collect(method, settings, grid, observed, truth, carry, history, seconds)
+    result = _collect(method, settings, grid, observed, truth, carry, history, seconds)
+    if withhold > 0:
+        analyses = jnp.asarray(result.mean[:, ::FRAMES_PER_CYCLE])
+        result.per_truth["observation_rmse_withheld"] = np.asarray(_misfit(measure, grid, withheld, analyses))
+    return result
+
+
+def _split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
+    """The observations (truths, cycles, p) to assimilate, and those to verify with."""
+    shape = observed.mask.shape[1:]
+    held = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
+    return observed._replace(mask=observed.mask & ~held), observed._replace(mask=observed.mask & held)
+
+
+def _misfit(measure: Operator, grid: ChannelGrid, withheld: Observations, analyses: Array) -> Array:
+    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
+
+    def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
+        error = jnp.where(observed.mask, measure(grid, omega, observed.positions) - observed.values, 0)
+        return jnp.sum(error**2), observed.mask.sum()
+
+    total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
+    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1))
 
 
 def _check_cycles(observations: Observations, truth: np.ndarray) -> None:

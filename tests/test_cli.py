@@ -120,6 +120,7 @@ def test_several_truths_and_evaluation_without_members(tmp_path, truth):
         (["--truths", "0"], "truths: expected at least 1"),
         (["--truth-level", "huge"], "level: expected one of lr, hr, fine, uhr"),
         (["--obs-noise", "-1"], "obs_noise: expected a finite number above 0"),
+        (["--withhold", "1"], "withhold: expected a fraction from 0 to below 1, got 1.0"),
         (["--layout", "nowhere.csv"], "expected a file of positions"),
     ],
 )

@@ -11,7 +11,8 @@ from jaxsrda import climatology, scores, twin
 from jaxsrda.config import LEVELS, FilterConfig
 from jaxsrda.cycle import History
 from jaxsrda.grid import ChannelGrid, regrid_hat, to_physical
-from jaxsrda.observations import OPERATORS, Observations, bilinear, pack
+from jaxsrda.layouts import parse_layout
+from jaxsrda.observations import OPERATORS, Observations, bilinear, observation_key, observe_run, pack, vorticity
 from jaxsrda.solver import Speeds
 from jaxsrda.testbed import initial_state, jet_vorticity, level_grid, truth_key
 from jaxsrda.twin import DivergedError, assimilate, prepare_truth
@@ -177,6 +178,19 @@ def test_the_fit_to_the_observations(result):
 
 class Stopped(Exception):
     pass
+
+
+def test_withheld_sensors_verify(truths, clim):
+    """They are kept from the method, are about the fraction asked for, and their misfit is the mean analysis's."""
+    got = assimilate("climatology", truths, config=CONFIG, climatology=clim, withhold=0.5)
+    key = [observation_key(0, i) for i in range(2)]
+    seen = [observe_run(k, HR, parse_layout("lattice:8", HR), jnp.asarray(t), 4) for k, t in zip(key, truths)]
+    assert 80 < (~got.observations.mask[:, 1]).sum() < 176
+    for i in range(2):
+        held = ~got.observations.mask[i, 1]
+        shown = vorticity(HR, jnp.asarray(got.mean[i, 4]), seen[i].positions[1])
+        expected = np.sqrt(np.mean(np.square(shown - seen[i].values[1])[held]))
+        assert got.per_truth["observation_rmse_withheld"][i] == pytest.approx(expected)
 
 
 def observations_of(monkeypatch, *arguments, **options):
