@@ -183,9 +183,9 @@ def assimilate(
     `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
     withhold: fraction of the sensors, drawn anew at each time, that is kept from the method and used to verify it
-    (`observation_rmse_withheld`).  config: the filter's tuning, by default the method's preset.  seed: of the noise and the members, and of
-    the simulated truth; truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed,
-    truth seed and time alone, so every method meets the same.
+    (`observation_rmse_withheld`).  config: the filter's tuning, by default the method's preset.  seed: of the noise
+    and the members, and of the simulated truth; truth_seeds: which truths these are (by default 0, 1, …).
+    Observations depend on seed, truth seed and time alone, so every method meets the same.
 
     Raises ValueError for bad input (before any work) and `DivergedError` for an ensemble that did not stay finite.
     """
@@ -259,7 +259,7 @@ def _misfit(measure: Operator, grid: ChannelGrid, withheld: Observations, analys
         return jnp.sum(error**2), observed.mask.sum()
 
     total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
-    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1))
+    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1).astype(total.dtype))
 
 
 def _check_cycles(observations: Observations, truth: np.ndarray) -> None:
