@@ -1,0 +1,88 @@
+"""One cycle of every method, scores included, in one process: seconds to compile, seconds a cycle, temporary memory.
+
+    python benchmarks/cycle.py --out benchmarks/results/cycle.json
+
+Each method runs its preset on one truth (seed 0, fine level) with lattice 8; the time of a cycle is the
+median over those after the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import tyro
+from machine import machine
+
+import jaxsrda
+from jaxsrda import cycle
+from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS
+from jaxsrda.io import write_json
+from jaxsrda.observations import observation_key
+from jaxsrda.testbed import level_grid
+
+
+@dataclasses.dataclass
+class Benchmark:
+    """What to time."""
+
+    methods: tuple[str, ...] = tuple(jaxsrda.METHODS)
+    """Methods."""
+    cycles: int = 5
+    """Cycles timed for each."""
+    out: Path = Path(__file__).parent / "results" / "cycle.json"
+    """JSON record."""
+
+
+def main(benchmark: Benchmark) -> None:
+    grid = level_grid(LEVELS["hr"])
+    truth = jnp.asarray(jaxsrda.simulate_truth(LEVELS["fine"], [0])[0])
+    layout = jaxsrda.parse_layout("lattice:8", grid)
+    observations = jaxsrda.observe_run(observation_key(0, 0), grid, layout, truth, FRAMES_PER_CYCLE)
+    setup = jaxsrda.Setup(jaxsrda.default_climatology())
+    key = jax.random.key(0)
+    rows = {}
+    for method in benchmark.methods:
+        assimilator = jaxsrda.make_assimilator(method, setup)
+
+        def one(observed, frames, carry, assimilator=assimilator):
+            return jaxsrda.run_cycles(assimilator, key, observed, frames, carry)
+
+        carry = cycle.start(assimilator, key, grid)
+        first = jax.tree.map(lambda a: a[:1], observations), truth[:FRAMES_PER_CYCLE]
+        began = time.perf_counter()
+        compiled = jax.jit(one).lower(*first, carry).compile()
+        seconds = [time.perf_counter() - began]
+        for i in range(benchmark.cycles + 1):
+            inputs = (
+                jax.tree.map(lambda a, i=i: a[i : i + 1], observations),
+                truth[i * FRAMES_PER_CYCLE : (i + 1) * FRAMES_PER_CYCLE],
+            )
+            began = time.perf_counter()
+            carry, _ = jax.block_until_ready(compiled(*inputs, carry))
+            seconds.append(time.perf_counter() - began)
+        memory = compiled.memory_analysis()
+        rows[method] = {
+            "members": FILTERS[method].members,
+            "compile_seconds": seconds[0],
+            "cycle_seconds": statistics.median(seconds[2:]),
+            "temporary_mb": memory.temp_size_in_bytes / 1e6 if memory else None,
+        }
+        row = rows[method]
+        print(
+            f"{method:12} {row['members']:4d} members  compile {row['compile_seconds']:5.1f} s  "
+            f"cycle {row['cycle_seconds']:7.3f} s  memory {row['temporary_mb'] or 0:6.0f} MB",
+            flush=True,
+        )
+    record = {"machine": machine(), "methods": rows}
+    if {"enkf-hr", "enkf-dual"} <= set(rows):
+        record["enkf_hr_over_dual"] = rows["enkf-hr"]["cycle_seconds"] / rows["enkf-dual"]["cycle_seconds"]
+    write_json(benchmark.out, record)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark))
