@@ -180,7 +180,8 @@ class Assimilate:
             )
         truths = f"{len(result.mean)} truth" + "s" * (len(result.mean) > 1)
         title = f"{self.method}, {config.members} members, {result.config['layout']}, {truths}"
-        console.print(report.score_table(title, {self.method: result.scores}))
+        console.print(title, highlight=False)
+        console.print(report.score_table({self.method: result.scores}))
         seconds = result.seconds
         console.print(f"compiled in {duration(seconds['compile'])}, ran in {duration(seconds['run'])}")
         if self.out is not None:
@@ -214,7 +215,7 @@ class Evaluate:
         if self.plot is not None:
             _check_plotting(self.plot)
         result = evaluate.evaluate_file(self.file, self.truth)
-        console.print(report.score_table(str(self.file), {result.method: result.scores}))
+        console.print(report.score_table({result.method: result.scores}))
         if self.json is not None:
             io.write_json(self.json, report.record(result))
             console.print(f"scores: {self.json}")

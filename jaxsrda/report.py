@@ -27,9 +27,9 @@ SHOWN = {
 """Scores of the table, in order, and their headings."""
 
 
-def score_table(title: str, results: dict[str, dict[str, tuple[float, float, float]]]) -> Table:
+def score_table(results: dict[str, dict[str, tuple[float, float, float]]]) -> Table:
     """A table with a line a score and a column a result, mean and 95 % interval over the truths."""
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("score")
     for label in results:
         table.add_column(label, justify="right")
