@@ -115,16 +115,12 @@ def main(experiment: Experiment) -> None:
 
 
 def markdown(records: dict[str, dict]) -> str:
-    """The table of the README."""
+    """The table of the README: mean and 95 % interval over the truths, best first."""
     columns = {"maer": "MAER", "mssim_loss": "MSSIM loss", "crps": "CRPS", "spread_skill": "spread–skill"}
-    lines = [
-        "| method | members | " + " | ".join(columns.values()) + " | s a truth |",
-        "|" + "---|" * (3 + len(columns)),
-    ]
+    lines = [f"| method | members | {' | '.join(columns.values())} |", "|" + "---|" * (2 + len(columns))]
     for name, record in sorted(records.items(), key=lambda item: item[1]["scores"]["maer"]["mean"]):
         cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**record["scores"][column]) for column in columns]
-        seconds = record["seconds"]["run_per_truth"]
-        lines.append(f"| {name} | {record['filter']['members']} | " + " | ".join(cells) + f" | {seconds:.1f} |")
+        lines.append(f"| `{name}` | {record['filter']['members']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
