@@ -172,6 +172,13 @@ def square_root_update(anomalies: Array, scaled: Array, innovation: Array) -> tu
     return mean / math.sqrt(anomalies.shape[0] - 1), anomalies + matmul(directions * shrink, projected)
 
 
+def whitened(predicted: Array, observations: Observations, params: FilterParams) -> tuple[Array, Array]:
+    """Anomalies R^{-1/2} H X′ / √(M−1), (M, p), and innovation R^{-1/2}(y − H x̄), (p,), for square-root filters."""
+    seen = departures(predicted, observations, params)
+    deviation = jnp.sqrt(seen.variance)
+    return seen.anomalies / deviation / math.sqrt(predicted.shape[0] - 1), seen.innovation / deviation
+
+
 def etkf(
     key: Array, grid: ChannelGrid, ensemble: Array, predicted: Array, observations: Observations, params: FilterParams
 ) -> Array:
@@ -179,13 +186,9 @@ def etkf(
 
     Bishop, Etherton & Majumdar (2001); symmetric root of Hunt et al. (2007).  (M, nx, ny) → (M, nx, ny).
     """
-    members = ensemble.shape[0]
-    seen = departures(predicted, observations, params)
-    states = ensemble.reshape(members, -1)
+    states = ensemble.reshape(ensemble.shape[0], -1)
     mean = states.mean(0)
-    deviation = jnp.sqrt(seen.variance)
-    scaled = seen.anomalies / deviation / math.sqrt(members - 1)
-    increment, anomalies = square_root_update(states - mean, scaled, seen.innovation / deviation)
+    increment, anomalies = square_root_update(states - mean, *whitened(predicted, observations, params))
     return (mean + increment + anomalies).reshape(ensemble.shape)
 
 
@@ -202,23 +205,19 @@ def letkf(
 
     Hunt, Kostelich & Szunyogh (2007, doi:10.1016/j.physd.2006.11.008).  (M, nx, ny) → (M, nx, ny).
     """
-    members, capacity = predicted.shape
-    seen = departures(predicted, observations, params)
-    states = ensemble.reshape(members, -1)
+    states = ensemble.reshape(ensemble.shape[0], -1)
     mean = states.mean(0)
-    deviation = jnp.sqrt(seen.variance)
-    scaled = (seen.anomalies / deviation / math.sqrt(members - 1)).T  # (p, M)
-    innovation = seen.innovation / deviation
+    scaled, innovation = whitened(predicted, observations, params)
     here = grid_positions(grid, ensemble.dtype)
     away = jnp.where(observations.mask, distance(here, observations.positions), jnp.inf)
-    nearness, nearest = jax.lax.top_k(-away, min(local, capacity))
+    nearness, nearest = jax.lax.top_k(-away, min(local, observations.capacity))
     weight = jnp.where(observations.mask[nearest], gaspari_cohn(-nearness / params.localization), 0)
 
     def column(point):
         anomalies, weight, nearest = point
         taper = jnp.sqrt(weight)
         increment, updated = square_root_update(
-            anomalies[:, None], scaled[nearest].T * taper, innovation[nearest] * taper
+            anomalies[:, None], scaled[:, nearest] * taper, innovation[nearest] * taper
         )
         return increment[0], updated[:, 0]
 
