@@ -315,20 +315,20 @@ def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator
     return Assimilator(init, step, members)
 
 
-METHODS: dict[str, Callable[[Setup, int, FilterParams], Assimilator]] = {
-    "enkf-hr": lambda setup, members, params: ensemble_filter(setup, "enkf", setup.fine, members, params),
-    "enkf-sr": lambda setup, members, params: ensemble_filter(setup, "enkf", setup.coarse, members, params),
-    "enkf-dual": dual_filter,
-    "etkf-hr": lambda setup, members, params: ensemble_filter(setup, "etkf", setup.fine, members, params),
-    "letkf-hr": lambda setup, members, params: ensemble_filter(setup, "letkf", setup.fine, members, params),
-    "letkf-sr": lambda setup, members, params: ensemble_filter(setup, "letkf", setup.coarse, members, params),
-    "ensf-sr": lambda setup, members, params: ensemble_filter(setup, "ensf", setup.coarse, members, params),
-    "free-run": lambda setup, members, params: free_run(setup, setup.fine, members, params.additive.dtype),
-    "bicubic": lambda setup, members, params: free_run(setup, setup.coarse, members, params.additive.dtype),
-    "climatology": lambda setup, members, params: climatology(setup, members, params.additive.dtype),
-    "persistence": persistence,
+METHODS: dict[str, Callable[[Setup, FilterConfig, FilterParams], Assimilator]] = {
+    "enkf-hr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.fine, config.members, params),
+    "enkf-sr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.coarse, config.members, params),
+    "enkf-dual": lambda setup, config, params: dual_filter(setup, config.members, params, config.controls),
+    "etkf-hr": lambda setup, config, params: ensemble_filter(setup, "etkf", setup.fine, config.members, params),
+    "letkf-hr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.fine, config.members, params),
+    "letkf-sr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.coarse, config.members, params),
+    "ensf-sr": lambda setup, config, params: ensemble_filter(setup, "ensf", setup.coarse, config.members, params),
+    "free-run": lambda setup, config, params: free_run(setup, setup.fine, config.members, params.additive.dtype),
+    "bicubic": lambda setup, config, params: free_run(setup, setup.coarse, config.members, params.additive.dtype),
+    "climatology": lambda setup, config, params: climatology(setup, config.members, params.additive.dtype),
+    "persistence": lambda setup, config, params: persistence(setup, config.members, params),
 }
-"""Makers by method name: (setup, members, traced parameters) → Assimilator."""
+"""Makers by method name: (setup, configuration, traced parameters) → Assimilator."""
 
 
 def make_assimilator(
@@ -342,4 +342,4 @@ def make_assimilator(
     make = METHODS[check_choice("method", method, METHODS)]
     config = FILTERS[method] if config is None else config
     params = filter_params(config, setup.climatology.mean.dtype) if params is None else params
-    return make(setup, config.members, params)
+    return make(setup, config, params)

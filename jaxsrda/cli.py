@@ -104,6 +104,8 @@ class Assimilate:
     """own, or paper (its EnKF-HR on lattices 4, 6, 8, 12)."""
     members: int | None = None
     """Ensemble size; by default, and for every option below, the method's preset."""
+    controls: int | None = None
+    """HR control forecasts of enkf-dual."""
     localization: float | None = None
     """Gaspari–Cohn half-width (weight zero beyond twice that)."""
     inflation: float | None = None
@@ -141,7 +143,16 @@ class Assimilate:
         check_fraction("withhold", self.withhold)
         changes = {
             field: getattr(self, field)
-            for field in ("members", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
+            for field in (
+                "members",
+                "controls",
+                "localization",
+                "inflation",
+                "additive",
+                "rtps",
+                "rtpp",
+                "representativeness",
+            )
             if getattr(self, field) is not None
         }
         config = dataclasses.replace(filter_preset(self.method, self.layout, self.tuning), **changes)

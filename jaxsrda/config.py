@@ -81,8 +81,9 @@ class JetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
-    """Tuning of an ensemble filter; every number but `members` is traced, so a sweep compiles once.
+    """Tuning of an ensemble filter; all but the two sizes are traced, so a sweep compiles once.
 
+    members, controls: ensemble size, and HR controls of the dual filter.
     localization: Gaspari–Cohn half-width d, weight zero beyond 2d (length).
     inflation: multiplicative factor on the background anomalies.
     additive: climatological anomalies added after each analysis, as a fraction of their standard
@@ -102,10 +103,13 @@ class FilterConfig:
     rtpp: float = 0.0
     representativeness: float = 0.0
     observation_std: float = 0.0
+    controls: int = 1
 
     def __post_init__(self):
         if self.members < 2:
             raise ValueError(f"members: expected at least 2 for a filter, got {self.members}")
+        if not 1 <= self.controls <= self.members:
+            raise ValueError(f"controls: expected 1 to {self.members} (the members), got {self.controls}")
         check_positive("localization", self.localization)
         check_positive("inflation", self.inflation)
 

@@ -117,6 +117,7 @@ def test_several_truths_and_evaluation_without_members(tmp_path, truth):
         (["--out", "nowhere/a.nc"], "nowhere"),
         (["--json", "a.txt"], ".json"),
         (["--members", "1"], "members: expected at least 2"),
+        (["--controls", "0"], "controls: expected 1 to 50 (the members), got 0"),
         (["--truths", "0"], "truths: expected at least 1"),
         (["--truth-level", "huge"], "level: expected one of lr, hr, fine, uhr"),
         (["--obs-noise", "-1"], "obs_noise: expected a finite number above 0"),
