@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "jaxsrda"
+import jaxsrda
+
+PACKAGE = Path(jaxsrda.__file__).parent
 MODULES = sorted(
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
     for path in PACKAGE.rglob("*.py")
@@ -140,7 +142,7 @@ def test_import_loads_no_optional_package():
         "import sys, jax, jax.numpy, jax.scipy.special; before = set(sys.modules); import jaxsrda; "
         f"print(sorted(name for name in set(sys.modules) - before if name.split('.')[0] in {heavy}))"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 
