@@ -135,7 +135,7 @@ FILTERS: dict[str, FilterConfig] = {
     "climatology": FilterConfig(members=100),
     "persistence": FilterConfig(members=100, localization=0.7),
 }
-"""Tuning by method, lattice interval 8, true R; the EnKFs' checked by `benchmarks/tune_filters.py`, the others untuned."""
+"""Tuning by method, lattice interval 8, true R; EnKFs' checked by `benchmarks/tune_filters.py`, the others untuned."""
 
 
 def filter_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig:
