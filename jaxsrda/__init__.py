@@ -6,7 +6,7 @@ runs them, the scores, and the experiment that puts them together.
 
 from importlib.metadata import version as _version
 
-from jaxsrda.config import FILTERS, LEVELS, PAPER_FILTERS, FilterConfig, JetConfig, Level
+from jaxsrda.config import CONFIGS, FILTERS, LEVELS, PAPER_FILTERS, DiffSRDAConfig, FilterConfig, JetConfig, Level
 from jaxsrda.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
 from jaxsrda.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency
 from jaxsrda.testbed import flow_params, initial_state, integrate, simulate
@@ -14,7 +14,8 @@ from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.observations import Observations, observe, observe_run, pack
 from jaxsrda.scores import bootstrap_interval
 from jaxsrda.climatology import Climatology
-from jaxsrda.assimilators import METHODS, Assimilator, Setup, Window, make_assimilator
+from jaxsrda.assimilators import Assimilator, Setup, Window
+from jaxsrda.methods import METHODS, make_assimilator
 from jaxsrda.cycle import run_cycles
 from jaxsrda.sweep import sweep
 from jaxsrda.twin import Analysis, DivergedError, assimilate, default_climatology, prepare_truth, simulate_truth
@@ -22,6 +23,7 @@ from jaxsrda.twin import Analysis, DivergedError, assimilate, default_climatolog
 __version__ = _version("jaxsrda")
 
 __all__ = [
+    "CONFIGS",
     "FILTERS",
     "LEVELS",
     "METHODS",
@@ -30,6 +32,7 @@ __all__ = [
     "Assimilator",
     "ChannelGrid",
     "Climatology",
+    "DiffSRDAConfig",
     "DivergedError",
     "FilterConfig",
     "FlowParams",

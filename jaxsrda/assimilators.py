@@ -20,8 +20,8 @@ from jax.typing import DTypeLike
 from jaxsrda import enkf
 from jaxsrda.checks import check_choice
 from jaxsrda.climatology import Climatology
-from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS, FilterConfig, Level
-from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, Level
+from jaxsrda.enkf import FilterParams
 from jaxsrda.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.observations import Observations, Operator, vorticity, vorticity_spectral
 from jaxsrda.solver import Speeds
@@ -82,6 +82,11 @@ class Setup(NamedTuple):
     def grid(self) -> ChannelGrid:
         """The analysis grid."""
         return level_grid(self.fine)
+
+    @property
+    def coarse_grid(self) -> ChannelGrid:
+        """The grid of the cheap forecasts."""
+        return level_grid(self.coarse)
 
     def observed(self, ensemble: Array, observations: Observations) -> Array:
         """Predicted observations (M, p) of an HR ensemble (M, nx, ny)."""
@@ -313,33 +318,3 @@ def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator
         return EnsembleState(spectral(grid, ensemble.mean(0)[None]), state.time + 1), out
 
     return Assimilator(init, step, members)
-
-
-METHODS: dict[str, Callable[[Setup, FilterConfig, FilterParams], Assimilator]] = {
-    "enkf-hr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.fine, config.members, params),
-    "enkf-sr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.coarse, config.members, params),
-    "enkf-dual": lambda setup, config, params: dual_filter(setup, config.members, params, config.controls),
-    "etkf-hr": lambda setup, config, params: ensemble_filter(setup, "etkf", setup.fine, config.members, params),
-    "letkf-hr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.fine, config.members, params),
-    "letkf-sr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.coarse, config.members, params),
-    "ensf-sr": lambda setup, config, params: ensemble_filter(setup, "ensf", setup.coarse, config.members, params),
-    "free-run": lambda setup, config, params: free_run(setup, setup.fine, config.members, params.additive.dtype),
-    "bicubic": lambda setup, config, params: free_run(setup, setup.coarse, config.members, params.additive.dtype),
-    "climatology": lambda setup, config, params: climatology(setup, config.members, params.additive.dtype),
-    "persistence": lambda setup, config, params: persistence(setup, config.members, params),
-}
-"""Makers by method name: (setup, configuration, traced parameters) → Assimilator."""
-
-
-def make_assimilator(
-    method: str, setup: Setup, config: FilterConfig | None = None, params: FilterParams | None = None
-) -> Assimilator:
-    """The assimilator called `method`; ValueError for a name that is not in METHODS.
-
-    config: its tuning, by default the preset of the method.  params: the traced numbers, if they are
-    to be swept or differentiated; by default the configuration's.
-    """
-    make = METHODS[check_choice("method", method, METHODS)]
-    config = FILTERS[method] if config is None else config
-    params = filter_params(config, setup.climatology.mean.dtype) if params is None else params
-    return make(setup, config, params)

@@ -15,6 +15,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxsrda.cli_train import Train
+
 console = Console(stderr=False)
 
 
@@ -80,7 +82,7 @@ class Simulate:
 class Assimilate:
     """Run the twin experiment with one method: truth, observations, cycles, scores, pictures."""
 
-    method: str = "enkf-dual"
+    method: str = "diffsrda"
     """One of the methods that `jaxsrda info` lists."""
     truth: Path | None = None
     """Your truth: HR, fine or UHR vorticity frames (.npy, .npz, .nc, .zarr); several along a leading axis. By default
@@ -118,6 +120,18 @@ class Assimilate:
     """Relaxation to prior perturbations, 0 to 1."""
     representativeness: float | None = None
     """Variance added to R for what the model's grid cannot hold."""
+    prior: str | None = None
+    """Where diffsrda's first guess comes from: dual, enkf-sr or lr."""
+    restart: str | None = None
+    """What diffsrda's forecasts go on from: each (its own sample), mean, first, or open (the prior's analysis)."""
+    steps: int | None = None
+    """Steps of diffsrda's sampler."""
+    sampler: str | None = None
+    """dpmpp-2m, dpmpp-2m-sde, heun, ddim, or mean (one step, no spread)."""
+    eta: float | None = None
+    """Randomness of ddim, 0 to 1."""
+    weights: str | None = None
+    """diffsrda's weights: a released name or a file that `train` wrote; by default the released ones for the prior."""
     out: Path | None = None
     """Write the analyses here: NetCDF (.nc) or Zarr (.zarr)."""
     save_members: bool = False
@@ -131,9 +145,9 @@ class Assimilate:
 
     def run(self) -> None:
         from jaxsrda import io, report, twin
-        from jaxsrda.assimilators import METHODS
         from jaxsrda.checks import check_choice, check_fraction, check_positive
-        from jaxsrda.config import filter_preset, level
+        from jaxsrda.config import DiffSRDAConfig, level, method_preset
+        from jaxsrda.methods import METHODS, configured_model
         from jaxsrda.observations import operator
         from jaxsrda.runs import duration
 
@@ -141,21 +155,7 @@ class Assimilate:
         check_positive("obs_noise", self.obs_noise)
         measure = operator(self.operator)
         check_fraction("withhold", self.withhold)
-        changes = {
-            field: getattr(self, field)
-            for field in (
-                "members",
-                "controls",
-                "localization",
-                "inflation",
-                "additive",
-                "rtps",
-                "rtpp",
-                "representativeness",
-            )
-            if getattr(self, field) is not None
-        }
-        config = dataclasses.replace(filter_preset(self.method, self.layout, self.tuning), **changes)
+        config = _tuned(self, method_preset(self.method, self.layout, self.tuning))
         if self.out is not None:
             io.check_writable(self.out, io.DATASET_SUFFIXES)
         _check_json(self.json)
@@ -164,6 +164,7 @@ class Assimilate:
         if self.truths < 1:
             raise ValueError(f"truths: expected at least 1, got {self.truths}")
         layout = _layout(self.layout)
+        model = configured_model(config) if isinstance(config, DiffSRDAConfig) else None
 
         with _bar() as bar:
             task = bar.add_task("truth", total=1)
@@ -184,6 +185,7 @@ class Assimilate:
                 observation_std=self.obs_noise,
                 withhold=self.withhold,
                 config=config,
+                model=model,
                 seed=self.seed,
                 truth_seeds=seeds,
                 keep_members=self.save_members,
@@ -249,10 +251,11 @@ class Info:
         from rich.table import Table
 
         from jaxsrda import cache, io
-        from jaxsrda.assimilators import METHODS
-        from jaxsrda.config import FILTERS, LEVELS
+        from jaxsrda.config import CONFIGS, FILTERS, LEVELS
         from jaxsrda.layouts import LAYOUTS
+        from jaxsrda.methods import METHODS
         from jaxsrda.observations import OPERATORS
+        from jaxsrda.weights import released
 
         _check_json(self.json)
         versions = {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "numpy")}
@@ -266,15 +269,16 @@ class Info:
         table = Table(
             "method", "members", "localization", "additive", "representativeness", title="Methods", title_justify="left"
         )
-        for name in METHODS:
-            preset = FILTERS[name]
+        for name, preset in FILTERS.items():
             numbers = (preset.localization, preset.additive, preset.representativeness)
             table.add_row(name, str(preset.members), *(f"{number:g}" for number in numbers))
+        table.add_row("diffsrda", str(CONFIGS["diffsrda"].members), "", "", "")
         console.print(table)
+        console.print("released weights:", ", ".join(released()) or "none")
         console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P)")
         console.print("operators:", ", ".join(OPERATORS))
         if self.json is not None:
-            methods = {name: dataclasses.asdict(FILTERS[name]) for name in METHODS}
+            methods = {name: dataclasses.asdict(CONFIGS[name]) for name in METHODS}
             levels = {name: dataclasses.asdict(item) for name, item in LEVELS.items()}
             payload = {"versions": versions, "devices": devices, "levels": levels, "methods": methods}
             io.write_json(self.json, payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS)})
@@ -282,10 +286,26 @@ class Info:
 
 Command = (
     Annotated[Simulate, tyro.conf.subcommand("simulate")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Assimilate, tyro.conf.subcommand("assimilate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
+
+
+TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
+SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "weights")
+
+
+def _tuned(options: Assimilate, preset):
+    """The preset with the options that were given; ValueError for one that the method does not have."""
+    given = {name: getattr(options, name) for name in (*TUNING, *SAMPLING) if getattr(options, name) is not None}
+    known = {field.name for field in dataclasses.fields(preset)}
+    if unknown := sorted(set(given) - known):
+        raise ValueError(f"--{unknown[0]}: not an option of {options.method}, whose options are {sorted(known)}")
+    if "prior" in given:  # the restart that suits it, not the preset's prior
+        given = {"restart": ""} | given
+    return dataclasses.replace(preset, **given)
 
 
 def _layout(text: str):

@@ -138,19 +138,91 @@ FILTERS: dict[str, FilterConfig] = {
 """Tuning by method, lattice interval 8, true R; EnKFs' checked by `benchmarks/tune_filters.py`, the others untuned."""
 
 
-def filter_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig:
-    """The tuning of a method: `own` (re-tuned, FILTERS) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
+PRIORS = ("dual", "enkf-sr", "lr")
+BEST_RESTART = {"dual": "mean", "enkf-sr": "open", "lr": "each"}
+"""What each prior restarts from unless told: best on validation truths for dual and enkf-sr; lr was not measured."""
+
+SAMPLERS = ("ddim", "heun", "dpmpp-2m", "dpmpp-2m-sde", "mean")
+NOISE_GRIDS = ("edm", "vp", "log")
+RESTARTS = ("open", "first", "mean", "each")
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffSRDAConfig:
+    """The diffusion model in the cycle.
+
+    prior: what gives the first guess: `dual` (EnKF of LR members around one HR control), `enkf-sr` (EnKF of LR
+    members) or `lr` (LR forecasts alone, as in arXiv:2604.21180).
+    restart: what the prior's forecasts go on from: `each` LR member from its own sample, all from the `mean` or from
+    the `first` sample (arXiv:2604.21180), or `open`, the prior's own analysis; empty takes the prior's BEST_RESTART.
+    members: samples a cycle; steps, sampler, eta: see `diffusion.samplers`; noise, sigma_min, sigma_max: the noise
+    grid (`edm`, `log` or `vp`) and its ends.
+    weights: the name of released weights or a file; empty takes the released ones for the prior.
+    centred: the samples' mean is made the conditioner's own, which it estimates without sampling noise (models with
+    target residual and one condition for all samples; a member then depends on how many there are).
+    chunk: samples drawn at once, to bound memory.
+    """
+
+    prior: str = "dual"
+    restart: str = ""
+    members: int = 30
+    steps: int = 4
+    sampler: str = "dpmpp-2m"
+    eta: float = 1.0
+    noise: str = "edm"
+    sigma_min: float = 0.02
+    sigma_max: float = 8.0
+    weights: str = ""
+    centred: bool = True
+    chunk: int = 50
+
+    def __post_init__(self):
+        check_choice("prior", self.prior, PRIORS)
+        if not self.restart:
+            object.__setattr__(self, "restart", BEST_RESTART[self.prior])
+        check_choice("restart", self.restart, RESTARTS)
+        check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("noise", self.noise, NOISE_GRIDS)
+        for name in ("members", "steps", "chunk"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.prior != "lr" and self.members < 2:
+            raise ValueError(f"members: the {self.prior} prior filters as many LR members, expected 2 or more")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta: expected a number from 0 (deterministic) to 1, got {self.eta}")
+        if self.sampler == "mean" and self.prior != "lr" and self.restart == "each":
+            raise ValueError("restart: sampler mean draws one field, expected restart mean or open with it, got each")
+        check_positive("sigma_min", self.sigma_min)
+        if not self.sigma_max > self.sigma_min:
+            raise ValueError(f"sigma_max: expected more than sigma_min {self.sigma_min}, got {self.sigma_max}")
+
+
+PAPER_DIFFSRDA = DiffSRDAConfig(prior="lr", restart="first", steps=20, sampler="ddim", noise="vp")
+"""The paper's cycle: one LR forecast, restarted from one sample, conditions all 30 (arXiv:2604.21180)."""
+
+PRIOR_FILTERS: dict[str, FilterConfig] = {"dual": FILTERS["enkf-dual"], "enkf-sr": FILTERS["enkf-sr"]}
+"""The filters' tuning as priors; their members are the diffusion model's."""
+
+CONFIGS: dict[str, FilterConfig | DiffSRDAConfig] = {**FILTERS, "diffsrda": DiffSRDAConfig()}
+"""The configuration that each method has unless told otherwise."""
+
+
+def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig | DiffSRDAConfig:
+    """The configuration of a method: `own` (re-tuned, CONFIGS) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
 
     Raises ValueError for an unknown method or tuning, or where the paper gives none.
     """
-    check_choice("method", method, FILTERS)
+    check_choice("method", method, CONFIGS)
     check_choice("tuning", tuning, ("own", "paper"))
     if tuning == "own":
-        return FILTERS[method]
+        return CONFIGS[method]
+    if method == "diffsrda":
+        return PAPER_DIFFSRDA
     name, _, interval = layout.partition(":")
     if method != "enkf-hr" or name != "lattice" or interval not in map(str, PAPER_FILTERS):
         raise ValueError(
-            f"tuning: the paper's is for enkf-hr on lattice:4, 6, 8 or 12, got {method} on {layout}; use tuning own"
+            f"tuning: the paper's is for diffsrda, and for enkf-hr on lattice:4, 6, 8 or 12; "
+            f"got {method} on {layout}; use tuning own"
         )
     return PAPER_FILTERS[int(interval)]
 

@@ -285,6 +285,23 @@ def plot_spectra(path: str | Path, spectra: Mapping[str, Any], ylabel: str = "Ki
 
 
 @matplotlib.rc_context(STYLE)
+def plot_curve(path: str | Path, curve: Sequence[Mapping[str, float]]) -> None:
+    """A training's losses against the samples seen; curve: rows of `samples` and losses.
+
+    Raises ValueError for an empty curve.
+    """
+    if not curve:
+        raise ValueError("curve: expected at least one row, got none")
+    samples = [row["samples"] for row in curve]
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for name in ("loss", "diffusion", "regression"):
+        axis.plot(samples, [row[name] for row in curve], label=name)
+    axis.set(xlabel="samples", ylabel="training loss", yscale="log")
+    axis.legend(frameon=False)
+    _save(figure, path)
+
+
 def plot_rank_histogram(path: str | Path, counts: Any) -> None:
     """Ranks of the truth among M members, counts (M + 1,), over the count of a calibrated ensemble."""
     check_shape("counts", counts, (None,), hint=" (members + 1)")

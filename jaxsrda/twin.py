@@ -12,7 +12,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,26 +21,31 @@ from jax import Array
 
 from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores
-from jaxsrda.assimilators import METHODS, Assimilator, Setup, make_assimilator
+from jaxsrda.assimilators import Assimilator, Setup
 from jaxsrda.cache import cached_npz, scratch_dir
 from jaxsrda.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import (
+    CONFIGS,
     DEFAULT_FRAMES,
-    FILTERS,
     FRAME,
     FRAMES_PER_CYCLE,
     LEVELS,
     OBSERVATION_STD,
+    DiffSRDAConfig,
     FilterConfig,
     Level,
     to_json,
 )
 from jaxsrda.grid import ChannelGrid, regrid
 from jaxsrda.layouts import Layout, parse_layout
+from jaxsrda.methods import METHODS, configured_model, make_assimilator
 from jaxsrda.observations import Observations, Operator, check_observations, observation_key, observe_run, operator
 from jaxsrda.runs import Run, duration, estimate_seconds, simulate_resumable
 from jaxsrda.testbed import level_grid
+
+if TYPE_CHECKING:
+    from jaxsrda.model import Model
 
 NUMERICS = 1
 """Raised when the numbers of cached truths and climatologies change."""
@@ -169,7 +174,8 @@ def assimilate(
     observation_std: float = OBSERVATION_STD,
     observations: Observations | None = None,
     withhold: float = 0.0,
-    config: FilterConfig | None = None,
+    config: FilterConfig | DiffSRDAConfig | None = None,
+    model: Model | None = None,
     climatology: Climatology | None = None,
     seed: int = 0,
     truth_seeds: Sequence[int] | None = None,
@@ -183,9 +189,10 @@ def assimilate(
     `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
     withhold: fraction of the sensors, drawn anew at each time, that is kept from the method and used to verify it
-    (`observation_rmse_withheld`).  config: the filter's tuning, by default the method's preset.  seed: of the noise
-    and the members, and of the simulated truth; truth_seeds: which truths these are (by default 0, 1, …).
-    Observations depend on seed, truth seed and time alone, so every method meets the same.
+    (`observation_rmse_withheld`).  config: the method's configuration, by default its preset; model: diffsrda's, by
+    default the weights that the configuration names.  seed: of the noise and the members, and of the simulated
+    truth; truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and
+    time alone, so every method meets the same.
 
     Raises ValueError for bad input (before any work) and `DivergedError` for an ensemble that did not stay finite.
     """
@@ -196,7 +203,9 @@ def assimilate(
     measured = measure if isinstance(measure, str) else getattr(measure, "__name__", str(measure))
     measure = operator(measure) if isinstance(measure, str) else measure
     layout = parse_layout(layout, grid) if isinstance(layout, str) else layout
-    config = FILTERS[method] if config is None else config
+    config = CONFIGS[method] if config is None else config
+    if isinstance(config, DiffSRDAConfig) and model is None:
+        model = configured_model(config)
     report = progress or (lambda *_: None)
 
     own = observations
@@ -222,7 +231,7 @@ def assimilate(
         )(keys, truths)
     report("climatology", 0, 1)
     climatology = default_climatology() if climatology is None else climatology
-    assimilator = make_assimilator(method, Setup(climatology, measure), config)
+    assimilator = make_assimilator(method, Setup(climatology, measure), config, model=model)
     keep: cycle.Keep = "members" if keep_members else "fields"
     numbers = _truth_numbers(truth_seeds, len(observed.values))
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)

@@ -148,11 +148,17 @@ def test_check_finite():
         check_finite("field", array)
 
 
-def test_filter_presets():
-    assert config.filter_preset("enkf-hr") == config.FILTERS["enkf-hr"]
-    assert config.filter_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
+def test_method_presets():
+    assert config.method_preset("enkf-hr") == config.FILTERS["enkf-hr"]
+    assert config.method_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
     for method, layout in (("enkf-sr", "lattice:8"), ("enkf-hr", "track:4"), ("enkf-hr", "lattice:5")):
-        with pytest.raises(ValueError, match=f"the paper's is for enkf-hr .* got {method} on {layout}"):
-            config.filter_preset(method, layout, "paper")
+        with pytest.raises(ValueError, match=f"the paper's is for .* got {method} on {layout}"):
+            config.method_preset(method, layout, "paper")
     with pytest.raises(ValueError, match="tuning: expected one of own, paper"):
-        config.filter_preset("enkf-hr", tuning="mine")
+        config.method_preset("enkf-hr", tuning="mine")
+
+
+def test_names_of_samplers_agree():
+    from jaxsrda.diffusion import samplers, schedules
+
+    assert config.SAMPLERS == tuple(samplers.SAMPLERS) and set(config.NOISE_GRIDS) == set(schedules.GRIDS)

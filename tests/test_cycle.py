@@ -9,10 +9,11 @@ import pytest
 from helpers import GRID, observed, quick_jit, setup, truth
 
 from jaxsrda import scores
-from jaxsrda.assimilators import Assimilator, Diagnostics, Window, make_assimilator, no_speeds
+from jaxsrda.assimilators import Assimilator, Diagnostics, Window, no_speeds
 from jaxsrda.config import FilterConfig
 from jaxsrda.cycle import run_cycles, start
 from jaxsrda.enkf import filter_params
+from jaxsrda.methods import make_assimilator
 from jaxsrda.sweep import sweep
 
 MEMBERS, CYCLES = 3, 3

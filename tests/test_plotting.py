@@ -218,3 +218,11 @@ def test_vector_formats(tmp_path, suffix):
 def test_the_core_imports_no_plotting():
     code = "import sys, jaxsrda, jaxsrda.io; assert not {'matplotlib', 'xarray', 'zarr'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+
+
+def test_curve_of_a_training(tmp_path):
+    rows = [{"samples": 16.0 * i, "loss": 2.0 / i, "diffusion": 1.0 / i, "regression": 1.0 / i} for i in range(1, 5)]
+    plotting.plot_curve(tmp_path / "curve.png", rows)
+    assert (tmp_path / "curve.png").stat().st_size > 1000
+    with pytest.raises(ValueError, match="expected at least one row"):
+        plotting.plot_curve(tmp_path / "curve.png", [])

@@ -34,10 +34,10 @@ def commands():
 def test_commands_parse(command, monkeypatch):
     """Every `jaxsrda` line is accepted by the command line (its work is replaced)."""
     done = []
-    for kind in (cli.Simulate, cli.Assimilate, cli.Evaluate, cli.Info):
+    for kind in (cli.Simulate, cli.Train, cli.Assimilate, cli.Evaluate, cli.Info):
         monkeypatch.setattr(kind, "run", lambda self: done.append(self))
     assert cli.main(command.split()[1:]) == 0 and len(done) == 1
 
 
 def test_a_command_for_everything():
-    assert {line.split()[1] for line in commands()} == {"simulate", "assimilate", "evaluate", "info"}
+    assert {line.split()[1] for line in commands()} == {"simulate", "train", "assimilate", "evaluate", "info"}

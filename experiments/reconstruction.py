@@ -1,11 +1,12 @@
-"""Filters and controls on the same truths, observations and seeds: the reference table.
+"""Claim 1 of arXiv:2604.21180: the diffusion model's analyses against filters and controls, all on the same truths.
 
-    python experiments/filters.py                 # all methods, truths 0 … 9 at the fine level, lattice 8
-    python experiments/filters.py --methods enkf-dual enkf-sr --truths 3
+    python experiments/reconstruction.py                 # all methods, truths 0 … 9 at the fine level, lattice 8
+    python experiments/reconstruction.py --methods diffsrda enkf-dual --truths 3
 
-Expected (arXiv:2604.21180 gives curves, not numbers; these are this project's targets): EnKF-HR MAER ≤ 0.13 with
-spread–skill 0.8–1.25, EnKF-SR ≤ 0.28, enkf-dual ≤ 0.165 at a tenth of EnKF-HR's time.  Obtained: results/filters.json
-beside this file.  A method that is in the results already, with the same settings, is not run again.
+Expected (the paper gives curves, not numbers; these are this project's targets): EnKF-HR MAER ≤ 0.13 with
+spread–skill 0.8–1.25, EnKF-SR ≤ 0.28, enkf-dual ≤ 0.165; DiffSRDA no worse than EnKF-HR with prior dual, ≤ 0.18 on LR
+forecasts only, spread–skill 0.85–1.15.  Obtained: results/reconstruction.json beside this file.  A method that is in
+the results already, with the same settings, is not run again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,18 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, FilterConfig, filter_preset
+from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig, FilterConfig, method_preset
 from jaxsrda.io import write_json
+from jaxsrda.weights import default_weights, load_model
+
+VARIANTS: dict[str, tuple[str, dict]] = {
+    "diffsrda/each": ("diffsrda", {"restart": "each"}),
+    "diffsrda/open": ("diffsrda", {"restart": "open"}),
+    "diffsrda/regression": ("diffsrda", {"sampler": "mean"}),
+    "diffsrda/enkf-sr": ("diffsrda", {"prior": "enkf-sr", "restart": "open"}),
+    "diffsrda/enkf-sr/each": ("diffsrda", {"prior": "enkf-sr", "restart": "each"}),
+}
+"""Variants: name → (method, changes to its configuration)."""
 
 STATISTICS = ("rank_histogram", "shell", "energy_truth", "energy_members", "coverage_expected", "coverage_observed")
 
@@ -31,8 +42,8 @@ STATISTICS = ("rank_histogram", "shell", "energy_truth", "energy_members", "cove
 class Experiment:
     """Which methods, on how many truths, with which sensors."""
 
-    methods: tuple[str, ...] = (*jaxsrda.METHODS, "enkf-hr/paper")
-    """Methods to run; "/paper" behind enkf-hr takes the paper's tuning."""
+    methods: tuple[str, ...] = (*jaxsrda.METHODS, *VARIANTS)
+    """Methods and variants to run; "enkf-hr/paper" takes the paper's tuning."""
     truths: int = 10
     """Truth seeds 0 … truths − 1."""
     truth_level: str = "fine"
@@ -65,7 +76,8 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     }
     record = {
         "method": method,
-        "filter": dataclasses.asdict(config),
+        "settings": dataclasses.asdict(config),
+        "weights": weights(experiment, method),
         "truths": len(truth),
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
@@ -81,22 +93,34 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     return record, parts[0]
 
 
-def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig]:
+def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig | DiffSRDAConfig]:
     """The assimilator's name and its configuration."""
+    if method in VARIANTS:
+        name, changes = VARIANTS[method]
+        return name, dataclasses.replace(method_preset(name, experiment.layout), **changes)
     name, _, tuning = method.partition("/")
-    return name, filter_preset(name, experiment.layout, tuning or "own")
+    return name, method_preset(name, experiment.layout, tuning or "own")
+
+
+def weights(experiment: Experiment, method: str) -> str | None:
+    """The SHA-256 of the weights that a method uses, None for filters."""
+    _, config = tuned(experiment, method)
+    if not isinstance(config, DiffSRDAConfig):
+        return None
+    return load_model(config.weights or default_weights(config.prior))[1]["sha256"]
 
 
 def main(experiment: Experiment) -> None:
     console = Console()
     experiment.out.mkdir(exist_ok=True)
-    path = experiment.out / "filters.json"
+    path = experiment.out / "reconstruction.json"
     records = json.loads(path.read_text()) if path.exists() else {}
     truth = jaxsrda.simulate_truth(LEVELS[experiment.truth_level], list(range(experiment.truths)))
     for method in experiment.methods:
-        wanted = {"filter": dataclasses.asdict(tuned(experiment, method)[1]), "truths": experiment.truths}
+        wanted = {"settings": dataclasses.asdict(tuned(experiment, method)[1]), "truths": experiment.truths}
+        wanted |= {"weights": weights(experiment, method)}
         wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
-        if method in records and all(records[method][key] == value for key, value in wanted.items()):
+        if method in records and all(records[method].get(key) == value for key, value in wanted.items()):
             continue
         records[method], first = run(experiment, method, truth)
         write_json(path, records)
@@ -111,7 +135,7 @@ def main(experiment: Experiment) -> None:
     series = {name: {k: np.array(v) for k, v in record["series"].items()} for name, record in shown.items()}
     lengths = {len(next(iter(s.values()))) for s in series.values()}
     if lengths == {len(times)}:
-        plotting.plot_series(experiment.out / "filters_series.png", times, series)
+        plotting.plot_series(experiment.out / "reconstruction_series.png", times, series)
 
 
 def markdown(records: dict[str, dict]) -> str:
@@ -120,7 +144,7 @@ def markdown(records: dict[str, dict]) -> str:
     lines = [f"| method | members | {' | '.join(columns.values())} |", "|" + "---|" * (2 + len(columns))]
     for name, record in sorted(records.items(), key=lambda item: item[1]["scores"]["maer"]["mean"]):
         cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**record["scores"][column]) for column in columns]
-        lines.append(f"| `{name}` | {record['filter']['members']} | {' | '.join(cells)} |")
+        lines.append(f"| `{name}` | {record['settings']['members']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

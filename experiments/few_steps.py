@@ -1,0 +1,173 @@
+"""Claim 3 of arXiv:2604.21180: few sampling steps are enough.
+
+    python experiments/few_steps.py                       # released weights, up to 50 steps
+    python experiments/few_steps.py --most 1000           # the paper's whole range: hours on a CPU
+
+Every row draws from the same conditions: the prior alone (restart open) runs over test truths, and at some of their
+assimilation times the model draws its members with the row's sampler, steps and η.  Scores are of frames t … t + 3, so
+rows differ by the sampling alone.  Expected: 4 steps lose at most 5 % of MAER and CRPS against 50.  Obtained:
+results/few_steps.json beside this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import jaxsrda
+from jaxsrda import scores
+from jaxsrda.conditioning import FIELD_SCALE, FRAMES
+from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.data import cycle_windows
+from jaxsrda.diffsrda import make_prior
+from jaxsrda.io import write_json
+from jaxsrda.model import make_draw
+from jaxsrda.weights import default_weights, load_model
+
+STEPS = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000)
+SAMPLERS = (("dpmpp-2m", 0.0), ("dpmpp-2m-sde", 0.0), ("heun", 0.0), ("ddim", 0.0), ("ddim", 0.5), ("ddim", 1.0))
+
+
+@dataclasses.dataclass
+class Experiment:
+    """Which model, on which conditions, with how many steps."""
+
+    prior: str = "dual"
+    """The prior that gives the conditions."""
+    weights: str = ""
+    """Weights, by default the released ones for the prior."""
+    truths: int = 10
+    """Truth seeds 0 … truths − 1."""
+    times: tuple[int, ...] = (12,)
+    """Assimilation times at which members are drawn."""
+    members: int = 30
+    """Members drawn."""
+    most: int = 50
+    """Largest number of steps."""
+    noise: str = "edm"
+    """Noise grid: edm, log or vp."""
+    out: Path = Path(__file__).parent / "results"
+    """Folder of the results."""
+
+
+def conditions(experiment: Experiment, setup: jaxsrda.Setup) -> tuple[jax.Array, jax.Array]:
+    """Conditions (n, nx, ny, C) and true frames (n, 5, nx, ny) at the chosen times of all truths."""
+    truths = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))[:, : 1 - FRAMES_PER_CYCLE]
+    layout = jaxsrda.parse_layout("lattice:8", setup.grid)
+    prior = make_prior(setup, DiffSRDAConfig(prior=experiment.prior, members=experiment.members, restart="open"))
+    run = jax.jit(functools.partial(cycle_windows, setup, prior, layout, dtype=jnp.float32))
+    chosen = np.asarray(experiment.times)
+    parts = []
+    for seed, truth in enumerate(truths):
+        windows = run(jax.random.fold_in(jax.random.key(0x5354), seed), jnp.asarray(truth))
+        condition = np.asarray(windows.condition)[chosen, 0]
+        frames = np.moveaxis(condition[..., :FRAMES] * FIELD_SCALE + np.asarray(windows.correction)[chosen, 0], -1, 1)
+        parts.append((condition, frames))
+    first, second = (np.concatenate([part[i] for part in parts]) for i in range(2))
+    return jnp.asarray(first), jnp.asarray(second)
+
+
+def measure(experiment: Experiment, model, given: jax.Array, truth: jax.Array, config: DiffSRDAConfig) -> dict:
+    """Scores and seconds of one sampler over all conditions."""
+    draw = make_draw(model, config)
+
+    def window(key: jax.Array, condition: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+        guess = jnp.moveaxis(condition[..., :FRAMES] * FIELD_SCALE, -1, 0)
+        ensemble = (guess + draw(key, condition[None]))[:, :FRAMES_PER_CYCLE]
+        per_frame = [scores.frame_scores(ensemble[:, i], truth[i]) for i in range(FRAMES_PER_CYCLE)]
+        mean, variance = ensemble.mean(0), ensemble.var(0, ddof=1)
+        sums = {name: jnp.stack([row[name] for row in per_frame]).mean() for name in ("maer", "crps", "mssim_loss")}
+        return sums | {"variance": variance.mean(), "square": ((mean - truth[:FRAMES_PER_CYCLE]) ** 2).mean()}
+
+    run = jax.jit(window)
+    keys = jax.random.split(jax.random.key(0), len(given))
+    jax.block_until_ready(run(keys[0], given[0], truth[0]))
+    began = time.perf_counter()
+    rows = [jax.tree.map(float, run(*inputs)) for inputs in zip(keys, given, truth, strict=True)]
+    seconds = (time.perf_counter() - began) / len(rows)
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    intervals = {name: jaxsrda.bootstrap_interval(columns[name]) for name in ("maer", "crps", "mssim_loss")}
+    record = {
+        name: dict(zip(("mean", "low", "high"), map(float, values), strict=True)) for name, values in intervals.items()
+    }
+    inflate = (config.members + 1) / config.members
+    record["spread_skill"] = float(np.sqrt(inflate * columns["variance"].mean() / columns["square"].mean()))
+    return record | {"seconds": seconds}
+
+
+def main(experiment: Experiment) -> None:
+    console = Console()
+    model, record = load_model(experiment.weights or default_weights(experiment.prior))
+    path = experiment.out / "few_steps.json"
+    experiment.out.mkdir(exist_ok=True)
+    settings = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("out", "most")}
+    settings = json.loads(json.dumps(settings)) | {"weights": record["sha256"]}
+    results = json.loads(path.read_text()) if path.exists() else {}
+    if results.get("settings") != settings:
+        results = {"settings": settings, "rows": {}}
+    setup = jaxsrda.Setup(jaxsrda.default_climatology())
+    given, truth = conditions(experiment, setup)
+    for sampler, eta in SAMPLERS:
+        for steps in [steps for steps in STEPS if steps <= experiment.most]:
+            name = f"{sampler}{f' eta={eta:g}' if sampler == 'ddim' else ''}, {steps}"
+            if name in results["rows"]:
+                continue
+            config = DiffSRDAConfig(
+                prior=experiment.prior,
+                members=experiment.members,
+                steps=steps,
+                sampler=sampler,
+                eta=eta,
+                noise=experiment.noise,
+            )
+            row = measure(experiment, model, given, truth, config)
+            results["rows"][name] = row | {"load": os.getloadavg()[0]}
+            write_json(path, results)
+            console.print(
+                f"{name:>24}: MAER {row['maer']['mean']:.4f}, CRPS {row['crps']['mean']:.4f}, "
+                f"spread–skill {row['spread_skill']:.3f}, {row['seconds']:.2f} s"
+            )
+    table = Table("sampler, steps", "MAER", "MSSIM loss", "CRPS", "spread–skill", "s a window", title="Few steps")
+    for name, row in results["rows"].items():
+        numbers = [row[column]["mean"] for column in ("maer", "mssim_loss", "crps")]
+        table.add_row(name, *(f"{n:.4f}" for n in numbers), f"{row['spread_skill']:.3f}", f"{row['seconds']:.2f}")
+    console.print(table)
+    picture(results["rows"], experiment.out / "few_steps.png")
+
+
+def picture(rows: dict[str, dict], path: Path) -> None:
+    """MAER, CRPS and spread–skill against steps, a line a sampler."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    names = dict.fromkeys(name.rpartition(", ")[0] for name in rows)
+    for sampler in names:
+        mine = {int(name.rpartition(", ")[2]): row for name, row in rows.items() if name.rpartition(", ")[0] == sampler}
+        steps = sorted(mine)
+        for axis, column in zip(axes, ("maer", "crps", "spread_skill"), strict=True):
+            values = [mine[n][column] if column == "spread_skill" else mine[n][column]["mean"] for n in steps]
+            axis.semilogx(steps, values, "o-", label=sampler)
+    for axis, label in zip(axes, ("MAER", "CRPS", "spread–skill"), strict=True):
+        axis.set(xlabel="steps", ylabel=label)
+    axes[2].axhline(1, color="grey", linewidth=0.8)
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment))

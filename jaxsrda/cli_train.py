@@ -1,0 +1,129 @@
+"""The `train` subcommand."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=False)
+
+
+@dataclasses.dataclass
+class Train:
+    """Train a diffusion model: training runs, windows, weights, record, loss curve, and a test in the real cycle."""
+
+    out: Path
+    """Weights file (.npz); its record (.json), loss curve (.png) and checkpoints (folder .train) lie beside it."""
+    prior: tuple[str, ...] = ("dual",)
+    """What gives the first guess: dual, enkf-sr or lr; several make one model that serves them all."""
+    network: str = "small"
+    """tiny, small, base (efficient), or paper."""
+    target: str = "residual"
+    """residual: diffusion around a regression's mean; direct: around the first guess."""
+    runs: int = 160
+    """Training runs, a multiple of 8; the last 8 are kept for validation."""
+    level: str = "fine"
+    """Level of the training runs: hr, fine or uhr."""
+    layout: str = "lattice:8"
+    """Sensors in every run."""
+    others: tuple[str, ...] = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.5", "lattice:6", "lattice:4")
+    """Sensors in every third block of runs once more, in turn."""
+    repeats: int = 1
+    """Passes over the runs with new observations."""
+    starts: str = "perturbed"
+    """Starts of prior lr's forecasts: perturbed (like analyses), clean, or mixup (SR-mixup of the forecasts)."""
+    samples: int = 60_000
+    """Windows that training sees in all."""
+    batch: int = 16
+    """Windows a step."""
+    learning_rate: float = 1e-3
+    """Largest learning rate."""
+    noises: int = 2
+    """Noise levels for each window and step."""
+    parametrization: str = "edm"
+    """edm, noise, velocity or data."""
+    bf16: bool = False
+    """Compute in bfloat16 (weights stay float32)."""
+    init: str = ""
+    """Weights to go on from: a released name or a file."""
+    visit: str = "none"
+    """Windows of the cycling of the weights in init: none, mean or each (its restart)."""
+    open_loop: bool = True
+    """With visit: take the windows of the prior alone too."""
+    cycling: int = 2
+    """Truths of the cycling test at the end."""
+    seed: int = 0
+    """Seed of the weights, the order of the windows and the noise."""
+
+    def run(self) -> None:
+        from jaxsrda.checks import check_choice
+        from jaxsrda.datasets import DataConfig
+        from jaxsrda.model import ModelConfig
+        from jaxsrda.runs import duration
+        from jaxsrda.train import Job, train
+        from jaxsrda.training import TrainConfig
+
+        check_choice("level", self.level, ("hr", "fine", "uhr"))
+        job = Job(
+            tuple(
+                DataConfig(
+                    prior=prior,
+                    level=self.level,
+                    runs=self.runs,
+                    layout=self.layout,
+                    others=self.others,
+                    repeats=self.repeats,
+                    starts=self.starts,
+                )
+                for prior in self.prior
+            ),
+            ModelConfig(
+                network=self.network,
+                priors=self.prior,
+                parametrization=self.parametrization,
+                target=self.target,
+                bfloat16=self.bf16,
+            ),
+            TrainConfig(
+                samples=self.samples,
+                batch=self.batch,
+                learning_rate=self.learning_rate,
+                noises=self.noises,
+                seed=self.seed,
+            ),
+            init=self.init,
+            visit=self.visit,
+            open_loop=self.open_loop,
+            cycling=self.cycling,
+        )
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("training runs", total=self.runs)
+
+            def progress(what: str, done: int, total: int) -> None:
+                bar.update(task, description=what, completed=done, total=total, refresh=True)
+
+            def report(done: int, total: int, metrics: dict[str, float]) -> None:
+                line = f"loss {metrics['loss']:.3f}, regression {metrics['regression']:.3f}, "
+                line += f"{metrics['samples_per_s']:.0f} samples/s"
+                bar.update(task, description=line, completed=done, total=total, refresh=True)
+
+            fitted, record = train(job, self.out, progress=progress, report=report)
+        try:  # the picture is a luxury of jaxsrda[plot]
+            from jaxsrda.plotting import plot_curve
+
+            plot_curve(self.out.with_suffix(".png"), fitted.curve)
+        except ImportError:
+            pass
+        (chosen,) = fitted.validation["chosen"]
+        losses = fitted.validation[chosen]
+        console.print(
+            f"{self.out}: {record['samples']} samples in {duration(record['seconds'])}; validation ({chosen}): "
+            f"regression {losses['regression']:.4f}, diffusion {losses['diffusion']:.4f}"
+        )
+        for restart, scores in record.get("cycling", {}).items():
+            numbers = ", ".join(f"{name} {scores[name]:.3f}" for name in ("maer", "crps", "spread_skill"))
+            console.print(f"cycling, {restart}: {numbers}")

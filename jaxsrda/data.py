@@ -1,0 +1,180 @@
+"""Training windows: what the model is told and what it should have said, from a prior run over training truths.
+
+The prior runs in the very cycle that it is used in, so the training distribution is the deployed one; with a
+model in the loop the windows are those that the model's own cycling visits.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsrda.assimilators import Setup, physical, spectral
+from jaxsrda.checks import check_choice
+from jaxsrda.conditioning import FRAMES, SIGNS, Guess, channels, no_memory, remember, snapshot
+from jaxsrda.config import FRAMES_PER_CYCLE, OBSERVATION_STD
+from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
+from jaxsrda.grid import regrid_hat
+from jaxsrda.layouts import Layout
+from jaxsrda.observations import Observations, observe_run
+from jaxsrda.testbed import integrate
+
+STARTS = ("perturbed", "mixup", "clean")
+
+PERTURBATION = 0.4
+"""Largest size of the anomalies that LR forecasts start with, as a fraction of climatology's."""
+
+
+class Windows(NamedTuple):
+    """Windows, any leading axes: condition (…, nx, ny, CHANNELS), and correction (…, nx, ny, 5) = truth − guess."""
+
+    condition: Array
+    correction: Array
+
+
+def training_observations(
+    key: Array, setup: Setup, layout: Layout, truth: Array, std: float = OBSERVATION_STD
+) -> Observations:
+    """Observations of a training truth (frames, nx, ny) at its assimilation times, the last frame's left out."""
+    cycles = (truth.shape[0] - 1) // FRAMES_PER_CYCLE
+    return observe_run(
+        key, setup.grid, layout, truth[: cycles * FRAMES_PER_CYCLE], FRAMES_PER_CYCLE, std, setup.operator
+    )
+
+
+def cycle_windows(
+    setup: Setup,
+    prior: Prior,
+    layout: Layout,
+    key: Array,
+    truth: Array,
+    draw: Draw | None = None,
+    restart: str = "open",
+    std: float = OBSERVATION_STD,
+    dtype=jnp.float16,
+) -> Windows:
+    """All windows of a prior's run over one truth (4n + 1 frames, nx, ny): leading axes (n, guesses).
+
+    draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  Pure: jit it and vmap it
+    over truths and keys.
+    """
+    state_key, sensor_key, step_key = jax.random.split(key, 3)
+    observed = training_observations(sensor_key, setup, layout, truth, std)
+    cycles = observed.values.shape[0]
+    step = recorded_step(setup, prior, draw, restart)
+
+    def cycle(carry: tuple[State, Array], inputs: tuple[Observations, Array]):
+        (state, index), (observations, first) = carry, inputs
+        memory = state.memory
+        state, _, now = step(jax.random.fold_in(step_key, index), state, observations)
+        condition = jax.vmap(functools.partial(channels, setup.grid))(now, memory)
+        frames = jax.lax.dynamic_slice_in_dim(truth, first, FRAMES)
+        correction = jnp.moveaxis(frames - now.guess.frames, 1, -1)
+        return (state, index + 1), Windows(condition.astype(dtype), correction.astype(dtype))
+
+    begin = start(setup, prior, state_key, truth.dtype)
+    firsts = FRAMES_PER_CYCLE * jnp.arange(cycles, dtype=jnp.int32)
+    return jax.lax.scan(cycle, (begin, jnp.uint32(0)), (observed, firsts))[1]
+
+
+def forecast_windows(
+    setup: Setup,
+    layout: Layout,
+    key: Array,
+    truths: Array,
+    starts: str = "perturbed",
+    std: float = OBSERVATION_STD,
+    dtype=jnp.float16,
+) -> Windows:
+    """Windows of bare LR forecasts from the truths' low-passed states: truths (runs, 4n + 1, nx, ny) → (n, runs).
+
+    A forecast starts at t − 4 and is the guess of t … t + 4.  Its start is exact (`clean`), carries an anomaly of the
+    climatology of random size up to `PERTURBATION` (`perturbed`, like the analyses that a cycle restarts from), or
+    exact with the forecast mixed with the most similar one of another run (`mixup`, see `mix_nearest`).
+    """
+    check_choice("starts", starts, STARTS)
+    grid, coarse = setup.grid, setup.coarse_grid
+    runs, frames = truths.shape[:2]
+    cycles = (frames - 1) // FRAMES_PER_CYCLE
+    sensor_key, start_key = jax.random.split(key)
+    sensor_keys = jax.random.split(sensor_key, runs)
+    observed = jax.vmap(lambda key, truth: training_observations(key, setup, layout, truth, std))(sensor_keys, truths)
+
+    def up(omega_hat: Array) -> Array:
+        return physical(grid, jax.vmap(functools.partial(regrid_hat, coarse, grid))(omega_hat))
+
+    def window(index: Array) -> Windows:
+        time = index * FRAMES_PER_CYCLE
+        at = functools.partial(jax.lax.dynamic_index_in_dim, index=time - FRAMES_PER_CYCLE, axis=1, keepdims=False)
+        anomaly_key, size_key, mix_key = jax.random.split(jax.random.fold_in(start_key, index), 3)
+        began = jax.vmap(functools.partial(regrid_hat, grid, coarse))(spectral(grid, at(truths)))
+        if starts == "perturbed":
+            size = PERTURBATION * jax.random.uniform(size_key, (runs, 1, 1), truths.dtype)
+            began = began + size * setup.climatology.draw(anomaly_key, index - 1, runs, coarse)
+        levels = 2 * FRAMES_PER_CYCLE + 1
+        forecasts = jax.vmap(lambda a: integrate(setup.coarse, a, levels).omega_hat)(began)
+        if starts == "mixup":
+            forecasts = mix_nearest(mix_key, forecasts)
+        fields = jax.vmap(up)(forecasts)
+        then = jax.tree.map(lambda a: a[:, index - 1], observed)
+        now = jax.tree.map(lambda a: a[:, index], observed)
+        target = jax.lax.dynamic_slice_in_dim(truths, time, FRAMES, axis=1)
+
+        def one(fields: Array, then: Observations, now: Observations, target: Array) -> Windows:
+            spread = jnp.zeros((2, *grid.shape), fields.dtype)
+            guess = Guess(fields[FRAMES_PER_CYCLE:], spread, fields[FRAMES_PER_CYCLE])
+            before = snapshot(
+                grid, guess._replace(frames=fields[:1]), setup.operator(grid, fields[0], then.positions), then
+            )
+            memory = remember(no_memory(grid, fields.dtype), before, fields[0])
+            seen = snapshot(grid, guess, setup.operator(grid, guess.frames[0], now.positions), now)
+            condition = channels(grid, seen, memory)
+            correction = jnp.moveaxis(target - guess.frames, 0, -1)
+            return Windows(condition.astype(dtype), correction.astype(dtype))
+
+        return jax.vmap(one)(fields, then, now, target)
+
+    return jax.lax.map(window, jnp.arange(1, cycles, dtype=jnp.int32))
+
+
+def mix_nearest(key: Array, forecasts: Array, candidates: int = 200) -> Array:
+    """SR-mixup: (1 − w) x + w x′ of forecasts (runs, frames, …), x′ the nearest other of up to `candidates` runs.
+
+    w ~ Beta(2, 5), one for each; nearest in the square of the amplitudes' difference at the same time.  Yasuda & Onishi
+    (2025, arXiv:2308.03351); arXiv:2604.21180.  ValueError for a single run.
+    """
+    runs = len(forecasts)
+    if runs < 2:
+        raise ValueError("mix_nearest: expected at least 2 runs to mix, got 1")
+    order_key, weight_key = jax.random.split(key)
+    others = jax.random.permutation(order_key, runs)[:candidates]
+    flat = forecasts.reshape(runs, -1)
+    distance = jax.lax.map(lambda a: jnp.sum((flat[others] - a) ** 2, axis=1), flat)
+    itself = others[None, :] == jnp.arange(runs)[:, None]
+    nearest = others[jnp.argmin(jnp.where(itself, jnp.inf, distance), axis=1)]
+    weight = jax.random.beta(weight_key, 2.0, 5.0, (runs,)).astype(forecasts.dtype)
+    weight = weight.reshape(runs, *(1,) * (forecasts.ndim - 1))
+    return (1 - weight) * forecasts + weight * forecasts[nearest]
+
+
+def augment(key: Array, windows: Windows) -> Windows:
+    """Each window (leading axis) shifted by random grid points in x and, half of the time, reflected in y.
+
+    Both are exact symmetries of the testbed: ω(x − s, y) and −ω(x, π − y).
+    """
+    shift_key, side_key = jax.random.split(key)
+    count, nx = windows.condition.shape[:2]
+    shifts = jax.random.randint(shift_key, (count,), 0, nx)
+    sides = jax.random.bernoulli(side_key, shape=(count,))
+    signs = jnp.asarray(SIGNS, windows.condition.dtype)
+
+    def one(window: Windows, shift: Array, side: Array) -> Windows:
+        condition, correction = (jnp.roll(a, shift, axis=0) for a in window)
+        mirrored = Windows(signs * condition[:, ::-1], -correction[:, ::-1])
+        return jax.tree.map(lambda a, b: jnp.where(side, a, b), mirrored, Windows(condition, correction))
+
+    return jax.vmap(one)(windows, shifts, sides)

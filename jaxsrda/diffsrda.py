@@ -1,0 +1,252 @@
+"""DiffSRDA: a prior's forecasts and the observations condition a diffusion model that draws HR ensembles.
+
+A `Prior` (an EnKF, or a bare LR forecast) gives a first guess of the window t … t + 4 from cheap forecasts; the
+model draws what the guess misses; the prior's forecasts restart from the samples.  Ayapilla, Miyashita, Yasuda &
+Onishi (2026, arXiv:2604.21180).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsrda.assimilators import (
+    Assimilator,
+    Diagnostics,
+    DualState,
+    EnsembleState,
+    Setup,
+    Window,
+    dual_filter,
+    ensemble_filter,
+    first_states,
+    forecast,
+    physical,
+    spectral,
+)
+from jaxsrda.checks import check_choice
+from jaxsrda.conditioning import (
+    FRAMES,
+    Guess,
+    Memory,
+    Snapshot,
+    channels,
+    no_memory,
+    remember,
+    snapshot,
+)
+from jaxsrda.config import PRIOR_FILTERS, RESTARTS, DiffSRDAConfig
+from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.grid import regrid_hat
+from jaxsrda.observations import Observations, vorticity, vorticity_spectral
+from jaxsrda.solver import Speeds
+
+
+class Analysed(NamedTuple):
+    """A prior's guesses, leading axis G (one for all samples, or one for each), and its diagnostics."""
+
+    guess: Guess
+    before: Array  # (M, p)
+    speeds: Speeds
+
+
+class Prior(NamedTuple):
+    """init(key) → state;  analyse(key, state, observations) → (state at t + 4, Analysed);
+    restart(state at t + 4, fields at t (M, nx, ny), mode) → state at t + 4 forecast from them instead;
+    began(fields, mode) → what those forecasts really start from (G, nx, ny), for a prior without an analysis."""
+
+    init: Callable[[Array], Any]
+    analyse: Callable[[Array, Any, Observations], tuple[Any, Analysed]]
+    restart: Callable[[Any, Array, str], Any]
+    guesses: int
+    began: Callable[[Array, str], Array] | None = None
+
+
+def filter_prior(setup: Setup, inner: Assimilator, ahead: Callable[[Any], Array], restart) -> Prior:
+    """A filter as prior: one guess, its ensemble's mean; `ahead` gives the HR ensemble (M, nx, ny) of its state."""
+
+    def analyse(key: Array, state: Any, observations: Observations) -> tuple[Any, Analysed]:
+        state, out = inner.step(key, state, observations)
+        later = ahead(state)
+        frames = jnp.concatenate([out.omega.mean(0), later.mean(0)[None]])
+        spread = jnp.stack([out.omega[:, 0].std(0, ddof=1), later.std(0, ddof=1)])
+        guess = Guess(frames, spread, out.background)
+        return state, Analysed(
+            jax.tree.map(lambda a: a[None], guess), out.diagnostics.background_observed, out.diagnostics.speeds
+        )
+
+    return Prior(inner.init, analyse, restart, 1)
+
+
+def chosen(fields: Array, members: int, mode: str) -> Array:
+    """Fields (members, …) to restart from: each its own (recycled if too few), the first, or the mean."""
+    if mode == "each":
+        return fields[jnp.arange(members) % len(fields)]
+    one = fields[0] if mode == "first" else fields.mean(0)
+    return jnp.broadcast_to(one, (members, *one.shape))
+
+
+def low_passed(setup: Setup, fields: Array) -> Array:
+    """Amplitudes (M, 2K+1, L) at the coarse level of HR fields (M, nx, ny)."""
+    down = functools.partial(regrid_hat, setup.grid, setup.coarse_grid)
+    return jax.vmap(down)(spectral(setup.grid, fields))
+
+
+def enkf_sr_prior(setup: Setup, members: int, params: FilterParams) -> Prior:
+    """EnKF-SR as prior: LR members only."""
+    grid, level = setup.grid, setup.coarse
+    coarse = setup.coarse_grid
+    inner = ensemble_filter(setup, "enkf", level, members, params)
+
+    def ahead(state: EnsembleState) -> Array:
+        return physical(grid, jax.vmap(lambda a: regrid_hat(coarse, grid, a))(state.omega_hat))
+
+    def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
+        start = low_passed(setup, chosen(fields, members, mode))
+        return state._replace(omega_hat=forecast(level, start)[1])
+
+    return filter_prior(setup, inner, ahead, restart)
+
+
+def dual_prior(setup: Setup, members: int, params: FilterParams) -> Prior:
+    """The dual-resolution EnKF as prior: one HR control, LR members.
+
+    `mean` and `first` restart the control alone and leave the members their own perturbations.
+    """
+    grid, coarse = setup.grid, setup.coarse_grid
+    inner = dual_filter(setup, members, params)
+
+    def ahead(state: DualState) -> Array:
+        perturbations = state.members_hat - state.members_hat.mean(0)
+        control = state.control_hat.mean(0)
+        return physical(grid, control + jax.vmap(lambda a: regrid_hat(coarse, grid, a))(perturbations))
+
+    def restart(state: DualState, fields: Array, mode: str) -> DualState:
+        control = spectral(grid, (fields[0] if mode == "first" else fields.mean(0))[None])
+        state = state._replace(control_hat=forecast(setup.fine, control)[1])
+        if mode != "each":
+            return state
+        start = low_passed(setup, chosen(fields, members, mode))
+        return state._replace(members_hat=forecast(setup.coarse, start)[1])
+
+    return filter_prior(setup, inner, ahead, restart)
+
+
+def lr_prior(setup: Setup, members: int, dtype: Any = float) -> Prior:
+    """Bare LR forecasts, as in the paper: one that conditions all samples, or (members > 1) one for each."""
+    grid, coarse, level = setup.grid, setup.coarse_grid, setup.coarse
+    up = jax.vmap(functools.partial(regrid_hat, coarse, grid))
+    dtype = jnp.zeros((), dtype).dtype
+
+    def init(key: Array) -> EnsembleState:
+        return EnsembleState(first_states(key, level, members, dtype), jnp.int32(0))
+
+    def analyse(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Analysed]:
+        frames, later, speeds = forecast(level, state.omega_hat)
+        frames_hat = jnp.concatenate([frames, later[:, None]], axis=1)
+        fields = physical(grid, jax.vmap(up)(frames_hat))
+        before = setup.observed(fields[:, 0], observations)
+        guess = Guess(fields, jnp.zeros_like(fields[:, :2]), fields[:, 0])
+        return EnsembleState(later, state.time + 1), Analysed(guess, before, speeds)
+
+    def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
+        start = low_passed(setup, chosen(fields, members, mode))
+        return state._replace(omega_hat=forecast(level, start)[1])
+
+    def began(fields: Array, mode: str) -> Array:
+        return physical(grid, up(low_passed(setup, chosen(fields, members, mode))))
+
+    return Prior(init, analyse, restart, members, began)
+
+
+def make_prior(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None = None) -> Prior:
+    """The prior of a configuration, with as many LR members as samples; params: the filter's, by default its preset's.
+
+    `lr` runs one forecast for all samples unless each restarts its own.
+    """
+    dtype = setup.climatology.mean.dtype
+    if config.prior == "lr":
+        return lr_prior(setup, config.members if config.restart == "each" else 1, dtype)
+    make = {"dual": dual_prior, "enkf-sr": enkf_sr_prior}[config.prior]
+    return make(setup, config.members, filter_params(PRIOR_FILTERS[config.prior], dtype) if params is None else params)
+
+
+# The cycle's step -----------------------------------------------------------------------------
+
+
+class State(NamedTuple):
+    """The prior's state, and what was seen at the last times, one memory for each guess."""
+
+    prior: Any
+    memory: Memory
+
+
+Draw = Callable[[Array, Array], Array]
+"""draw(key, conditions (G, nx, ny, CHANNELS)) → corrections (M, 5, nx, ny) to the guess's frames."""
+
+
+def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = "open") -> Callable:
+    """A step that also returns the snapshots (G leading): (key, state, observations) → (state, Window, Snapshot).
+
+    draw: None leaves the prior alone (its guess is the analysis).  restart: `open` (the prior goes its own way),
+    `first`, `mean` or `each` sample.
+    """
+    check_choice("restart", restart, RESTARTS)
+    grid = setup.grid
+    # What other operators measure cannot be kriged as vorticity; the prior's analysis still uses it.
+    direct = setup.operator in (vorticity, vorticity_spectral)
+
+    def step(key: Array, state: State, observations: Observations) -> tuple[State, Window, Snapshot]:
+        prior_key, draw_key = jax.random.split(key)
+        later, analysed = prior.analyse(prior_key, state.prior, observations)
+        guess = analysed.guess
+        told = observations if direct else observations._replace(mask=jnp.zeros_like(observations.mask))
+        predicted = setup.observed(guess.frames[:, 0], observations)
+        now = jax.vmap(lambda g, seen: snapshot(grid, g, seen, told))(guess, predicted)
+        if draw is None:
+            omega = guess.frames
+        else:
+            conditions = jax.vmap(functools.partial(channels, grid))(now, state.memory)
+            corrections = draw(draw_key, conditions)
+            omega = guess.frames[jnp.arange(len(corrections)) % prior.guesses] + corrections
+            if restart != "open":
+                later = prior.restart(later, omega[:, 0], restart)
+        # The memory holds what the prior itself thought, in training as in use; forecasts without an analysis of
+        # their own are remembered as they restarted.
+        past, analysis = now, guess.frames[:, 0]
+        if prior.began is not None and draw is not None and restart != "open":
+            analysis = prior.began(omega[:, 0], restart)
+            past = jax.vmap(lambda g, a, seen: snapshot(grid, g._replace(frames=a[None]), seen, told))(
+                guess, analysis, setup.observed(analysis, observations)
+            )
+        memory = jax.vmap(remember)(state.memory, past, analysis)
+        finite = jnp.isfinite(omega).all() & jnp.isfinite(analysed.speeds.rate).all()
+        after = setup.observed(omega[:, 0], observations)
+        diagnostics = Diagnostics(finite, analysed.before, after, analysed.speeds)
+        window = Window(omega[:, : FRAMES - 1], guess.background.mean(0), diagnostics)
+        return State(later, memory), window, now
+
+    return step
+
+
+def start(setup: Setup, prior: Prior, key: Array, dtype: Any) -> State:
+    """The state before the first time."""
+    memory = no_memory(setup.grid, jnp.zeros((), dtype).dtype)
+    return State(prior.init(key), jax.tree.map(lambda a: jnp.stack([a] * prior.guesses), memory))
+
+
+def diffsrda(
+    setup: Setup, prior: Prior, draw: Draw, members: int, restart: str = "each", dtype: Any = float
+) -> Assimilator:
+    """The diffusion model in the cycle: an `Assimilator` of `members` samples."""
+    recorded = recorded_step(setup, prior, draw, restart)
+
+    def step(key: Array, state: State, observations: Observations) -> tuple[State, Window]:
+        return recorded(key, state, observations)[:2]
+
+    return Assimilator(lambda key: start(setup, prior, key, dtype), step, members)

@@ -1,0 +1,1 @@
+"""Diffusion models as functions: noise levels, denoisers and samplers, whatever network is behind them."""

@@ -1,0 +1,89 @@
+"""Methods by name: what `make_assimilator`, `assimilate` and the command line know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jaxsrda.assimilators import Assimilator, Setup, climatology, dual_filter, ensemble_filter, free_run, persistence
+from jaxsrda.checks import check_choice
+from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
+from jaxsrda.diffsrda import diffsrda, make_prior
+from jaxsrda.enkf import FilterParams, filter_params
+
+if TYPE_CHECKING:
+    from jaxsrda.model import Model
+
+FilterMaker = Callable[[Setup, FilterConfig, FilterParams], Assimilator]
+
+FILTER_METHODS: dict[str, FilterMaker] = {
+    "enkf-hr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.fine, config.members, params),
+    "enkf-sr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.coarse, config.members, params),
+    "enkf-dual": lambda setup, config, params: dual_filter(setup, config.members, params, config.controls),
+    "etkf-hr": lambda setup, config, params: ensemble_filter(setup, "etkf", setup.fine, config.members, params),
+    "letkf-hr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.fine, config.members, params),
+    "letkf-sr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.coarse, config.members, params),
+    "ensf-sr": lambda setup, config, params: ensemble_filter(setup, "ensf", setup.coarse, config.members, params),
+    "free-run": lambda setup, config, params: free_run(setup, setup.fine, config.members, params.additive.dtype),
+    "bicubic": lambda setup, config, params: free_run(setup, setup.coarse, config.members, params.additive.dtype),
+    "climatology": lambda setup, config, params: climatology(setup, config.members, params.additive.dtype),
+    "persistence": lambda setup, config, params: persistence(setup, config.members, params),
+}
+"""Makers of filters and controls: (setup, configuration, traced parameters) → Assimilator."""
+
+METHODS: tuple[str, ...] = (*FILTER_METHODS, "diffsrda")
+"""Names of all methods."""
+
+
+def make_assimilator(
+    method: str,
+    setup: Setup,
+    config: FilterConfig | DiffSRDAConfig | None = None,
+    params: FilterParams | None = None,
+    model: Model | None = None,
+) -> Assimilator:
+    """The assimilator called `method`; ValueError for a name that is not in METHODS.
+
+    config: its tuning, by default the preset of the method.  params: the traced numbers of the filter (of
+    diffsrda's prior), if they are to be swept or differentiated; by default the configuration's.  model: diffsrda's,
+    by default the one that its configuration names.
+    """
+    check_choice("method", method, METHODS)
+    config = CONFIGS[method] if config is None else config
+    wanted = type(CONFIGS[method])
+    if not isinstance(config, wanted):
+        raise TypeError(f"{method}: expected a {wanted.__name__} as config, got {type(config).__name__}")
+    if isinstance(config, DiffSRDAConfig):
+        return make_diffsrda(setup, config, params, model)
+    params = filter_params(config, setup.climatology.mean.dtype) if params is None else params
+    return FILTER_METHODS[method](setup, config, params)
+
+
+def configured_model(config: DiffSRDAConfig) -> Model:
+    """The model that a configuration names; ValueError for weights that are missing or damaged."""
+    from jaxsrda.weights import default_weights, load_model
+
+    return load_model(config.weights or default_weights(config.prior))[0]
+
+
+def make_diffsrda(
+    setup: Setup, config: DiffSRDAConfig, params: FilterParams | None = None, model: Model | None = None
+) -> Assimilator:
+    """DiffSRDA with a model, by default the one that the configuration names.
+
+    Raises ValueError for weights that are missing, damaged, or made for another grid.
+    """
+    from jaxsrda.model import make_draw  # here and not above: it brings Flax, which the filters do without
+
+    model = configured_model(config) if model is None else model
+    if (model.config.nx, model.config.ny) != setup.grid.shape:
+        raise ValueError(
+            f"diffsrda: the weights are for a grid of {model.config.nx} × {model.config.ny}, this one has "
+            f"{setup.grid.nx} × {setup.grid.ny}; train for it with `jaxsrda train`"
+        )
+    # The mean alone is one field, however many members the prior has.
+    members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
+    draw = make_draw(model, config, members=members)
+    return diffsrda(
+        setup, make_prior(setup, config, params), draw, members, config.restart, setup.climatology.mean.dtype
+    )

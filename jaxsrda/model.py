@@ -1,0 +1,158 @@
+"""The conditional diffusion model as a pure object: network, parameters, normalization, and how samples are drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from jaxsrda.checks import check_choice, check_positive, check_shape
+from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.config import PRIORS, DiffSRDAConfig
+from jaxsrda.diffsrda import Draw
+from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
+from jaxsrda.diffusion.samplers import sample_members
+from jaxsrda.diffusion.schedules import sigma_grid
+from jaxsrda.networks.paper import PaperUNet, PaperUNetConfig
+from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
+
+TARGETS = ("residual", "direct")
+NETWORKS = (*PRESETS, "paper")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What a model is.
+
+    network: a preset of `networks`; priors: what its training windows came from; nx, ny: its grid; parametrization
+    and sigma_data: of the denoiser (`diffusion.denoiser`); target: `residual`, diffusion around the
+    conditioner's mean (Mardani et al. 2023, arXiv:2309.15214), or `direct`, around the first guess.
+    """
+
+    network: str = "small"
+    priors: tuple[str, ...] = ("dual",)
+    nx: int = 128
+    ny: int = 65
+    parametrization: str = "edm"
+    sigma_data: float = 0.6
+    target: str = "residual"
+    bfloat16: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "priors", tuple(self.priors))  # a list, from JSON
+        for prior in self.priors:
+            check_choice("prior", prior, PRIORS)
+        check_choice("network", self.network, NETWORKS)
+        if self.network == "paper" and self.target == "residual":
+            raise ValueError("target: the paper's network estimates no mean to diffuse around; use target direct")
+        check_choice("target", self.target, TARGETS)
+        check_choice("parametrization", self.parametrization, PARAMETRIZATIONS)
+        check_positive("sigma_data", self.sigma_data)
+
+
+class Network(NamedTuple):
+    """A network split into its definition and two pure functions of its parameters."""
+
+    encode: Any  # (params, condition [B, nx, ny, C]) → Features
+    denoise: Any  # (params, noisy [B, nx, ny, 5], level [B], Features, dropout key or None) → [B, nx, ny, 5]
+    initial: Any  # (seed) → params
+
+
+@functools.cache
+def network(name: str, bfloat16: bool = False) -> Network:
+    """The network of a preset, as pure functions."""
+
+    def build(seed: int) -> UNet | PaperUNet:
+        if name == "paper":
+            return PaperUNet(PaperUNetConfig(FRAMES, CHANNELS, bfloat16=bfloat16), rngs=nnx.Rngs(seed))
+        return UNet(UNetConfig(FRAMES, CHANNELS, bfloat16=bfloat16, **PRESETS[name]), rngs=nnx.Rngs(seed))
+
+    graph = nnx.graphdef(nnx.eval_shape(lambda: build(0)))
+
+    def encode(params, condition: Array) -> Features:
+        return nnx.merge(graph, params).encode(condition)
+
+    def denoise(params, noisy: Array, level: Array, features: Features, key: Array | None = None) -> Array:
+        module = nnx.merge(graph, params)
+        return module(noisy, level, features, key=key) if name == "paper" else module(noisy, level, features)
+
+    def initial(seed: int):
+        return nnx.split(build(seed))[1]
+
+    return Network(encode, denoise, initial)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained model: configuration, parameters (an NNX state), and the scale (5,) of corrections, by frame."""
+
+    config: ModelConfig
+    params: Any
+    scale: np.ndarray
+
+    @property
+    def network(self) -> Network:
+        """The network's pure functions."""
+        return network(self.config.network, self.config.bfloat16)
+
+
+def conditional_denoiser(model: Model, features: Features) -> Denoiser:
+    """D(x, σ) of one normalized sample x (nx, ny, 5), given the features (batch axis of one) of one condition."""
+
+    def raw(x: Array, level: Array) -> Array:
+        return model.network.denoise(model.params, x[None], level[None], features)[0]
+
+    return precondition(model.config.parametrization, raw, model.config.sigma_data)
+
+
+def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, members: int | None = None) -> Draw:
+    """draw(key, conditions (G, nx, ny, C)) → corrections (members, 5, nx, ny) to the guess, in vorticity.
+
+    G is 1 (one condition for all samples, encoded once) or the number of members.  eta (traced) and members: instead
+    of the configuration's.  With sampler `mean` a residual model draws nothing: every member is the conditioner's mean.
+    """
+    kind = model.config
+    if config.noise == "vp":
+        sigmas = sigma_grid("vp", config.steps)
+    else:
+        sigmas = sigma_grid(config.noise, config.steps, config.sigma_min, config.sigma_max)
+    inside = np.ones((kind.ny, 1), np.float32)
+    inside[[0, -1]] = 0  # vorticity is zero on the walls
+    scale = jnp.asarray(model.scale * inside, jnp.float32)
+    residual = kind.target == "residual"
+    members = config.members if members is None else members
+
+    def samples(key: Array, features: Features, dtype: Any) -> Array:
+        draw = functools.partial(
+            sample_members,
+            key=key,
+            members=members,
+            shape=(kind.nx, kind.ny, FRAMES),
+            sigmas=sigmas,
+            sampler=config.sampler,
+            eta=config.eta if eta is None else eta,
+            chunk=config.chunk,
+            dtype=dtype,
+        )
+        if len(features.mean) == 1:
+            drawn = draw(conditional_denoiser(model, features))
+            return drawn - drawn.mean(0) if residual and config.centred and members > 1 else drawn
+        each = jax.tree.map(lambda a: a[:, None], features)
+        return draw(lambda features, x, sigma: conditional_denoiser(model, features)(x, sigma), conditions=each)
+
+    def draw(key: Array, conditions: Array) -> Array:
+        check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
+        features = model.network.encode(model.params, conditions)
+        if residual and config.sampler == "mean":
+            normal = jnp.broadcast_to(features.mean, (members, *features.mean.shape[1:]))
+        else:
+            normal = samples(key, features, conditions.dtype) + (features.mean if residual else 0)
+        return jnp.moveaxis(normal * scale.astype(conditions.dtype), -1, 1)
+
+    return draw

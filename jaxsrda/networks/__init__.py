@@ -1,0 +1,1 @@
+"""Networks in Flax NNX, applied as pure functions of their parameters."""

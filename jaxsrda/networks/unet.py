@@ -1,0 +1,150 @@
+"""The efficient U-Net: a conditioner that runs once a window and a light denoiser that runs for every sample and step.
+
+Both work on patches of 4 × 4 grid points (a 32 × 17 grid of nodes for HR).  The conditioner sees the condition,
+estimates the mean of the target and hands its features to the denoiser, so that thirty samples of a few steps cost
+little more than one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jaxsrda.networks.layers import (
+    Attention,
+    Conv,
+    Embedding,
+    GroupNorm,
+    ResBlock,
+    from_patches,
+    to_patches,
+    upsample,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig:
+    """Sizes of the efficient U-Net.
+
+    frames: of the target; channels: of the condition; patch: points a side of a node; widths: channels at each level
+    of the conditioner, coarser by two each; blocks: residual blocks a level; denoiser_widths: the denoiser's.
+    """
+
+    frames: int
+    channels: int
+    patch: int = 4
+    widths: tuple[int, ...] = (64, 128, 192)
+    blocks: int = 2
+    denoiser_widths: tuple[int, ...] = (48, 96)
+    denoiser_blocks: int = 1
+    bfloat16: bool = False
+
+    def __post_init__(self):
+        for width in (*self.widths, *self.denoiser_widths):
+            if width % 16:
+                raise ValueError(f"widths: expected multiples of 16 (the groups of a norm), got {width}")
+        if self.widths[-1] % 32:
+            raise ValueError(f"widths: expected a multiple of 32 (heads) at the coarsest level, got {self.widths[-1]}")
+        if len(self.denoiser_widths) > len(self.widths):
+            raise ValueError(
+                f"denoiser_widths: expected at most the conditioner's {len(self.widths)} levels, got "
+                f"{len(self.denoiser_widths)}"
+            )
+
+
+PRESETS: dict[str, dict] = {
+    "tiny": {"widths": (32, 64), "blocks": 1, "denoiser_widths": (32, 48)},
+    "small": {"widths": (64, 128, 192), "blocks": 2, "denoiser_widths": (48, 96)},
+    "base": {"widths": (128, 256, 384), "blocks": 3, "denoiser_widths": (96, 192), "denoiser_blocks": 2},
+}
+
+
+class Features(NamedTuple):
+    """What the conditioner hands over: the target's mean [B, nx, ny, frames], and features by level."""
+
+    mean: Array
+    levels: tuple[Array, ...]
+
+
+class Pyramid(nnx.Module):
+    """Down and up again through the levels, with skips: [B, x, y, C] → features of every level, finest first."""
+
+    def __init__(self, widths, blocks, embedding=0, attention=True, *, rngs):
+        stages = list(enumerate(widths))
+        self.down = nnx.List(
+            [nnx.List([ResBlock(w, w, embedding, rngs=rngs) for _ in range(blocks)]) for _, w in stages]
+        )
+        self.shrink = nnx.List([Conv(widths[i], widths[i + 1], stride=2, rngs=rngs) for i, _ in stages[:-1]])
+        self.attention = Attention(widths[-1], rngs=rngs) if attention else None
+        self.up = nnx.List(
+            [
+                nnx.List([ResBlock(w + widths[i + 1] if n == 0 else w, w, embedding, rngs=rngs) for n in range(blocks)])
+                for i, w in stages[:-1]
+            ]
+        )
+
+    def __call__(self, x: Array, embedding: Array | None = None, extra: tuple[Array, ...] = ()) -> tuple[Array, ...]:
+        skips = []
+        for level, blocks in enumerate(self.down):
+            if level > 0:
+                x = self.shrink[level - 1](x)
+            if extra:
+                x = x + extra[level]
+            for block in blocks:
+                x = block(x, embedding)
+            skips.append(x)
+        if self.attention is not None:
+            x = self.attention(x)
+        outputs = [x]
+        for level in reversed(range(len(self.up))):
+            x = jnp.concatenate([upsample(x), skips[level]], axis=-1)
+            for block in self.up[level]:
+                x = block(x, embedding)
+            outputs.append(x)
+        return tuple(reversed(outputs))
+
+
+class UNet(nnx.Module):
+    """Conditioner and denoiser in one module (see above)."""
+
+    def __init__(self, config: UNetConfig, *, rngs: nnx.Rngs):
+        self.config = config
+        area = config.patch**2
+        widths, light = config.widths, config.denoiser_widths
+        embedding = 2 * light[-1]
+        self.stem = Conv(area * config.channels, widths[0], size=1, rngs=rngs)
+        self.conditioner = Pyramid(widths, config.blocks, rngs=rngs)
+        self.mean_norm = GroupNorm(widths[0])
+        self.mean_head = Conv(widths[0], area * config.frames, scale=1e-2, rngs=rngs)
+        self.handover = nnx.List([Conv(wide, thin, size=1, rngs=rngs) for wide, thin in zip(widths, light)])
+        self.noisy_stem = Conv(area * config.frames, light[0], size=1, rngs=rngs)
+        self.embedding = Embedding(embedding, rngs=rngs)
+        self.denoiser = Pyramid(light, config.denoiser_blocks, embedding, attention=False, rngs=rngs)
+        self.norm = GroupNorm(light[0])
+        self.head = Conv(light[0], area * config.frames, scale=1e-2, rngs=rngs)
+
+    @property
+    def dtype(self):
+        """The type that the layers compute in."""
+        return jnp.bfloat16 if self.config.bfloat16 else jnp.float32
+
+    def encode(self, condition: Array) -> Features:
+        """Features of a condition [B, nx, ny, channels]."""
+        patches = to_patches(condition.astype(self.dtype), self.config.patch)
+        levels = self.conditioner(self.stem(patches))
+        mean = from_patches(self.mean_head(jax.nn.silu(self.mean_norm(levels[0]))), self.config.patch)
+        return Features(mean.astype(condition.dtype), tuple(give(level) for give, level in zip(self.handover, levels)))
+
+    def __call__(self, noisy: Array, level: Array, features: Features) -> Array:
+        """The network's raw output [B, nx, ny, frames] for a scaled noisy target and noise levels [B]."""
+        x = self.noisy_stem(to_patches(noisy.astype(self.dtype), self.config.patch))
+        # In float32, because the highest frequencies lose their phase in bfloat16.
+        embedding = self.embedding(level.astype(jnp.float32)).astype(self.dtype)
+        x = self.denoiser(x, embedding, features.levels)[0]
+        out = from_patches(self.head(jax.nn.silu(self.norm(x))), self.config.patch)
+        return out.astype(noisy.dtype)

@@ -1,0 +1,143 @@
+"""`jaxsrda train`: from training runs to a weights file, with its record, curves and a test in the real cycle."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsrda import twin
+from jaxsrda.assimilators import Setup
+from jaxsrda.config import LEVELS, DiffSRDAConfig
+from jaxsrda.datasets import DataConfig, WindowSet, training_windows
+from jaxsrda.diffsrda import Draw
+from jaxsrda.fit import Fitted, Report, fit
+from jaxsrda.io import check_writable, write_json
+from jaxsrda.model import Model, ModelConfig, make_draw
+from jaxsrda.training import TrainConfig
+from jaxsrda.training_runs import BLOCK, training_runs
+from jaxsrda.weights import load_model, model_hash, save_model
+
+VALIDATION_TRUTHS = (1000, 1001)
+"""Truths for the cycling test; test truths start at 0, training runs have a stream of their own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What `train` does.
+
+    data: training sets, one for each prior that the model is to serve.  init: weights to go on from.  visit: how
+    windows of the model's own cycling are gathered, with init in the loop: `none`, `mean` or `each` (see
+    `DiffSRDAConfig.restart`).  open_loop: take the windows of the priors alone too.  held_out: runs for validation,
+    the last of each set.  cycling: truths of the cycling test.
+    """
+
+    data: tuple[DataConfig, ...] = (DataConfig(),)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    init: str = ""
+    visit: str = "none"
+    open_loop: bool = True
+    held_out: int = BLOCK
+    cycling: int = len(VALIDATION_TRUTHS)
+
+    def __post_init__(self):
+        if self.visit not in ("none", "mean", "each"):
+            raise ValueError(f"visit: expected none, mean or each, got {self.visit!r}")
+        if self.visit != "none" and not self.init:
+            raise ValueError("visit: the model's own cycling needs a model; give its weights as init")
+        if not 0 <= self.cycling <= len(VALIDATION_TRUTHS):
+            raise ValueError(f"cycling: expected 0 to {len(VALIDATION_TRUTHS)}, got {self.cycling}")
+        if self.held_out < BLOCK or self.held_out % BLOCK or self.held_out >= min(d.runs for d in self.data):
+            raise ValueError(f"held_out: expected a multiple of {BLOCK} below the number of runs, got {self.held_out}")
+
+
+def gather(job: Job, setup: Setup, model: Model | None, progress: twin.Progress) -> tuple[WindowSet, WindowSet]:
+    """Training and validation windows of a job."""
+    kept, held = [], []
+    for data in job.data:
+        level = LEVELS[data.level]
+        for first in range(0, data.runs, BLOCK):
+            progress(f"{level.name} runs", first, data.runs)
+            training_runs(level, BLOCK, first=first)
+        kinds: list[tuple[Draw | None, str, str]] = [(None, "open", "")] if job.open_loop or model is None else []
+        if job.visit != "none" and model is not None:
+            if job.visit == "mean":  # restarts from the mean need no more than the mean
+                cycled = DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=1)
+            else:
+                cycled = DiffSRDAConfig(prior=data.prior, members=data.members, restart=job.visit)
+            draw = make_draw(model, cycled)
+            kinds.append((draw, job.visit, model_hash(model)))
+        last = (data.runs - job.held_out) // BLOCK
+        for kind in kinds:
+            windows = training_windows(data, setup, *kind, progress=progress)
+            for (block, _, _), part in zip(data.plan(), windows.parts, strict=True):
+                (held if block >= last else kept).append(part)
+    return WindowSet(kept), WindowSet(held)
+
+
+def train(
+    job: Job,
+    out: Path,
+    folder: Path | None = None,
+    progress: twin.Progress = lambda *_: None,
+    report: Report = lambda *_: None,
+) -> tuple[Fitted, dict[str, Any]]:
+    """Train a model and write its weights to `out` and its record beside it (.json); returns both.
+
+    folder: for checkpoints and curves, by default beside `out`.  Killed and called again, it goes on.
+    Raises ValueError for bad configurations before any work.
+    """
+    check_writable(out, (".npz",))
+    began = time.perf_counter()
+    model, parent = (None, {}) if not job.init else load_model(job.init)
+    if model is not None and dataclasses.replace(model.config, priors=job.model.priors) != job.model:
+        raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
+    if job.model.priors != tuple(data.prior for data in job.data):
+        raise ValueError(f"priors: the model's are {job.model.priors}, the data's differ; make them agree")
+    setup = Setup(twin.default_climatology())
+    windows, held_out = gather(job, setup, model, progress)
+    progress("windows", 1, 1)
+    folder = out.with_suffix(".train") if folder is None else folder
+    params, scale = (None, None) if model is None else (model.params, model.scale)
+    fitted = fit(folder, job.model, job.training, windows, held_out, params, scale, report)
+    record = {
+        "job": dataclasses.asdict(job),
+        "windows": len(windows),
+        "samples": job.training.steps * job.training.batch,
+        "parent": parent,
+        "validation": fitted.validation,
+        "curve": thinned(fitted.curve),
+        "seconds": time.perf_counter() - began,
+        "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
+        "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},
+    }
+    record["sha256"] = save_model(out, fitted.model, record)
+    if job.cycling:
+        record["cycling"] = cycling_scores(fitted.model, VALIDATION_TRUTHS[: job.cycling], progress)
+    write_json(out.with_suffix(".json"), record)
+    return fitted, record
+
+
+def cycling_scores(model: Model, seeds: tuple[int, ...], progress: twin.Progress) -> dict[str, Any]:
+    """Scores of the model in its real cycle on validation truths, for restarts `open`, `mean` and `each`."""
+    truths = twin.simulate_truth(LEVELS["fine"], seeds, progress=progress)
+    scores = {}
+    for prior in model.config.priors:
+        for restart in ("open", "mean", "each"):
+            config = DiffSRDAConfig(prior=prior, restart=restart)
+            result = twin.assimilate("diffsrda", truths, config=config, model=model, truth_seeds=seeds)
+            scores[f"{prior}, {restart}"] = {name: float(np.mean(values)) for name, values in result.per_truth.items()}
+    return scores
+
+
+def thinned(curve: list[dict[str, float]], lines: int = 40) -> list[dict[str, float]]:
+    """At most `lines` lines of a curve, the last among them."""
+    every = max(1, -(-len(curve) // lines))
+    return curve[::-1][::every][::-1]

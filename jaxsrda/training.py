@@ -1,0 +1,150 @@
+"""Training: the loss, one jitted step, averages of the weights, and a loop that resumes after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from jaxsrda.checks import check_positive
+from jaxsrda.data import Windows, augment
+from jaxsrda.diffusion.denoiser import l2, preconditioning, training_target
+from jaxsrda.model import ModelConfig, network
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
+    it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; p_mean, p_std:
+    ln σ ~ N(p_mean, p_std²); regression: weight of the conditioner's L1 loss; half_lives: of the averages of the
+    weights, in samples; seed.
+    """
+
+    samples: int = 50_000
+    batch: int = 16
+    learning_rate: float = 1e-3
+    warmup: float = 0.02
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    noises: int = 2
+    p_mean: float = 0.3
+    p_std: float = 1.4
+    regression: float = 1.0
+    half_lives: tuple[int, ...] = (2_000, 8_000)
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("samples", "batch", "noises"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        check_positive("learning_rate", self.learning_rate)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return max(1, self.samples // self.batch)
+
+
+class TrainState(NamedTuple):
+    """Parameters, the optimizer's state, averages of the parameters, and steps done."""
+
+    params: Any
+    optimizer: Any
+    averages: tuple[Any, ...]
+    step: Array
+
+
+def optimizer(config: TrainConfig) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): linear warm-up, cosine decay, clipped gradients."""
+
+    def matrices(params):  # biases and norms do not decay
+        return jax.tree.map(lambda a: a.ndim > 1, params)
+
+    warmup = max(1, int(config.warmup * config.steps))
+    rate = optax.warmup_cosine_decay_schedule(
+        0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), 0.01 * config.learning_rate
+    )
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip),
+        optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay, mask=matrices),
+    )
+
+
+def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -> TrainState:
+    """The state before the first step; params: weights to go on from instead of random ones."""
+    params = network(model.network, model.bfloat16).initial(config.seed) if params is None else params
+    params = jax.tree.map(jnp.copy, params)  # the step reuses its buffers, and the caller may need them
+    return TrainState(
+        params,
+        optimizer(config).init(params),
+        tuple(jax.tree.map(jnp.copy, params) for _ in config.half_lives),
+        jnp.int32(0),
+    )
+
+
+def window_loss(
+    model: ModelConfig, config: TrainConfig, scale: Array, params: Any, key: Array, windows: Windows
+) -> tuple[Array, dict[str, Array]]:
+    """The scalar loss of a batch of windows, and its parts.
+
+    regression: L1 of the conditioner's mean, which is the mean that a residual model diffuses around; diffusion: the
+    square error of the denoiser's network against its target, averaged over `noises` levels.
+    """
+    net = network(model.network, model.bfloat16)
+    target = windows.correction.astype(jnp.float32) / scale
+    features = net.encode(params, windows.condition.astype(jnp.float32))
+    regression = jnp.abs(target - features.mean).mean()
+    clean = target - jax.lax.stop_gradient(features.mean) if model.target == "residual" else target
+    noise_key, level_key, drop_key = jax.random.split(key, 3)
+    repeat = functools.partial(jnp.repeat, repeats=config.noises, axis=0)
+    clean, features = repeat(clean), jax.tree.map(repeat, features)
+    # Batched by hand: a vmap would make one gradient of the weights for each sample before adding them up.
+    level_shape = (len(clean), 1, 1, 1)
+    sigma = jnp.exp(config.p_mean + config.p_std * jax.random.normal(level_key, level_shape, clean.dtype))
+    noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
+    c = preconditioning(model.parametrization, sigma, model.sigma_data)
+    wanted = training_target(model.parametrization, clean, noise, sigma, model.sigma_data)
+    level = jnp.broadcast_to(c.level, level_shape).reshape(-1)
+    diffusion = l2(net.denoise(params, c.scale * (clean + sigma * noise), level, features, drop_key), wanted)
+    total = diffusion + config.regression * regression
+    return total, {"loss": total, "regression": regression, "diffusion": diffusion}
+
+
+def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray):
+    """step(state, key, windows) → (state, metrics), jitted; the state's buffers are reused."""
+    rule = optimizer(config)
+    loss = functools.partial(window_loss, model, config, jnp.asarray(scale, jnp.float32))
+    decays = [0.5 ** (config.batch / half_life) for half_life in config.half_lives]
+
+    def step(state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
+        augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
+        windows = augment(augment_key, windows)
+        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, loss_key, windows)
+        updates, moments = rule.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # Early on an average over all steps so far, so that it forgets the random start.
+        count = state.step.astype(jnp.float32)
+        averages = []
+        for decay, average in zip(decays, state.averages, strict=True):
+            keep = jnp.minimum(decay, (1 + count) / (10 + count))
+            averages.append(jax.tree.map(lambda a, p, keep=keep: keep * a + (1 - keep) * p, average, params))
+        metrics["gradient"] = optax.tree.norm(gradient)
+        return TrainState(params, moments, tuple(averages), state.step + 1), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def batch_indices(config: TrainConfig, windows: int, step: int) -> np.ndarray:
+    """Which windows a step takes: every window once an epoch, in an order that depends on seed and epoch alone."""
+    per_epoch = max(1, windows // config.batch)
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng([config.seed, epoch]).permutation(windows)
+    return order[(place * config.batch) + np.arange(config.batch)] if windows >= config.batch else order

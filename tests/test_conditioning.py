@@ -1,0 +1,293 @@
+"""What the network is told: kriging against linear algebra by hand, sensors on the grid, exact symmetries."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import quick_jit
+
+from jaxsrda.conditioning import (
+    CHANNELS,
+    DEPARTURE_SCALE,
+    FIELD_SCALE,
+    FRAMES,
+    KRIGING_LENGTH,
+    KRIGING_STD,
+    PAST,
+    SIGNS,
+    Guess,
+    Memory,
+    Snapshot,
+    at_sensors,
+    channels,
+    krige,
+    no_memory,
+    remember,
+    snapshot,
+)
+from jaxsrda.grid import ChannelGrid
+from jaxsrda.observations import Observations
+
+GRID = ChannelGrid(16, 9)
+DX, DY = GRID.spacing
+RNG = np.random.default_rng(5)
+
+kriged = quick_jit(krige, static_argnums=0)
+on_grid = quick_jit(at_sensors, static_argnums=0)
+
+
+def sensors(positions, values=None, mask=None, variance=0.01, dtype="float64"):
+    positions = np.atleast_2d(np.asarray(positions, float))
+    count = len(positions)
+    values = np.linspace(-1, 1, count) if values is None else values
+    return Observations(
+        jnp.asarray(values, dtype),
+        jnp.asarray(positions, dtype),
+        jnp.ones(count, bool) if mask is None else jnp.asarray(mask),
+        jnp.full(count, variance, dtype),
+    )
+
+
+def scattered(count=7, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.stack([2 * np.pi * rng.random(count), np.pi * rng.random(count)], -1)
+
+
+def at_points(i, j):
+    return np.stack([np.asarray(i) * DX, np.asarray(j) * DY], -1)
+
+
+# Kriging
+
+
+def by_hand(departures, positions, variance):
+    """Estimate and relative error variance at each grid point, one linear system at a time (nugget 1e-4 included)."""
+
+    def covariance(a, b):
+        across = abs(a[0] - b[0])
+        return KRIGING_STD**2 * np.exp(-np.hypot(min(across, 2 * np.pi - across), a[1] - b[1]) / KRIGING_LENGTH)
+
+    between = np.array([[covariance(a, b) for b in positions] for a in positions])
+    between += np.diag(variance + 1e-4 * KRIGING_STD**2)
+    estimate, error = np.empty(GRID.shape), np.empty(GRID.shape)
+    for i, x in enumerate(GRID.x):
+        for j, y in enumerate(GRID.y):
+            to_point = np.array([covariance((x, y), b) for b in positions])
+            weights = np.linalg.solve(between, to_point)
+            estimate[i, j] = weights @ departures
+            error[i, j] = 1 - weights @ to_point / KRIGING_STD**2
+    return estimate, error
+
+
+def test_kriging_solves_its_equations(dtype):
+    positions, departures = scattered(), RNG.normal(size=7)
+    variance = np.linspace(0.001, 0.3, 7)
+    seen = sensors(positions, dtype=dtype)._replace(variance=jnp.asarray(variance, dtype))
+    estimate, error = kriged(GRID, jnp.asarray(departures, dtype), seen)
+    wanted, wanted_error = by_hand(departures, positions, variance)
+    assert estimate.dtype == error.dtype == dtype
+    tolerance = 1e-12 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(estimate, wanted, atol=tolerance)
+    np.testing.assert_allclose(error, wanted_error, atol=tolerance)
+    assert wanted_error.min() < 0.5 and abs(wanted).max() > 0.2  # there was something to compare
+
+
+def test_kriging_interpolates_and_forgets():
+    """Through a precise sensor at its grid point; nothing at all far away."""
+    estimate, error = kriged(GRID, jnp.array([0.8]), sensors(at_points([3], [4]), variance=1e-10))
+    np.testing.assert_allclose(estimate[3, 4], 0.8, rtol=2e-4)
+    assert 0 <= error[3, 4] < 3e-4
+    # Half of the channel away, in x through the periodic end too.
+    np.testing.assert_allclose(estimate[11], 0, atol=1e-4)
+    np.testing.assert_allclose(error[11], 1, atol=1e-8)
+    np.testing.assert_allclose(estimate[3 + 2], estimate[3 - 2], atol=1e-15)
+    np.testing.assert_allclose(estimate[3 + 6], estimate[3 - 6], atol=1e-15)  # −3 is 13
+    assert 0.05 < error[4, 4] < error[5, 4] < 1
+
+
+def test_an_uncertain_sensor_moves_less():
+    """One sensor's weight at its own place is 1 / (1 + R/s²)."""
+    for variance in (0.01, 0.25, 4.0):
+        estimate, error = kriged(GRID, jnp.array([1.0]), sensors(at_points([3], [4]), variance=variance))
+        weight = 1 / (1 + variance / KRIGING_STD**2 + 1e-4)
+        np.testing.assert_allclose([estimate[3, 4], error[3, 4]], [weight, 1 - weight], rtol=1e-10)
+
+
+def test_masked_sensors_have_no_effect():
+    positions, mask = scattered(), np.array([True, False, True, True, False, True, False])
+    departures = jnp.asarray(RNG.normal(size=7))
+    some = sensors(positions, mask=mask)
+    # Whatever stands in the silent slots: another place, no number, no variance.
+    other = some._replace(
+        positions=jnp.where(mask[:, None], some.positions, some.positions[0]),
+        variance=jnp.where(mask, some.variance, 0.0),
+    )
+    nothing = jnp.where(mask, departures, jnp.nan)
+    alone = jax.tree.map(lambda a: a[mask], some)
+    for function, tolerance in ((kriged, 1e-13), (on_grid, 1e-15)):
+        full = function(GRID, departures, some)
+        np.testing.assert_array_equal(function(GRID, nothing, other), full)
+        np.testing.assert_allclose(jnp.stack(function(GRID, departures[mask], alone)), jnp.stack(full), atol=tolerance)
+        unmasked = function(GRID, departures, some._replace(mask=jnp.ones_like(some.mask)))
+        assert abs(jnp.stack(unmasked) - jnp.stack(full)).max() > 0.1
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_no_sensors_at_all(count, dtype):
+    """No slots, or none that is on: nothing known anywhere."""
+    silent = sensors(scattered(count).reshape(count, 2), mask=np.zeros(count, bool), dtype=dtype)
+    departures = jnp.full(count, jnp.nan, dtype)
+    estimate, error = kriged(GRID, departures, silent)
+    np.testing.assert_array_equal(estimate, np.zeros(GRID.shape))
+    np.testing.assert_array_equal(error, np.ones(GRID.shape))
+    np.testing.assert_array_equal(on_grid(GRID, departures, silent), np.zeros((2, *GRID.shape)))
+
+
+def test_sensors_at_one_place_share_it(dtype):
+    """Two that agree weigh as one of half the variance; exact copies stay finite in either precision."""
+    place = at_points([3, 3], [4, 4])
+    pair = sensors(place, variance=0.1, dtype=dtype)
+    single = sensors(place[:1], variance=0.05 - 0.5e-4 * KRIGING_STD**2, dtype=dtype)  # the nugget is halved too
+    estimate, error = kriged(GRID, jnp.asarray([0.2, 0.6], dtype), pair)
+    wanted, wanted_error = kriged(GRID, jnp.asarray([0.4], dtype), single)
+    tolerance = 1e-12 if dtype == "float64" else 1e-6
+    np.testing.assert_allclose(estimate, wanted, atol=tolerance)
+    np.testing.assert_allclose(error, wanted_error, atol=tolerance)
+    many = sensors(np.repeat(place[:1], 40, axis=0), variance=1e-12, dtype=dtype)
+    for field in kriged(GRID, jnp.ones(40, dtype), many):
+        assert jnp.isfinite(field).all()
+
+
+# Sensors on the grid
+
+
+def test_departures_at_the_nearest_points():
+    """Averaged where they fall together, with a flag that says so; x = 2π − a little is x = 0."""
+    positions = np.concatenate(
+        [
+            at_points([2.3, 1.8, 2.0], [5.4, 4.6, 5.0]),  # all nearest to (2, 5)
+            at_points([7, 15.7], [0, 8]),  # on a wall; beyond the last column, at the other wall
+        ]
+    )
+    departures = jnp.array([1.0, 2.0, 6.0, -4.0, 0.25])
+    value, there = on_grid(GRID, departures, sensors(positions))
+    wanted, flag = np.zeros(GRID.shape), np.zeros(GRID.shape)
+    wanted[2, 5], wanted[7, 0], wanted[0, 8] = 3, -4, 0.25
+    flag[[2, 7, 0], [5, 0, 8]] = 1
+    np.testing.assert_allclose(value, wanted, atol=1e-15)
+    np.testing.assert_array_equal(there, flag)
+    # A silent one counts neither in the sum nor in the number.
+    value, there = on_grid(GRID, departures, sensors(positions, mask=[True, True, False, False, True]))
+    np.testing.assert_allclose([value[2, 5], value[7, 0]], [1.5, 0])
+    np.testing.assert_allclose([there[2, 5], there[7, 0]], [1, 0])
+
+
+def test_snapshot_measures_from_the_prediction():
+    seen = sensors(at_points([2, 9, 12], [3, 6, 2]), values=np.array([1.0, 2.0, jnp.nan]), mask=[True, True, False])
+    now = snapshot(GRID, a_guess(), jnp.array([0.25, 5.0, 0.0]), seen)
+    value, there = now.sensors
+    np.testing.assert_allclose([value[2, 3], value[9, 6], value[12, 2]], [0.75, -3, 0])
+    assert there.sum() == 2
+    estimate, error = krige(GRID, jnp.array([0.75, -3, 0]), seen)
+    np.testing.assert_array_equal(now.departure, estimate)
+    np.testing.assert_array_equal(now.uncertainty, error)
+
+
+# The condition
+
+
+def a_guess(seed=1, dtype="float64"):
+    rng = np.random.default_rng(seed)
+    frames, spread, background = (rng.normal(size=(n, *GRID.shape)) for n in (FRAMES, 2, 1))
+    return Guess(*(jnp.asarray(a, dtype) for a in (frames, abs(spread), background[0])))
+
+
+def a_memory(seed=2, dtype="float64"):
+    rng = np.random.default_rng(seed)
+    return Memory(*(jnp.asarray(rng.normal(size=(PAST, *GRID.shape)), dtype) for _ in range(3)))
+
+
+@quick_jit
+def condition(guess, memory, observations, predicted):
+    return channels(GRID, snapshot(GRID, guess, predicted, observations), memory)
+
+
+PREDICTED = jnp.asarray(RNG.normal(size=6))
+SEEN = sensors(at_points([0, 3, 3, 8, 15, 10], [1, 4, 7, 2, 6, 3]), mask=np.arange(6) != 4, variance=0.05)
+
+
+def test_channels_in_order(dtype):
+    """Each thing that the network is told, found in its place and scale."""
+    guess, memory = a_guess(dtype=dtype), a_memory(dtype=dtype)
+    seen = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(dtype), SEEN)
+    told = condition(guess, memory, seen, PREDICTED.astype(dtype))
+    assert told.shape == (*GRID.shape, CHANNELS) and told.dtype == dtype
+    now = snapshot(GRID, guess, PREDICTED.astype(dtype), seen)
+    planes = [
+        *(frame / FIELD_SCALE for frame in guess.frames),
+        (guess.background - guess.frames[0]) / DEPARTURE_SCALE,
+        *(deviation / DEPARTURE_SCALE for deviation in guess.spread),
+        now.departure / DEPARTURE_SCALE,
+        now.uncertainty,
+        now.sensors[0] / DEPARTURE_SCALE,
+        now.sensors[1],
+        *(analysis / FIELD_SCALE for analysis in memory.analyses),
+        *(departure / DEPARTURE_SCALE for departure in memory.departures),
+        *memory.uncertainties,
+        np.broadcast_to(np.cos(GRID.y), GRID.shape),
+    ]
+    assert len(planes) == CHANNELS == len(SIGNS)
+    assert set(SIGNS) == {1.0, -1.0}
+    for place, plane in enumerate(planes):
+        np.testing.assert_allclose(told[..., place], plane, atol=2e-6, err_msg=f"channel {place}")
+
+
+def test_shifts_in_x_pass_through():
+    """All fields and sensors moved by grid points: so is the condition."""
+    told = condition(a_guess(), a_memory(), SEEN, PREDICTED)
+    for points in (1, 5):
+        moved = jax.tree.map(lambda a, s=points: jnp.roll(a, s, axis=-2), (a_guess(), a_memory()))
+        x = (SEEN.positions[:, 0] + points * DX) % (2 * np.pi)
+        seen = SEEN._replace(positions=SEEN.positions.at[:, 0].set(x))
+        np.testing.assert_allclose(condition(*moved, seen, PREDICTED), jnp.roll(told, points, axis=0), atol=1e-12)
+
+
+def test_reflections_pass_through():
+    """−ω(x, π − y) of all fields, sensors at π − y of −y: every channel answers by its sign."""
+    told = condition(a_guess(), a_memory(), SEEN, PREDICTED)
+
+    def odd(field):
+        return -field[..., ::-1]
+
+    def even(field):
+        return field[..., ::-1]
+
+    guess, memory = a_guess(), a_memory()
+    guess = Guess(odd(guess.frames), even(guess.spread), odd(guess.background))
+    memory = Memory(odd(memory.analyses), odd(memory.departures), even(memory.uncertainties))
+    y = np.pi - SEEN.positions[:, 1]
+    seen = SEEN._replace(values=-SEEN.values, positions=SEEN.positions.at[:, 1].set(y))
+    mirrored = condition(guess, memory, seen, -PREDICTED)
+    np.testing.assert_allclose(mirrored, jnp.asarray(SIGNS) * told[:, ::-1], atol=1e-12)
+    # No sign is idle: with any of them turned round the two would differ.
+    assert (abs(told).max((0, 1)) > 0.1).all()
+
+
+# Memory
+
+
+def test_memory_moves_on(dtype):
+    blank = no_memory(GRID, dtype)
+    assert {a.dtype for a in blank} == {np.dtype(dtype)} and {a.shape for a in blank} == {(PAST, *GRID.shape)}
+    assert not blank.analyses.any() and not blank.departures.any() and (blank.uncertainties == 1).all()
+    memory, known = blank, [jax.tree.map(lambda a: a[0], blank)] * PAST  # oldest first
+    for seed in range(PAST + 1):
+        guess = a_guess(seed, dtype)
+        now = Snapshot(guess, *(frame + seed for frame in guess.frames[1:3]), guess.frames[3:])
+        analysis = guess.frames[0] + 1
+        memory = remember(memory, now, analysis)
+        known.append(Memory(analysis, now.departure, now.uncertainty))
+        for back in range(PAST):  # newest first
+            for kept, wanted in zip(memory, known[-1 - back]):
+                np.testing.assert_array_equal(kept[back], wanted)
+    assert jax.tree.map(jnp.shape, memory) == jax.tree.map(jnp.shape, blank)

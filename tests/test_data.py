@@ -1,0 +1,423 @@
+"""Training data: windows that add up to the truth, exact symmetries, which runs with which sensors, and the cache."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import COARSE, GRID, quick_jit, setup, truth
+
+from jaxsrda import data, datasets, training_runs
+from jaxsrda.climatology import training_key
+from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
+from jaxsrda.config import LEVELS, DiffSRDAConfig, FilterConfig, Level
+from jaxsrda.data import Windows, augment, cycle_windows, forecast_windows, mix_nearest, training_observations
+from jaxsrda.datasets import DataConfig, WindowSet, training_windows
+from jaxsrda.diffsrda import make_prior, recorded_step, start
+from jaxsrda.enkf import filter_params
+from jaxsrda.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.layouts import parse_layout
+from jaxsrda.observations import observe_run
+from jaxsrda.solver import UnstableStepError
+from jaxsrda.testbed import initial_state, integrate, level_grid, simulate, to_level
+
+CYCLES, STD = 3, 1e-3
+KEY = jax.random.key(11)
+LAYOUT = parse_layout("lattice:4", GRID)
+ANALYSES = FRAMES + 7  # the channels of the memory begin here
+PARAMS = FilterConfig(members=3, localization=1.0, additive=0.1)
+
+
+def the_truth(seed=0, dtype="float64"):
+    """Frames (4 · CYCLES + 1, nx, ny)."""
+    return truth(CYCLES + 1, dtype, seed)[: 4 * CYCLES + 1]
+
+
+def prior_of(name):
+    config = {
+        "enkf-sr": DiffSRDAConfig(prior="enkf-sr", members=3),
+        "lr-each": DiffSRDAConfig(prior="lr", restart="each", members=2),
+    }[name]
+    return make_prior(setup("float64"), config, filter_params(PARAMS))
+
+
+def fake_draw(key, conditions):
+    return 0.2 * jax.random.normal(key, (2, FRAMES, 1, 1)) * jnp.ones(GRID.shape)
+
+
+@functools.cache
+def windows_of(name, draw=None):
+    where, prior = setup("float64"), prior_of(name)
+    restart = "open" if draw is None else "each"
+    run = functools.partial(cycle_windows, where, prior, LAYOUT, draw=draw, restart=restart, std=STD, dtype=jnp.float64)
+    return quick_jit(run)(KEY, the_truth())
+
+
+# Windows
+
+
+@pytest.mark.parametrize("name, guesses", [("enkf-sr", 1), ("lr-each", 2)])
+def test_guess_and_correction_add_up_to_the_truth(name, guesses):
+    windows = windows_of(name)
+    assert windows.condition.shape == (CYCLES, guesses, *GRID.shape, CHANNELS)
+    assert windows.correction.shape == (CYCLES, guesses, *GRID.shape, FRAMES)
+    guess = FIELD_SCALE * windows.condition[..., :FRAMES]
+    for time in range(CYCLES):
+        frames = jnp.moveaxis(the_truth()[4 * time : 4 * time + FRAMES], 0, -1)
+        for one in range(guesses):
+            np.testing.assert_allclose(guess[time, one] + windows.correction[time, one], frames, atol=1e-12)
+    assert abs(windows.correction).max((1, 2, 3, 4)).min() > 0.1
+
+
+def test_sensors_tell_of_the_correction():
+    """Where a sensor is, its departure is the correction of the first frame but for the noise."""
+    windows = windows_of("enkf-sr")
+    value, there = 0.5 * windows.condition[..., FRAMES + 5], windows.condition[..., FRAMES + 6]
+    np.testing.assert_allclose(value, there * windows.correction[..., 0], atol=6 * STD)
+    assert (there.sum((2, 3)) > 20).all()
+    assert abs(value - there * windows.correction[..., 0]).max() > STD  # and the noise is there
+
+
+def test_memory_channels_are_the_windows_before():
+    condition = windows_of("enkf-sr").condition
+    blank = condition[0, ..., ANALYSES : ANALYSES + 3 * PAST]
+    assert not blank[..., : 2 * PAST].any() and (blank[..., 2 * PAST :] == 1).all()
+    for time in range(1, CYCLES):
+        for back in range(min(time, PAST)):
+            past = condition[time - 1 - back]
+            for group, now in enumerate((0, FRAMES + 3, FRAMES + 4)):  # analysis, departure, uncertainty
+                kept = condition[time, ..., ANALYSES + group * PAST + back]
+                np.testing.assert_array_equal(kept, past[..., now])
+    assert not condition[1, ..., ANALYSES + 1].any()  # only one time before
+
+
+def test_windows_are_those_of_the_cycle(draw=fake_draw):
+    """The scan is the loop over steps, with a model in it."""
+    where, prior = setup("float64"), prior_of("lr-each")
+    windows = windows_of("lr-each", draw)
+    state_key, sensor_key, step_key = jax.random.split(KEY, 3)
+    seen = training_observations(sensor_key, where, LAYOUT, the_truth(), STD)
+    step = quick_jit(recorded_step(where, prior, draw, "each"))
+    state = start(where, prior, state_key, float)
+    for time in range(CYCLES):
+        memory = state.memory
+        now_seen = jax.tree.map(lambda a, t=time: a[t], seen)
+        state, _, now = step(jax.random.fold_in(step_key, time), state, now_seen)
+        wanted = jax.vmap(functools.partial(channels, GRID))(now, memory)
+        np.testing.assert_allclose(windows.condition[time], wanted, atol=1e-9)
+    # From the second time on these are other windows than the prior's own.
+    alone = windows_of("lr-each").correction
+    np.testing.assert_allclose(windows.correction[0], alone[0], atol=1e-9)
+    assert abs(windows.correction[1:] - alone[1:]).max((1, 2, 3, 4)).min() > 0.01
+
+
+def test_half_precision_by_default():
+    for maker, given in ((cycle_windows, (prior_of("lr-each"), LAYOUT)), (forecast_windows, (LAYOUT,))):
+        truths = the_truth() if maker is cycle_windows else the_truth()[None]
+        shapes = jax.eval_shape(functools.partial(maker, setup("float64"), *given), KEY, truths)
+        assert {a.dtype for a in shapes} == {np.dtype("float16")}
+
+
+def test_training_observations_leave_the_last_frame_out():
+    where, frames = setup("float64"), the_truth()
+    for extra in (0, 3):
+        seen = training_observations(KEY, where, LAYOUT, frames[: len(frames) - 4 + extra], STD)
+        assert seen.values.shape[0] == CYCLES - 1
+        wanted = observe_run(KEY, GRID, LAYOUT, frames[: 4 * (CYCLES - 1)], 4, STD)
+        for a, b in zip(seen, wanted):
+            np.testing.assert_array_equal(a, b)
+
+
+# Windows of bare forecasts
+
+
+@functools.cache
+def forecasts(starts):
+    run = functools.partial(forecast_windows, setup("float64"), LAYOUT, starts=starts, std=STD, dtype=jnp.float64)
+    return quick_jit(run)(KEY, jnp.stack([the_truth(seed) for seed in range(3)]))
+
+
+@functools.cache
+def low_passed_forecast(run, time):
+    """The LR forecast (9, nx, ny) that starts exactly at the assimilation time `time` of truth number `run`."""
+    lr = level_grid(COARSE)
+    begin = regrid_hat(GRID, lr, to_spectral(GRID, the_truth(run)[4 * time]))
+    frames = quick_jit(lambda a: integrate(COARSE, a, 9).omega_hat)(begin)
+    return jnp.stack([to_physical(GRID, regrid_hat(lr, GRID, a)) for a in frames])
+
+
+@pytest.mark.parametrize("starts", data.STARTS)
+def test_forecast_windows_add_up_to_the_truth(starts):
+    windows = forecasts(starts)
+    assert windows.condition.shape == (CYCLES - 1, 3, *GRID.shape, CHANNELS)
+    guess = FIELD_SCALE * windows.condition[..., :FRAMES]
+    for time in range(1, CYCLES):
+        for run in range(3):
+            frames = jnp.moveaxis(the_truth(run)[4 * time : 4 * time + FRAMES], 0, -1)
+            np.testing.assert_allclose(guess[time - 1, run] + windows.correction[time - 1, run], frames, atol=1e-12)
+    there = windows.condition[..., FRAMES + 6]
+    departure = 0.5 * windows.condition[..., FRAMES + 5]
+    np.testing.assert_allclose(departure, there * windows.correction[..., 0], atol=6 * STD)
+    assert not windows.condition[..., FRAMES : FRAMES + 3].any()  # no increment, no spread
+    # One earlier time is remembered: the forecast's start.
+    memory = windows.condition[..., ANALYSES : ANALYSES + 3 * PAST]
+    assert not memory[..., 1].any() and not memory[..., 3].any() and (memory[..., 5] == 1).all()
+    assert (memory[..., 4].min((2, 3)) < 0.5).all()
+
+
+def test_forecasts_start_from_the_truth():
+    """Clean: exactly from its low-passed state; perturbed: from another field, near it."""
+    clean, perturbed = forecasts("clean").condition, forecasts("perturbed").condition
+    for time in range(1, CYCLES):
+        for run in range(3):
+            wanted = low_passed_forecast(run, time - 1)
+            condition = clean[time - 1, run]
+            np.testing.assert_allclose(
+                FIELD_SCALE * condition[..., :FRAMES], jnp.moveaxis(wanted[4:], 0, -1), atol=1e-9
+            )
+            np.testing.assert_allclose(FIELD_SCALE * condition[..., ANALYSES], wanted[0], atol=1e-9)
+    anomaly = FIELD_SCALE * (perturbed - clean)[..., ANALYSES]
+    rms = jnp.sqrt((anomaly**2).mean((2, 3)))
+    typical = jnp.sqrt(jax.vmap(jax.vmap(lambda a: (to_physical(GRID, a) ** 2).mean()))(setup("float64")[0].anomalies))
+    assert (rms < data.PERTURBATION * typical.max()).all() and rms.max() > 0.01
+    assert len(np.unique(np.asarray(rms).round(6))) == rms.size  # each of its own size
+
+
+def test_mixup_joins_the_nearest_runs():
+    """Each forecast moves towards its nearest other by one weight below 1, the same at all its frames."""
+    rng = np.random.default_rng(0)
+    centres = np.array([0.0, 0.1, 5.0, 5.2, 9.0])
+    fields = jnp.asarray(centres[:, None, None] + 0.01 * rng.normal(size=(5, 3, 4)))
+    drawn = quick_jit(jax.vmap(mix_nearest, (0, None)))(jax.random.split(KEY, 400), fields)
+    mixed = drawn[0]
+    weights = []
+    for run, other in enumerate([1, 0, 3, 2, 3]):
+        weight = (mixed[run] - fields[run]) / (fields[other] - fields[run])
+        np.testing.assert_allclose(weight, weight[0, 0], rtol=1e-6)
+        weights.append(float(weight[0, 0]))
+    assert 0 < min(weights) < max(weights) < 1 and len(set(weights)) == 5
+    weight = (drawn - fields)[:, 4] / (fields[3] - fields[4])
+    np.testing.assert_allclose([weight.mean(), weight.std()], [2 / 7, np.sqrt(10 / (49 * 8))], atol=0.03)
+    # Windows with it are mixtures of the clean ones.
+    clean, windows = forecasts("clean").condition, forecasts("mixup").condition
+    assert abs(windows - clean)[..., :FRAMES].max((2, 3, 4)).min() > 1e-3
+
+
+def test_bad_forecast_windows_raise():
+    with pytest.raises(ValueError, match="starts: expected one of perturbed, mixup, clean; got 'mix'"):
+        forecast_windows(setup("float64"), LAYOUT, KEY, the_truth()[None], starts="mix")
+    with pytest.raises(ValueError, match="mix_nearest: expected at least 2 runs to mix, got 1"):
+        mix_nearest(KEY, jnp.zeros((1, 3, 4)))
+
+
+# Symmetries
+
+
+def random_windows(count, nx=4, ny=5, dtype="float64", seed=3):
+    rng = np.random.default_rng(seed)
+    return Windows(*(jnp.asarray(rng.normal(size=(count, nx, ny, n)), dtype) for n in (CHANNELS, FRAMES)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_augmented_windows_are_shifts_and_reflections(dtype):
+    """Each is one of the 2 · nx images of its window, condition and correction alike; all of them occur."""
+    windows = random_windows(80, dtype=dtype)
+    augmented = quick_jit(augment)(KEY, windows)
+    assert {a.dtype for a in augmented} == {np.dtype(dtype)}
+    signs, found = np.asarray(SIGNS, dtype), []
+    for number in range(80):
+        condition, correction = (np.asarray(a[number]) for a in windows)
+        images = []
+        for shift in range(4):
+            rolled = np.roll(condition, shift, 0), np.roll(correction, shift, 0)
+            images += [rolled, (signs * rolled[0][:, ::-1], -rolled[1][:, ::-1])]
+        same = [all(np.array_equal(a[number], b) for a, b in zip(augmented, image)) for image in images]
+        assert sum(same) == 1, number
+        found.append(same.index(True))
+    counts = np.bincount(found, minlength=8)
+    assert (counts > 2).all() and counts[1::2].sum() > 20 < counts[::2].sum(), counts
+
+
+def test_one_key_one_augmentation():
+    windows = random_windows(20)
+    first, again, other = (quick_jit(augment)(key, windows) for key in (KEY, KEY, jax.random.key(12)))
+    for a, b, c in zip(first, again, other):
+        np.testing.assert_array_equal(a, b)
+        assert not np.array_equal(a, c)
+
+
+# Sets
+
+
+def test_plan_of_a_training_set():
+    """Every block with the main layout, every third with one of the others in turn, each pass shifted."""
+    plan = DataConfig(runs=56, layout="lattice:8", others=("a", "b"), repeats=2).plan()
+    first = [(block, 0, "lattice:8") for block in range(7)] + [(0, 0, "a"), (3, 0, "b"), (6, 0, "a")]
+    second = [(block, 1, "lattice:8") for block in range(7)] + [(1, 1, "a"), (4, 1, "b")]
+    assert plan == first + second and len(set(plan)) == len(plan)
+    assert DataConfig(runs=16, others=()).plan() == [(0, 0, "lattice:8"), (1, 0, "lattice:8")]
+
+
+@pytest.mark.parametrize("runs", [0, 4, 12, -8])
+def test_runs_come_in_blocks(runs):
+    with pytest.raises(ValueError, match=f"runs: expected a multiple of 8, at least 8; got {runs}"):
+        DataConfig(runs=runs)
+
+
+def test_bad_data_choices_raise():
+    with pytest.raises(ValueError, match="prior: expected one of dual, enkf-sr, lr; got 'hr'"):
+        DataConfig(prior="hr")
+    with pytest.raises(ValueError, match="starts: expected one of perturbed, mixup, clean; got 'cleaner'; did you"):
+        DataConfig(starts="cleaner")
+
+
+def test_window_sets_join_parts():
+    parts = [jax.tree.map(np.asarray, random_windows(n, seed=n, dtype="float16")) for n in (3, 1, 4)]
+    windows = WindowSet(parts)
+    joined = jax.tree.map(lambda *a: np.concatenate(a), *parts)
+    assert len(windows) == 8
+    order = np.array([7, 0, 3, 2, 4, 3])  # first and last of each part, and one twice
+    for a, b in zip(windows.take(order), joined):
+        np.testing.assert_array_equal(a, b[order])
+    scale = windows.correction_scale()
+    assert scale.dtype == np.float32 and scale.shape == (FRAMES,)
+    wanted = np.sqrt((joined.correction.astype(float) ** 2).mean((0, 1, 2)))  # their mean is zero by symmetry
+    np.testing.assert_allclose(scale, wanted, rtol=1e-5)
+    assert len(set(scale)) == FRAMES
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name, draw", [("enkf-sr", None), ("lr", None), ("lr", fake_draw)])
+def test_training_windows(folder, monkeypatch, name, draw):
+    """Which windows of which runs, the first time of each left out; and a second time from the files."""
+    asked, stages = [], []
+
+    def runs(level, count, first=0):  # every field of a run holds its number plus its frame's in 64ths
+        asked.append((level.name, count, first))
+        numbers = first + np.arange(count)[:, None] + np.arange(4 * CYCLES + 1) / 64
+        return np.broadcast_to(numbers[..., None, None], (*numbers.shape, *GRID.shape)).astype(np.float16)
+
+    def windows(first, truths, guesses):  # (times, guesses, nx, ny, channels), or (times, runs, …) of forecasts
+        fields = jnp.moveaxis(
+            jnp.broadcast_to(truths[4 * first : -1 : 4], (guesses, CYCLES - first, *GRID.shape)), 0, 1
+        )
+        both = (jnp.repeat(fields[..., None], n, axis=-1).astype(jnp.float16) for n in (CHANNELS, FRAMES))
+        return Windows(*both)
+
+    def cycled(where, prior, layout, key, truth, drawn, restart, std):
+        assert (drawn, restart, std, layout.name) == (draw, "each", 0.1, "lattice:4")
+        return windows(0, truth, prior.guesses)
+
+    def forecast(where, layout, keys, truths, starts, std):
+        assert draw is None and name == "lr" and (starts, std) == ("mixup", 0.1)
+        each = jax.vmap(lambda truth: windows(1, truth, 1), out_axes=1)(truths)
+        return jax.tree.map(lambda a: a[:, :, 0], each)
+
+    monkeypatch.setattr(datasets, "training_runs", runs)
+    monkeypatch.setattr(datasets, "cycle_windows", cycled)
+    monkeypatch.setattr(datasets, "forecast_windows", forecast)
+    config = DataConfig(prior=name, members=3, runs=16, layout="lattice:4", others=(), starts="mixup")
+    made = functools.partial(training_windows, config, setup("float32"), draw, "each")
+    result = made(progress=lambda *a: stages.append(a))
+    assert asked == [("fine", 8, 0), ("fine", 8, 8)]
+    assert stages == [("windows", 0, 2), ("windows", 1, 2), ("windows", 2, 2)]
+    condition, correction = result.take(np.arange(len(result)))
+    assert condition.shape[1:] == (*GRID.shape, CHANNELS) and correction.shape[1:] == (*GRID.shape, FRAMES)
+    guesses = 1 if draw is None else 3
+    wanted = [run + 4 * time / 64 for run in range(16) for time in range(1, CYCLES) for _ in range(guesses)]
+    np.testing.assert_array_equal(sorted(condition[:, 3, 4, 5]), wanted)
+    np.testing.assert_array_equal(correction[:, 1, 1, 1], condition[:, 3, 4, 5])
+    again = made()
+    assert len(asked) == 2 and len(list(folder.iterdir())) == 2
+    np.testing.assert_array_equal(again.take(np.arange(4)).condition, condition[:4])
+
+
+def test_cached_windows_are_named_by_what_made_them(folder, monkeypatch):
+    names = []
+
+    def record(name, config, compute):
+        names.append((name, config))
+        return {"condition": np.zeros((1, 2, 2, CHANNELS)), "correction": np.zeros((1, 2, 2, FRAMES))}
+
+    monkeypatch.setattr(datasets, "cached_npz", record)
+    base = dict(prior="lr", members=4, level="fine", runs=8, layout="lattice:8", others=(), starts="clean")
+    changes = [{}, {"prior": "dual"}, {"members": 5}, {"level": "hr"}, {"layout": "lattice:4"}, {"starts": "mixup"}]
+    changes += [{"observation_std": 0.2}, {"runs": 16}, {"repeats": 2}]
+    for change in changes:
+        training_windows(DataConfig(**base | change), setup("float64"))
+    training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abc")
+    training_windows(DataConfig(**base), setup("float64"), fake_draw, "mean", "abc")
+    training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abd")
+    assert len(names) == 14  # one each, two of 16 runs and of two passes
+    assert len(set(names)) == 12  # the first of these being the one of `base`
+
+
+# Runs
+
+TINY = Level("tiny", 16, 9, 1e-3, steps=4, rk2_steps=100)
+
+
+def count_blocks(monkeypatch):
+    made, block = [], training_runs._block
+    monkeypatch.setattr(training_runs, "_block", lambda *a: (made.append(a[2]), block(*a))[1])
+    return made
+
+
+def test_runs_are_the_levels_own_truncated_to_hr(folder):
+    frames = training_runs.training_runs(TINY, 10, frames=2)
+    assert frames.shape == (10, 2, LEVELS["hr"].nx, LEVELS["hr"].ny) and frames.dtype == np.float16
+    for number in (0, 9):
+        begin = initial_state(training_key(training_runs.FIRST_SEED + number), level_grid(TINY))
+        run = simulate(TINY, begin[None], 2)[0]
+        wanted = np.stack([to_level(TINY, LEVELS["hr"], state) for state in run])
+        np.testing.assert_allclose(frames[number].astype(float), wanted, rtol=1e-3, atol=1e-4)
+    assert len(np.unique(frames[:, 1].reshape(10, -1), axis=0)) == 10  # ten different runs
+
+
+def test_the_same_number_is_the_same_run(tmp_path, monkeypatch):
+    """Whatever run is asked for first, and however many."""
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "a"))
+    many = training_runs.training_runs(TINY, 12, frames=2)
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "b"))
+    np.testing.assert_array_equal(training_runs.training_runs(TINY, 3, frames=2, first=8), many[8:11])
+
+
+def test_runs_are_cached_by_block(folder, monkeypatch):
+    made, stages = count_blocks(monkeypatch), []
+    first = training_runs.training_runs(TINY, 9, 2, progress=lambda *a: stages.append(a))
+    assert made == [0, 1] and stages == [(0, 9), (8, 9), (9, 9)]
+    np.testing.assert_array_equal(training_runs.training_runs(TINY, 16, 2)[:9], first)
+    assert made == [0, 1] and len(list(folder.iterdir())) == 2
+    next(folder.glob("training-tiny-0000-*")).unlink()  # a killed job: only what is missing is run
+    np.testing.assert_array_equal(training_runs.training_runs(TINY, 9, 2), first)
+    assert made == [0, 1, 0]
+    # Other lengths and levels are other runs.
+    training_runs.training_runs(TINY, 1, 1)
+    training_runs.training_runs(Level("tiny", 16, 9, 2e-3, steps=4, rk2_steps=100), 1, 1)
+    assert made == [0, 1, 0, 0, 0]
+
+
+def test_a_fast_run_takes_half_the_step(folder, monkeypatch):
+    steps, run = [], training_runs.simulate
+
+    def unstable_at_first(level, start, frames, steps_=None, **more):
+        steps.append(more.get("steps"))
+        if more.get("steps") is None:
+            raise UnstableStepError("too fast")
+        return run(level, start, frames, **more)
+
+    monkeypatch.setattr(training_runs, "simulate", unstable_at_first)
+    assert np.isfinite(training_runs.training_runs(TINY, 1, 2)).all()
+    assert steps == [None, 2 * TINY.steps]
+
+
+@pytest.mark.parametrize("count, first", [(0, 0), (-1, 0), (1, 4), (1, -8)])
+def test_bad_counts_raise(count, first):
+    with pytest.raises(ValueError, match=f"expected at least 1, from a multiple of 8; got {count} from {first}"):
+        training_runs.training_runs(TINY, count, first=first)

@@ -1,0 +1,394 @@
+"""DiffSRDA in the cycle: each prior left alone is its filter, each restart is a forecast, and the contract."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import COARSE, FINE, GRID, observed, quick_jit, setup
+
+from jaxsrda import diffsrda as module
+from jaxsrda.assimilators import dual_filter, ensemble_filter, first_states
+from jaxsrda.conditioning import CHANNELS, FRAMES, PAST, channels, krige
+from jaxsrda.config import FILTERS, RESTARTS, DiffSRDAConfig, FilterConfig
+from jaxsrda.cycle import run_cycles
+from jaxsrda.diffsrda import Analysed, diffsrda, make_prior, recorded_step, start
+from jaxsrda.enkf import filter_params
+from jaxsrda.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.observations import OPERATORS
+from jaxsrda.testbed import integrate, level_grid
+
+MEMBERS, CYCLES = 4, 3
+CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)
+LR = level_grid(COARSE)
+KEY, INIT = jax.random.key(7), jax.random.key(8)
+
+PRIORS = {
+    "dual": DiffSRDAConfig(prior="dual", members=MEMBERS),
+    "enkf-sr": DiffSRDAConfig(prior="enkf-sr", members=MEMBERS),
+    "lr-first": DiffSRDAConfig(prior="lr", restart="first", members=MEMBERS),
+    "lr-each": DiffSRDAConfig(prior="lr", restart="each", members=MEMBERS),
+}
+FILTERED = ("dual", "enkf-sr")
+
+
+def small():
+    return setup("float64")
+
+
+def prior_of(name, dtype="float64", where=None):
+    where = setup(dtype) if where is None else where
+    return make_prior(where, PRIORS[name], filter_params(CONFIG, dtype))
+
+
+def fake_draw(key, conditions):
+    """Corrections (M, 5, nx, ny): waves of their own for each member and frame, and a fifth of the departures'."""
+    x, y = (jnp.asarray(a, conditions.dtype) for a in (GRID.x, GRID.y))
+    size = 0.3 * jax.random.normal(key, (MEMBERS, FRAMES, 1, 1), conditions.dtype)
+    told = conditions[jnp.arange(MEMBERS) % len(conditions), :, :, FRAMES + 3]
+    return size * (jnp.cos(2 * x)[:, None] * jnp.sin(3 * y)) + 0.2 * told[:, None]
+
+
+def stepper(name, draw, restart=None, dtype="float64"):
+    """A prior's recorded step, restarting as its configuration says."""
+    config = PRIORS[name]
+    return recorded_step(setup(dtype), prior_of(name, dtype), draw, config.restart if restart is None else restart)
+
+
+class Case:
+    """A prior, its step without a model and with a fake one, compiled once."""
+
+    def __init__(self, name):
+        self.prior, where = prior_of(name), small()
+        self.alone = quick_jit(stepper(name, None))
+        self.drawn = quick_jit(stepper(name, fake_draw))
+        self.state = quick_jit(lambda key: start(where, self.prior, key, float))(INIT)
+        self.seen = jax.tree.map(lambda a: a[0], observed(CYCLES))
+
+
+@functools.cache
+def case_of(name):
+    return Case(name)
+
+
+@pytest.fixture(params=PRIORS)
+def case(request):
+    return case_of(request.param)
+
+
+@functools.cache
+def runner(level):
+    """Five frames (M, 5, 2K+1, L) of amplitudes (M, 2K+1, L)."""
+    return quick_jit(jax.vmap(lambda a: integrate(level, a, FRAMES).omega_hat))
+
+
+def to_lr(fields):
+    """Fields (…, nx, ny) low-passed to the coarse level's amplitudes."""
+    return jnp.stack([regrid_hat(GRID, LR, to_spectral(GRID, field)) for field in fields])
+
+
+def to_hr(omega_hat):
+    return jnp.stack([to_physical(GRID, regrid_hat(LR, GRID, a)) for a in omega_hat])
+
+
+def assert_close(a, b, atol=1e-10):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
+        np.testing.assert_allclose(x, y, atol=atol)
+
+
+# The prior alone
+
+
+@pytest.mark.parametrize("name", FILTERED)
+def test_a_filter_left_alone_is_the_filter(name):
+    """Without a model the state is the filter's own, the guess its ensemble's mean and spread, at t + 4 too."""
+    case, params = case_of(name), filter_params(CONFIG)
+    inner = dual_filter(small(), MEMBERS, params)
+    if name == "enkf-sr":
+        inner = ensemble_filter(small(), "enkf", COARSE, MEMBERS, params)
+    assert_close(case.state.prior, quick_jit(inner.init)(INIT))
+    state, window, now = case.alone(KEY, case.state, case.seen)
+    wanted, out = quick_jit(inner.step)(jax.random.split(KEY)[0], case.state.prior, case.seen)
+    assert_close(state.prior, wanted)
+    if name == "dual":
+        later = to_physical(GRID, wanted.control_hat[0]) + to_hr(wanted.members_hat - wanted.members_hat.mean(0))
+    else:
+        later = to_hr(wanted.omega_hat)
+    guess = now.guess
+    assert guess.frames.shape == (1, FRAMES, *GRID.shape) and case.prior.guesses == 1
+    np.testing.assert_allclose(guess.frames[0, :4], out.omega.mean(0), atol=1e-10)
+    np.testing.assert_allclose(guess.frames[0, 4], later.mean(0), atol=1e-10)
+    np.testing.assert_allclose(guess.spread[0], [out.omega[:, 0].std(0, ddof=1), later.std(0, ddof=1)], atol=1e-10)
+    np.testing.assert_allclose(guess.background[0], out.background, atol=1e-10)
+    np.testing.assert_allclose(window.omega, guess.frames[:, :4], atol=1e-12)  # the guess is the analysis
+    np.testing.assert_allclose(window.background, out.background, atol=1e-10)
+    np.testing.assert_allclose(window.diagnostics.background_observed, out.diagnostics.background_observed, atol=1e-10)
+    np.testing.assert_allclose(window.diagnostics.speeds.rate, out.diagnostics.speeds.rate)
+    assert window.diagnostics.finite and abs(guess.frames[0, 0] - guess.background[0]).max() > 0.1
+
+
+@pytest.mark.parametrize("name, guesses", [("lr-first", 1), ("lr-each", MEMBERS)])
+def test_a_forecast_left_alone_is_the_forecast(name, guesses):
+    """One for all, or one for each member if each restarts its own; HR by zero padding, no spread, no analysis."""
+    case = case_of(name)
+    assert case.prior.guesses == guesses
+    begin = quick_jit(lambda key: first_states(key, COARSE, guesses, "float64"))(INIT)
+    assert_close(case.state.prior.omega_hat, begin)
+    state, window, now = case.alone(KEY, case.state, case.seen)
+    run = runner(COARSE)(begin)
+    np.testing.assert_allclose(state.prior.omega_hat, run[:, 4], atol=1e-10)
+    assert state.prior.time == case.state.prior.time + 1
+    for member in range(guesses):
+        np.testing.assert_allclose(now.guess.frames[member], to_hr(run[member]), atol=1e-10)
+    assert not now.guess.spread.any()
+    np.testing.assert_array_equal(now.guess.background, now.guess.frames[:, 0])
+    np.testing.assert_allclose(window.omega, now.guess.frames[:, :4], atol=1e-12)
+    np.testing.assert_allclose(window.background, now.guess.frames[:, 0].mean(0), atol=1e-12)
+    if guesses > 1:
+        assert abs(begin[0] - begin[1]).max() > 1e-4
+
+
+def test_lr_members_by_restart():
+    for restart in RESTARTS:
+        prior = make_prior(small(), DiffSRDAConfig(prior="lr", restart=restart, members=MEMBERS))
+        assert prior.guesses == (MEMBERS if restart == "each" else 1)
+
+
+@pytest.mark.parametrize("name, maker", [("dual", "dual_prior"), ("enkf-sr", "enkf_sr_prior")])
+def test_the_filters_preset_is_the_default(monkeypatch, name, maker):
+    """Without parameters of its own a prior filters as its preset does, with the configuration's members."""
+    monkeypatch.setattr(module, maker, lambda where, members, params: (members, params))
+    for given in (None, filter_params(CONFIG)):
+        members, params = make_prior(small(), PRIORS[name], given)
+        wanted = filter_params(FILTERS["enkf-dual" if name == "dual" else name]) if given is None else given
+        assert members == MEMBERS and list(params) == list(wanted)
+
+
+# With a model
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_the_analysis_is_the_guess_corrected(name):
+    """The model is told the channels of its own guess; its corrections are added to it, member by member."""
+    case = case_of(name)
+    _, window, now = case.drawn(KEY, case.state, case.seen)
+    conditions = jax.vmap(functools.partial(channels, GRID))(now, case.state.memory)
+    assert conditions.shape == (case.prior.guesses, *GRID.shape, CHANNELS)
+    corrections = fake_draw(jax.random.split(KEY)[1], conditions)
+    omega = now.guess.frames[jnp.arange(MEMBERS) % case.prior.guesses] + corrections
+    np.testing.assert_allclose(window.omega, omega[:, :4], atol=1e-10)
+    seen = small().observed(omega[:, 0], case.seen)
+    np.testing.assert_allclose(window.diagnostics.analysis_observed, seen, atol=1e-10)
+    np.testing.assert_allclose(window.background, now.guess.background.mean(0), atol=1e-12)
+    assert window.diagnostics.finite and window.omega.std(0)[0].max() > 0.05
+    # The departures are from each guess, not from another's.
+    at = small().observed(now.guess.frames[:, 0], case.seen)
+    i, j = (jnp.rint(case.seen.positions / jnp.asarray(GRID.spacing)).astype(int)).T
+    for guess in range(case.prior.guesses):
+        wanted = jnp.where(case.seen.mask, case.seen.values - at[guess], 0)
+        got = jnp.where(case.seen.mask, now.sensors[guess, 0, i, j], 0)
+        np.testing.assert_allclose(got, wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "name, restart",
+    [(name, restart) for name in FILTERED for restart in RESTARTS]
+    + [("lr-first", r) for r in ("open", "first", "mean")]
+    + [("lr-each", r) for r in ("open", "each")],
+)
+def test_restarts_are_forecasts_from_the_samples(name, restart):
+    """The state after a restart is the run from the chosen samples, low-passed; `open` leaves the prior's own."""
+    case = case_of(name)
+    analysed = quick_analysis(name)
+    own = analysed[0]
+    prior = case.prior._replace(analyse=lambda *_: analysed)
+    step = recorded_step(small(), prior, fake_draw, restart)
+    state, window, _ = quick_jit(step)(KEY, case.state, case.seen)
+    samples = window.omega[:, 0]
+    count = MEMBERS if name in FILTERED else case.prior.guesses
+    if restart == "open":
+        assert_close(state.prior, own)
+        return
+    fields = {"first": samples[:1], "mean": samples.mean(0)[None], "each": samples[:count]}[restart]
+    if name == "dual":
+        control = samples[0] if restart == "first" else samples.mean(0)
+        run = runner(FINE)(to_spectral(GRID, control)[None])[:, 4]
+        np.testing.assert_allclose(state.prior.control_hat, run, atol=1e-10)
+        members = runner(COARSE)(to_lr(fields))[:, 4] if restart == "each" else own.members_hat
+        np.testing.assert_allclose(state.prior.members_hat, members, atol=1e-10)
+        moved = abs(run - own.control_hat).max()
+    else:
+        run = jnp.broadcast_to(runner(COARSE)(to_lr(fields))[:, 4], own.omega_hat.shape)
+        np.testing.assert_allclose(state.prior.omega_hat, run, atol=1e-10)
+        moved = abs(run - own.omega_hat).max()
+    assert moved > 0.01
+    assert state.prior.time == own.time == 1
+
+
+@functools.cache
+def quick_analysis(name):
+    """What the prior makes of the first observations, computed once for all that starts from it."""
+    state, window, now = case_of(name).alone(KEY, case_of(name).state, case_of(name).seen)
+    return state.prior, Analysed(now.guess, window.diagnostics.background_observed, window.diagnostics.speeds)
+
+
+def test_few_samples_are_recycled():
+    """With fewer samples than LR members each sample restarts several."""
+    case = case_of("enkf-sr")
+    fields = quick_analysis("enkf-sr")[1].guess.frames[0, :2]
+    state = quick_jit(case.prior.restart, static_argnums=2)(case.state.prior, fields, "each")
+    run = runner(COARSE)(to_lr(fields))[:, 4]
+    np.testing.assert_allclose(state.omega_hat, run[jnp.array([0, 1, 0, 1])], atol=1e-10)
+
+
+@pytest.mark.parametrize("name, draw", [("enkf-sr", fake_draw), ("lr-first", fake_draw), ("lr-each", None)])
+def test_memory_holds_the_last_analyses(name, draw):
+    """A filter's own guesses, an LR forecast's low-passed restarts, and departures from them; newest first."""
+    case, analyses = case_of(name), []
+    step, state = case.alone if draw is None else case.drawn, case.state
+    assert not state.memory.analyses.any() and (state.memory.uncertainties == 1).all()
+    assert state.memory.analyses.shape == (case.prior.guesses, PAST, *GRID.shape)
+    kriged = quick_jit(lambda departures, seen: jax.vmap(lambda d: krige(GRID, d, seen)[0])(departures))
+    for time in range(CYCLES):
+        seen = jax.tree.map(lambda a, t=time: a[t], observed(CYCLES))
+        state, window, now = step(jax.random.fold_in(KEY, time), state, seen)
+        guess = now.guess.frames[:, 0]
+        restarted = to_hr(to_lr(window.omega[:1, 0]))
+        analyses.append(restarted if name == "lr-first" else guess)
+        assert draw is None or abs(restarted - guess).max() > 0.1  # the two can be told apart
+        for back in range(min(time + 1, PAST)):
+            np.testing.assert_allclose(state.memory.analyses[:, back], analyses[-1 - back], atol=1e-10)
+        departures = kriged(seen.values - small().observed(analyses[-1], seen), seen)
+        np.testing.assert_allclose(state.memory.departures[:, 0], departures, atol=1e-9)
+        np.testing.assert_allclose(state.memory.uncertainties[:, 0], now.uncertainty, atol=1e-10)
+        if time == 0:
+            assert not state.memory.analyses[:, 1:].any() and (state.memory.uncertainties[:, 1:] == 1).all()
+            before = state.memory
+        elif time == 1:
+            assert_close(jax.tree.map(lambda a: a[:, 1], state.memory), jax.tree.map(lambda a: a[:, 0], before))
+
+
+@pytest.mark.parametrize("name", ["vorticity", "vorticity-spectral", "speed", "block-mean-4"])
+def test_only_vorticity_is_kriged(name):
+    """Of other operators the network hears nothing, as if there were no sensor."""
+    where = small()._replace(operator=OPERATORS[name])
+    case, heard = case_of("lr-first"), []
+
+    def listen(key, conditions):
+        heard.append(conditions)
+        return jnp.zeros((MEMBERS, FRAMES, *GRID.shape))
+
+    analysed = quick_analysis("lr-first")
+    prior = case.prior._replace(analyse=lambda *_: analysed)
+    recorded_step(where, prior, listen, "open")(KEY, case.state, case.seen)
+    departure, uncertainty, value, there = jnp.moveaxis(heard[0][0, ..., FRAMES + 3 : FRAMES + 7], -1, 0)
+    if name.startswith("vorticity"):
+        assert abs(departure).max() > 0.1 and uncertainty.min() < 0.5 and abs(value).max() > 0.1
+        assert int(there.sum()) == int(case.seen.mask.sum())
+    else:
+        assert not departure.any() and not value.any() and not there.any() and (uncertainty == 1).all()
+
+
+def test_the_filter_uses_every_operator():
+    """Observed speeds say nothing to the network, but move the prior's analysis."""
+    where = small()._replace(operator=OPERATORS["speed"])
+    step = quick_jit(recorded_step(where, prior_of("enkf-sr", where=where), None))
+    case = case_of("enkf-sr")
+    (_, window, now), (_, other, _) = (
+        step(KEY, case.state, case.seen._replace(values=abs(case.seen.values) + more)) for more in (0.0, 1.0)
+    )
+    assert not now.sensors.any() and not now.departure.any()
+    moved = other.diagnostics.analysis_observed - window.diagnostics.analysis_observed
+    assert jnp.where(case.seen.mask, moved, 0).mean() > 0.01
+
+
+# The contract
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_state_in_is_state_out(name, dtype="float32"):
+    """Traced, not run: structure, shapes and types (the other tests run in double precision)."""
+    seen, where = jax.tree.map(lambda a: a[0], observed(CYCLES, dtype)), setup(dtype)
+
+    def both(key):
+        prior = prior_of(name, dtype, where)
+        before = start(where, prior, key, dtype)
+        return before, recorded_step(where, prior, fake_draw, PRIORS[name].restart)(key, before, seen)
+
+    before, (after, window, _) = jax.eval_shape(both, INIT)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+    assert jax.tree.leaves(before) == jax.tree.leaves(after)
+    assert window.omega.shape == (MEMBERS, 4, *GRID.shape) and window.background.shape == GRID.shape
+    assert window.diagnostics.analysis_observed.shape == (MEMBERS, seen.capacity)
+    assert {a.dtype for a in jax.tree.leaves((after.memory, window)) if a.dtype != bool} == {np.dtype(dtype)}
+
+
+def test_keys_and_second_calls(case):
+    """One key one answer, another key another; new observations compile nothing."""
+    first, again, other = (case.drawn(key, case.state, case.seen) for key in (KEY, KEY, jax.random.key(9)))
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(again)):
+        np.testing.assert_array_equal(a, b)
+    assert abs(first[1].omega - other[1].omega).max() > 0.01
+    state, window, _ = case.drawn(KEY, first[0], case.seen._replace(mask=~case.seen.mask))
+    assert window.diagnostics.finite and state.prior.time == 2
+    assert case.drawn._cache_size() == 1
+
+
+@pytest.mark.parametrize("frame", [0, FRAMES - 1])
+def test_a_lost_sample_shows(frame):
+    """One number of one sample that is none, even in the frame that no window shows: not finite."""
+    case, analysed, where = case_of("enkf-sr"), quick_analysis("enkf-sr"), small()
+    prior = case.prior._replace(analyse=lambda *_: analysed)
+
+    @quick_jit
+    def finite(value):
+        def draw(key, conditions):
+            return jnp.zeros((MEMBERS, FRAMES, *GRID.shape)).at[1, frame, 3, 4].set(value)
+
+        return recorded_step(where, prior, draw, "open")(KEY, case.state, case.seen)[1].diagnostics.finite
+
+    assert finite(0.0) and not finite(jnp.nan) and not finite(jnp.inf)
+
+
+def test_a_lost_forecast_shows():
+    case, (state, analysed) = case_of("enkf-sr"), quick_analysis("enkf-sr")
+    speeds = analysed.speeds._replace(rate=analysed.speeds.rate.at[4].set(jnp.nan))
+    prior = case.prior._replace(analyse=lambda *_: (state, analysed._replace(speeds=speeds)))
+    _, window, _ = recorded_step(small(), prior, None)(KEY, case.state, case.seen)
+    assert not window.diagnostics.finite
+
+
+# In the cycle
+
+
+def test_the_cycle_runs_it(name="lr-first"):
+    """The scan over times is the loop over steps."""
+    case = case_of(name)
+    made = diffsrda(small(), case.prior, fake_draw, MEMBERS, PRIORS[name].restart)
+    assert made.members == MEMBERS
+    observations = observed(CYCLES)
+    carry, history = quick_jit(lambda key, seen: run_cycles(made, key, seen, keep="members"))(KEY, observations)
+    assert history.finite.all() and carry.index == CYCLES
+    state = made.init(jax.random.fold_in(KEY, 0))
+    for time in range(CYCLES):
+        key = jax.random.split(jax.random.fold_in(KEY, 1 + time))[0]
+        state, window, _ = case.drawn(key, state, jax.tree.map(lambda a, t=time: a[t], observations))
+        np.testing.assert_allclose(history.fields.members[time], window.omega, atol=1e-8)
+    assert_close(carry.state, state, atol=1e-8)
+
+
+# Errors
+
+
+def test_bad_choices_raise():
+    with pytest.raises(ValueError, match="prior: expected one of dual, enkf-sr, lr; got 'enkf-srr'; did you mean"):
+        DiffSRDAConfig(prior="enkf-srr")
+    with pytest.raises(ValueError, match="restart: expected one of open, first, mean, each; got 'last'"):
+        DiffSRDAConfig(restart="last")
+    with pytest.raises(ValueError, match="restart: expected one of open, first, mean, each; got 'last'"):
+        recorded_step(small(), case_of("lr-first").prior, None, "last")
+    with pytest.raises(ValueError, match="members: the dual prior filters as many LR members, expected 2 or more"):
+        DiffSRDAConfig(members=1)
+    assert DiffSRDAConfig(prior="lr", members=1).members == 1

@@ -1,0 +1,261 @@
+"""`jaxsrda train` on windows that are made up, so that it takes seconds, and options refused before any work."""
+
+import csv
+import dataclasses
+import itertools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsrda import cli, train, twin
+from jaxsrda.assimilators import Setup
+from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.data import Windows
+from jaxsrda.datasets import DataConfig, WindowSet
+from jaxsrda.model import Model, ModelConfig, network
+from jaxsrda.networks.unet import PRESETS
+from jaxsrda.train import Job, cycling_scores, gather, thinned
+from jaxsrda.weights import load_model, model_hash, save_model
+
+NX, NY = 128, 65
+
+
+@pytest.fixture(autouse=True)
+def smallest(monkeypatch):
+    """The preset tiny, smaller still."""
+    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
+    network.cache_clear()
+    yield
+    network.cache_clear()
+
+
+def made_up(seed, count=2):
+    """Random windows, told apart by the first number of their condition."""
+    rng = np.random.default_rng(seed)
+    condition, correction = (rng.normal(size=(count, NX, NY, n)).astype(np.float16) for n in (CHANNELS, FRAMES))
+    condition[:, 0, 0, 0] = seed
+    return Windows(condition, correction)
+
+
+@pytest.fixture
+def no_runs(monkeypatch):
+    """Windows without runs; a list of what was asked for."""
+    asked = []
+
+    def training_windows(config, setup, draw=None, restart="open", tag="", progress=None):
+        asked.append((draw, restart, tag))
+        return WindowSet([made_up(10 * len(asked) + i) for i in range(len(config.plan()))])
+
+    monkeypatch.setattr(train, "training_runs", lambda *_, **options: None)
+    monkeypatch.setattr(train, "training_windows", training_windows)
+    monkeypatch.setattr(twin, "default_climatology", lambda: None)
+    return asked
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Anything that takes long fails the test."""
+
+    def work(*_, **options):
+        pytest.fail("work began before the options were checked")
+
+    for module, name in [(train, "training_runs"), (train, "training_windows"), (train, "fit")]:
+        monkeypatch.setattr(module, name, work)
+    for name in ("simulate_truth", "default_climatology"):
+        monkeypatch.setattr(twin, name, work)
+
+
+def fails(capsys, arguments, message):
+    """The command ends with 2 and one line that holds `message`, without a traceback."""
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message in error, error
+
+
+def random_model(target="residual"):
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: network("tiny").initial(0)))
+    rng = np.random.default_rng(0)
+    params = jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
+    return Model(ModelConfig("tiny", target=target), params, np.ones(5, np.float32))
+
+
+# The job --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"visit": "often"}, "visit: expected none, mean or each, got 'often'"),
+        ({"visit": "mean"}, "visit: the model's own cycling needs a model; give its weights as init"),
+        ({"held_out": 0}, "held_out: expected a multiple of 8 below the number of runs, got 0"),
+        ({"held_out": 12}, "held_out: expected a multiple of 8 below the number of runs, got 12"),
+        ({"held_out": 160}, "held_out: expected a multiple of 8 below the number of runs, got 160"),
+        (
+            {"data": (DataConfig(), DataConfig(runs=8))},
+            "held_out: expected a multiple of 8 below the number of runs, got 8",
+        ),
+        ({"cycling": 3}, "cycling: expected 0 to 2"),
+        ({"cycling": -1}, "cycling: expected 0 to 2"),
+    ],
+)
+def test_bad_jobs_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Job(**change)
+
+
+def test_a_curve_is_thinned_to_its_end():
+    curve = [{"samples": float(i)} for i in range(101)]
+    for lines in (40, 7, 1):
+        thin = thinned(curve, lines)
+        assert len(thin) <= lines < 3 * len(thin) and thin[-1] == curve[-1] and {len(row) for row in thin} == {1}
+        assert len({b["samples"] - a["samples"] for a, b in itertools.pairwise(thin)}) <= 1
+    assert thinned(curve[:5]) == curve[:5] and thinned([]) == []
+
+
+# Windows --------------------------------------------------------------------------------------
+
+
+def marks(windows):
+    return [int(part.condition[0, 0, 0, 0]) for part in windows.parts]
+
+
+def test_the_last_runs_are_held_out(no_runs):
+    """Of blocks 0, 1, 2 and block 0 once more with other sensors, the windows of block 2."""
+    job = Job((DataConfig(runs=24),))
+    assert [block for block, _, _ in job.data[0].plan()] == [0, 1, 2, 0]
+    kept, held = gather(job, Setup(None), None, lambda *_: None)
+    assert marks(kept) == [10, 11, 13] and marks(held) == [12] and no_runs == [(None, "open", "")]
+
+
+def test_visited_windows_come_from_the_model_in_the_loop(no_runs):
+    model = random_model()
+    job = Job((DataConfig(runs=16, others=()),), visit="mean", init="a.npz")
+    kept, held = gather(job, Setup(None), model, lambda *_: None)
+    assert marks(kept) == [10, 20] and marks(held) == [11, 21]
+    (nothing, restart, _), (draw, visit, tag) = no_runs
+    assert nothing is None and restart == "open"
+    assert visit == "mean" and tag == model_hash(model)
+    key, condition = jax.random.key(0), jnp.asarray(made_up(0, 1).condition, jnp.float32)
+    assert draw(key, condition).shape == (1, FRAMES, NX, NY)  # the regression
+    gather(dataclasses.replace(job, visit="each", open_loop=False), Setup(None), model, lambda *_: None)
+    assert len(no_runs) == 3
+    draws = jax.eval_shape(no_runs[2][0], key, condition)
+    assert no_runs[2][1] == "each" and draws.shape == (job.data[0].members, FRAMES, NX, NY)
+
+
+# From the command line ------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_runs")
+def test_train_writes_weights_record_and_curve(tmp_path, capsys, monkeypatch):
+    truths = []
+    monkeypatch.setattr(twin, "simulate_truth", lambda level, seeds, progress: truths.append(tuple(seeds)))
+    scored = dataclasses.make_dataclass("Scored", ["per_truth"])
+    scores = {"maer": np.array([0.25]), "crps": np.array([0.5]), "spread_skill": np.array([1.0])}
+    monkeypatch.setattr(twin, "assimilate", lambda *_, **options: scored(scores))
+    out = tmp_path / "a.npz"
+    arguments = ["train", "--out", str(out), "--network", "tiny", "--runs", "16", "--samples", "8", "--batch", "2"]
+    with jax.numpy_dtype_promotion("standard"):  # Optax counts in int32 and multiplies with it
+        assert cli.main([*arguments, "--cycling", "1", "--prior", "enkf-sr"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "8 samples in" in printed and "cycling, enkf-sr, each: maer 0.250, crps 0.500" in printed
+
+    model, header = load_model(out)
+    assert model.config == ModelConfig("tiny", priors=("enkf-sr",))
+    # Two blocks and the first once more: the second is kept for validation.
+    training = np.concatenate([made_up(seed).correction for seed in (10, 12)]).astype(float)
+    np.testing.assert_allclose(model.scale, np.sqrt((training**2).mean((0, 1, 2))), rtol=1e-3)
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["sha256"] == header["sha256"]
+    assert record["windows"] == 4 and record["samples"] == 8 and record["parent"] == {}
+    assert record["job"]["data"][0]["runs"] == 16 and record["job"]["training"]["batch"] == 2
+    names = [f"enkf-sr, {restart}" for restart in ("open", "mean", "each")]
+    assert record["cycling"] == {name: {"maer": 0.25, "crps": 0.5, "spread_skill": 1.0} for name in names}
+    assert truths == [(1000,)]
+    with open(tmp_path / "a.train" / "curve.csv", newline="", encoding="utf-8") as file:
+        rows = [{name: float(number) for name, number in row.items()} for row in csv.DictReader(file)]
+    assert rows == record["curve"] and rows[-1]["samples"] == 8
+    (best,) = record["validation"]["chosen"]
+    assert record["validation"][best]["regression"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "a.json", "a.png", "a.train"}
+
+
+def test_the_cycling_test_runs_each_restart(monkeypatch):
+    asked = []
+    monkeypatch.setattr(twin, "simulate_truth", lambda level, seeds, progress: f"{level.name} {seeds}")
+
+    def assimilate(method, truths, config, model, truth_seeds):
+        asked.append((method, truths, config.prior, config.restart, truth_seeds))
+        return dataclasses.make_dataclass("Scored", ["per_truth"])({"maer": np.array([0.25, 0.75])})
+
+    monkeypatch.setattr(twin, "assimilate", assimilate)
+    model = dataclasses.replace(random_model(), config=ModelConfig("tiny", priors=("dual", "lr")))
+    scores = cycling_scores(model, (1000, 1001), lambda *_: None)
+    each = [(prior, restart) for prior in ("dual", "lr") for restart in ("open", "mean", "each")]
+    assert scores == {f"{prior}, {restart}": {"maer": 0.5} for prior, restart in each}
+    assert asked == [("diffsrda", "fine (1000, 1001)", *pair, (1000, 1001)) for pair in each]
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--network", "nope"], "network: expected one of tiny, small, base, paper; got 'nope'"),
+        (["--network", "paper"], "use target direct"),
+        (["--target", "resid"], "target: expected one of residual, direct; got 'resid'"),
+        (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
+        (["--starts", "nope"], "starts: expected one of"),
+        (["--level", "lr"], "level: expected one of hr, fine, uhr; got 'lr'"),
+        (["--runs", "3"], "runs: expected a multiple of 8, at least 8; got 3"),
+        (["--runs", "8"], "held_out: expected a multiple of 8 below the number of runs, got 8"),
+        (["--visit", "mean"], "give its weights as init"),
+        (["--visit", "nope"], "visit: expected none, mean or each, got 'nope'"),
+        (["--init", "missing.npz"], "weights: no file missing.npz"),
+        (["--init", "nope"], "weights: expected one of"),
+        (["--out", "a.txt"], "suffix: expected one of .npz"),
+        (["--out", "nowhere/a.npz"], "expected an existing folder nowhere"),
+        (["--parametrization", "nope"], "parametrization: expected one of noise, velocity, data, edm; got 'nope'"),
+        (["--layout", "latice:8"], "did you mean 'lattice'?"),
+        (["--others", "latice:8"], "did you mean 'lattice'?"),
+        (["--repeats", "0"], "repeats: expected at least 1, got 0"),
+        (["--batch", "0"], "batch: expected at least 1, got 0"),
+        (["--samples", "0"], "samples: expected at least 1, got 0"),
+        (["--noises", "0"], "noises: expected at least 1, got 0"),
+        (["--learning-rate", "0"], "learning_rate: expected a finite number above 0"),
+        (["--cycling", "3"], "cycling: expected 0 to 2"),
+    ],
+)
+def test_bad_options_of_train_are_refused_at_once(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    out = [] if "--out" in arguments else ["--out", "a.npz"]
+    fails(capsys, ["train", *out, *arguments], message)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_work")
+def test_weights_of_another_model_are_no_start(capsys, tmp_path):
+    save_model(tmp_path / "a.npz", random_model("direct"), {})
+    arguments = ["train", "--out", str(tmp_path / "b.npz"), "--network", "tiny", "--init", str(tmp_path / "a.npz")]
+    fails(capsys, arguments, "init: the weights are ModelConfig(network='tiny', priors=('dual',)")
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("diffsrda", ["--localization", "1"], "--localization: not an option of diffsrda, whose options are"),
+        ("enkf-hr", ["--steps", "4"], "--steps: not an option of enkf-hr, whose options are"),
+        ("diffsrda", ["--prior", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
+        ("diffsrda", ["--restart", "nope"], "restart: expected one of open, first, mean, each; got 'nope'"),
+        ("diffsrda", ["--steps", "0"], "steps: expected at least 1, got 0"),
+        ("diffsrda", ["--eta", "2"], "eta: expected a number from 0 (deterministic) to 1, got 2.0"),
+        ("diffsrda", ["--sampler", "nope"], "sampler: expected one of ddim, heun, dpmpp-2m, dpmpp-2m-sde, mean"),
+        ("diffsrda", ["--weights", "missing.npz"], "weights: no file missing.npz"),
+        ("diffsrda", ["--weights", "nope"], "weights: expected one of"),
+    ],
+)
+def test_bad_options_of_diffsrda_are_refused_at_once(capsys, method, arguments, message):
+    fails(capsys, ["assimilate", "--method", method, *arguments], message)

@@ -1,0 +1,223 @@
+"""Weights in files: what comes back is what was saved, and nothing damaged or foreign is taken for a model."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import observed, setup
+
+from jaxsrda import model as models
+from jaxsrda import weights
+from jaxsrda.config import DiffSRDAConfig, FilterConfig
+from jaxsrda.methods import make_assimilator, make_diffsrda
+from jaxsrda.model import Model, ModelConfig
+from jaxsrda.networks.unet import PRESETS
+from jaxsrda.weights import default_weights, digest, flatten, load_model, model_hash, released, save_model
+
+
+@pytest.fixture
+def smallest(monkeypatch):
+    """The preset tiny, smaller still."""
+    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
+    models.network.cache_clear()
+    yield
+    models.network.cache_clear()
+
+
+@pytest.fixture
+def model(smallest):
+    return random_model()
+
+
+def random_model(seed=0, nx=32, ny=17, priors=("enkf-sr",)):
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network("tiny").initial(0)))
+    rng = np.random.default_rng(seed)
+    params = jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
+    return Model(ModelConfig("tiny", priors, nx, ny, sigma_data=0.4), params, np.arange(1, 6, dtype=np.float32))
+
+
+@pytest.fixture
+def saved(tmp_path, model):
+    path = tmp_path / "a.npz"
+    save_model(path, model, {"samples": 5})
+    return path
+
+
+def rewrite(path, change):
+    """The file once more, with its arrays and header changed by `change(arrays, header)`."""
+    with np.load(path) as loaded:
+        arrays = dict(loaded)
+    header = json.loads(str(arrays.pop("header")))
+    change(arrays, header)
+    np.savez(path, header=json.dumps(header), **arrays)
+
+
+def resign(arrays, header):
+    """Put the SHA-256 right again after a change of the arrays."""
+    given = {n.removeprefix("params."): a for n, a in arrays.items() if n.startswith("params.")}
+    header["sha256"] = digest(given | {"scale": arrays["scale"]})
+
+
+# There and back -------------------------------------------------------------------------------
+
+
+def test_a_model_comes_back_as_it_was_saved(tmp_path, model):
+    path = tmp_path / "a.npz"
+    sha = save_model(path, model, {"samples": 5, "curve": [{"loss": 1.5}]})
+    loaded, record = load_model(path)
+    assert loaded.config == model.config
+    assert record == {"samples": 5, "curve": [{"loss": 1.5}], "sha256": sha}
+    np.testing.assert_array_equal(loaded.scale, model.scale)
+    assert jax.tree.structure(loaded.params) == jax.tree.structure(model.params)
+    got = flatten(loaded.params)
+    assert len(got) > 10
+    for name, leaf in flatten(model.params).items():
+        assert got[name].dtype == "float32"
+        np.testing.assert_array_equal(got[name], np.asarray(leaf, np.float16).astype(np.float32), err_msg=name)
+    # Once rounded, they stay.
+    assert save_model(tmp_path / "b.npz", loaded, {}) == sha
+    assert load_model(str(path))[1]["sha256"] == sha
+
+
+def test_a_model_is_known_by_its_hash(model):
+    assert model_hash(model) == model_hash(random_model()) and len(model_hash(model)) == 12
+    assert len({model_hash(m) for m in (model, random_model(1), random_model(nx=64))}) == 3
+
+
+def test_released_weights_load():
+    for name in released():
+        config = load_model(name)[0].config
+        assert (config.nx, config.ny) == (128, 65)
+        assert all(default_weights(prior) in released() for prior in config.priors)
+
+
+def test_released_weights_come_by_name(monkeypatch, tmp_path, smallest):
+    monkeypatch.setattr(weights, "RELEASED", tmp_path)
+    assert released() == []
+    save_model(tmp_path / "paper.npz", random_model(priors=("lr",)), {})
+    save_model(tmp_path / "diffsrda.npz", random_model(priors=("dual", "lr")), {})
+    assert released() == ["diffsrda", "paper"]
+    assert default_weights("dual") == default_weights("lr") == "diffsrda"  # the first that serves
+    assert load_model("paper")[0].config.priors == ("lr",)
+    with pytest.raises(ValueError, match=r"none are released for prior 'enkf-sr'; .*train --prior enkf-sr`"):
+        default_weights("enkf-sr")
+    with pytest.raises(ValueError, match=r"weights: expected one of .*did you mean 'diffsrda'"):
+        load_model("diffsrd")
+
+
+# What is refused ------------------------------------------------------------------------------
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"weights: no file .*a\.npz; give a \.npz written by `jaxsrda train`"):
+        load_model(tmp_path / "a.npz")
+
+
+def test_a_truncated_file_is_refused(saved):
+    whole = saved.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 10):
+        saved.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="expected weights written by `jaxsrda train`, could not read them"):
+            load_model(saved)
+
+
+def test_other_archives_are_refused(tmp_path):
+    np.savez(tmp_path / "run.npz", omega=np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="expected weights written by `jaxsrda train`, could not read them"):
+        load_model(tmp_path / "run.npz")
+
+
+def test_another_format_is_refused(saved):
+    rewrite(saved, lambda arrays, header: header.update(format=0))
+    with pytest.raises(ValueError, match="expected weights of format 1, got 0; train again"):
+        load_model(saved)
+
+
+def one_weight(arrays, header):
+    arrays["params.head.kernel"][0, 0, 0, 0] += 1
+
+
+def one_scale(arrays, header):
+    arrays["scale"][0] += 1
+
+
+@pytest.mark.parametrize("change", [one_weight, one_scale])
+def test_tampered_weights_are_refused(saved, change):
+    rewrite(saved, change)
+    with pytest.raises(ValueError, match="the weights do not match their SHA-256; the file is damaged"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda a: a.update({"params.head.bias": a["params.head.bias"][:-1]}),
+            r"head\.bias \(79,\) instead of \(80,\)",
+        ),
+        (lambda a: a.pop("params.head.bias"), r"head\.bias absent instead of \(80,\)"),
+        (lambda a: a.update({"params.tail": np.zeros(3, np.float16)}), r"unknown \['tail'\]"),
+    ],
+)
+def test_weights_of_other_sizes_are_refused(saved, change, message):
+    def both(arrays, header):
+        change(arrays)
+        resign(arrays, header)
+
+    rewrite(saved, both)
+    with pytest.raises(ValueError, match=f"these weights are for other sizes than network 'tiny' has: {message}"):
+        load_model(saved)
+
+
+def test_a_header_of_an_unknown_network_is_refused(saved):
+    rewrite(saved, lambda arrays, header: header["model"].update(network="huge"))
+    with pytest.raises(ValueError, match="network: expected one of tiny, small, base, paper; got 'huge'"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e5])
+def test_weights_that_are_not_finite_are_not_written(tmp_path, model, value):
+    """Neither NaN nor what float16 cannot hold."""
+    leaves, tree = jax.tree.flatten(model.params)
+    spoilt = jax.tree.unflatten(tree, [*leaves[:-1], leaves[-1].at[0].set(value)])
+    with pytest.raises(ValueError, match="holds numbers that are not finite in float16; nothing was written"):
+        save_model(tmp_path / "a.npz", Model(model.config, spoilt, model.scale), {})
+    assert not list(tmp_path.iterdir())
+
+
+# Use ------------------------------------------------------------------------------------------
+
+
+def test_weights_for_another_grid_are_refused(model):
+    with pytest.raises(ValueError, match="the weights are for a grid of 16 × 9, this one has 32 × 17"):
+        make_diffsrda(setup(), DiffSRDAConfig(), model=random_model(nx=16, ny=9))
+    assert make_diffsrda(setup(), DiffSRDAConfig(members=4), model=model).members == 4
+
+
+def test_the_configuration_names_the_weights(saved, tmp_path):
+    config = DiffSRDAConfig(members=4, weights=str(saved))
+    assert make_assimilator("diffsrda", setup(), config).members == 4
+    with pytest.raises(ValueError, match="weights: no file"):
+        make_assimilator("diffsrda", setup(), DiffSRDAConfig(weights=str(tmp_path / "b.npz")))
+
+
+@pytest.mark.parametrize("sampler, members", [("dpmpp-2m", 3), ("mean", 1)])
+def test_windows_have_the_members_that_the_method_names(model, sampler, members):
+    config = DiffSRDAConfig(members=3, sampler=sampler, restart="open", prior="enkf-sr")
+    method = make_diffsrda(setup(), config, model=model)
+    assert method.members == members
+    one = jax.tree.map(lambda a: a[0], observed())
+
+    def window(key):
+        return method.step(key, method.init(key), one)[1].omega
+
+    assert jax.eval_shape(window, jax.random.key(0)).shape == (members, 4, 32, 17)
+
+
+def test_configurations_of_other_methods_are_refused():
+    with pytest.raises(TypeError, match="diffsrda: expected a DiffSRDAConfig as config, got FilterConfig"):
+        make_assimilator("diffsrda", setup(), FilterConfig())
+    with pytest.raises(TypeError, match="enkf-sr: expected a FilterConfig as config, got DiffSRDAConfig"):
+        make_assimilator("enkf-sr", setup(), DiffSRDAConfig())
