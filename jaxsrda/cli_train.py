@@ -22,7 +22,7 @@ class Train:
     network: str = "small"
     """tiny, small, base (efficient), or paper."""
     target: str = "residual"
-    """residual: diffusion around a regression's mean; direct: around the first guess."""
+    """residual: diffusion around a regression's mean; direct: around the first guess; regression: that mean alone."""
     runs: int = 160
     """Training runs, a multiple of 8; the last 8 are kept for validation."""
     level: str = "fine"
@@ -46,7 +46,7 @@ class Train:
     parametrization: str = "edm"
     """edm, noise, velocity or data."""
     bf16: bool = False
-    """Compute in bfloat16 (weights stay float32)."""
+    """Compute in bfloat16 (weights stay float32): for accelerators, and CPUs with AMX under JAX 0.11 or newer."""
     init: str = ""
     """Weights to go on from: a released name or a file."""
     visit: str = "none"
@@ -85,13 +85,13 @@ class Train:
                 priors=self.prior,
                 parametrization=self.parametrization,
                 target=self.target,
-                bfloat16=self.bf16,
             ),
             TrainConfig(
                 samples=self.samples,
                 batch=self.batch,
                 learning_rate=self.learning_rate,
                 noises=self.noises,
+                bfloat16=self.bf16,
                 seed=self.seed,
             ),
             init=self.init,
@@ -107,8 +107,8 @@ class Train:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             def report(done: int, total: int, metrics: dict[str, float]) -> None:
-                line = f"loss {metrics['loss']:.3f}, regression {metrics['regression']:.3f}, "
-                line += f"{metrics['samples_per_s']:.0f} samples/s"
+                losses = [f"{name} {metrics[name]:.3f}" for name in ("regression", "diffusion") if name in metrics]
+                line = ", ".join([*losses, f"{metrics['samples_per_s']:.0f} samples/s"])
                 bar.update(task, description=line, completed=done, total=total, refresh=True)
 
             fitted, record = train(job, self.out, progress=progress, report=report)
@@ -119,10 +119,9 @@ class Train:
         except ImportError:
             pass
         (chosen,) = fitted.validation["chosen"]
-        losses = fitted.validation[chosen]
+        losses = ", ".join(f"{name} {value:.4f}" for name, value in fitted.validation[chosen].items())
         console.print(
-            f"{self.out}: {record['samples']} samples in {duration(record['seconds'])}; validation ({chosen}): "
-            f"regression {losses['regression']:.4f}, diffusion {losses['diffusion']:.4f}"
+            f"{self.out}: {record['samples']} samples in {duration(record['seconds'])}; validation ({chosen}): {losses}"
         )
         for restart, scores in record.get("cycling", {}).items():
             numbers = ", ".join(f"{name} {scores[name]:.3f}" for name in ("maer", "crps", "spread_skill"))

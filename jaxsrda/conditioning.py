@@ -23,7 +23,7 @@ FRAMES = 5
 PAST = 2
 """Earlier assimilation times that the network is told of."""
 
-CHANNELS = FRAMES + 1 + 2 + 1 + 1 + 2 + 3 * PAST + 1
+CHANNELS = FRAMES + 1 + 2 + 1 + 1 + 2 + 3 * PAST + 1 + 1
 """Channels of a condition (see `channels`)."""
 
 KRIGING_LENGTH = 0.3
@@ -58,23 +58,41 @@ class Snapshot(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Analyses, kriged departures and uncertainties of the last times, newest first: (PAST, nx, ny) each."""
+    """What earlier times left behind.
+
+    analyses, kriged departures, uncertainties: of the last times, newest first, (PAST, nx, ny) each; ahead: the model's
+    own forecast, made one time ago, of now, (nx, ny); known: one if there is such a forecast, else zero, ().
+    """
 
     analyses: Array
     departures: Array
     uncertainties: Array
+    ahead: Array
+    known: Array
 
 
 def no_memory(grid: ChannelGrid, dtype) -> Memory:
     """The memory before the first time: nothing known."""
     zeros = jnp.zeros((PAST, *grid.shape), dtype)
-    return Memory(zeros, zeros, jnp.ones_like(zeros))
+    return Memory(zeros, zeros, jnp.ones_like(zeros), zeros[0], jnp.zeros((), zeros.dtype))
 
 
-def remember(memory: Memory, snapshot: Snapshot, analysis: Array) -> Memory:
-    """The memory one time later; analysis: the best estimate (nx, ny) of the snapshot's own time."""
-    newest = Memory(analysis, snapshot.departure, snapshot.uncertainty)
-    return jax.tree.map(lambda new, old: jnp.concatenate([new[None], old[:-1]]), newest, memory)
+def remember(memory: Memory, snapshot: Snapshot, analysis: Array, ahead: Array | None = None) -> Memory:
+    """The memory one time later.
+
+    analysis: the best estimate (nx, ny) of the snapshot's own time; ahead: the model's forecast of the next time.
+    """
+
+    def push(new: Array, old: Array) -> Array:
+        return jnp.concatenate([new[None], old[:-1]])
+
+    return Memory(
+        push(analysis, memory.analyses),
+        push(snapshot.departure, memory.departures),
+        push(snapshot.uncertainty, memory.uncertainties),
+        jnp.zeros_like(memory.ahead) if ahead is None else ahead,
+        jnp.full_like(memory.known, ahead is not None),
+    )
 
 
 def krige(grid: ChannelGrid, departures: Array, observations: Observations) -> tuple[Array, Array]:
@@ -121,7 +139,7 @@ def channels(grid: ChannelGrid, now: Snapshot, memory: Memory) -> Array:
     """The condition (nx, ny, CHANNELS) of a snapshot and what came before, scaled to numbers of order one.
 
     Guess frames (5), background − analysis, spread (2), departure, uncertainty, sensors (2), earlier analyses,
-    departures and uncertainties, and cos y, which tells the walls apart.
+    departures and uncertainties, the model's own earlier forecast − analysis, and cos y, which tells the walls apart.
     """
     guess, dtype = now.guess, now.departure.dtype
     cosine = jnp.broadcast_to(jnp.cos(jnp.asarray(grid.y, dtype)), grid.shape)
@@ -136,6 +154,7 @@ def channels(grid: ChannelGrid, now: Snapshot, memory: Memory) -> Array:
         memory.analyses / FIELD_SCALE,
         memory.departures / DEPARTURE_SCALE,
         memory.uncertainties,
+        (memory.known * (memory.ahead - guess.frames[0]))[None] / DEPARTURE_SCALE,
         cosine[None],
     ]
     return jnp.moveaxis(jnp.concatenate(stacked), 0, -1)
@@ -151,6 +170,7 @@ SIGNS = (
     1.0,
     *(-1.0,) * (2 * PAST),
     *(1.0,) * PAST,
+    -1.0,
     -1.0,
 )
 """How each channel answers to the reflection y → π − y: −1 changes sign as vorticity, +1 does not."""

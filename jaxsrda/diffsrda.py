@@ -218,13 +218,15 @@ def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = 
                 later = prior.restart(later, omega[:, 0], restart)
         # The memory holds what the prior itself thought, in training as in use; forecasts without an analysis of
         # their own are remembered as they restarted.
-        past, analysis = now, guess.frames[:, 0]
+        past, analysis, ahead = now, guess.frames[:, 0], None
         if prior.began is not None and draw is not None and restart != "open":
             analysis = prior.began(omega[:, 0], restart)
             past = jax.vmap(lambda g, a, seen: snapshot(grid, g._replace(frames=a[None]), seen, told))(
                 guess, analysis, setup.observed(analysis, observations)
             )
-        memory = jax.vmap(remember)(state.memory, past, analysis)
+        if draw is not None:
+            ahead = omega[:, -1] if prior.guesses == len(omega) else omega[:, -1].mean(0, keepdims=True)
+        memory = jax.vmap(remember)(state.memory, past, analysis, ahead)
         finite = jnp.isfinite(omega).all() & jnp.isfinite(analysed.speeds.rate).all()
         after = setup.observed(omega[:, 0], observations)
         diagnostics = Diagnostics(finite, analysed.before, after, analysed.speeds)

@@ -22,7 +22,7 @@ from jaxsrda.diffusion.schedules import sigma_grid
 from jaxsrda.networks.paper import PaperUNet, PaperUNetConfig
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
 
-TARGETS = ("residual", "direct")
+TARGETS = ("residual", "direct", "regression")
 NETWORKS = (*PRESETS, "paper")
 
 
@@ -32,7 +32,8 @@ class ModelConfig:
 
     network: a preset of `networks`; priors: what its training windows came from; nx, ny: its grid; parametrization
     and sigma_data: of the denoiser (`diffusion.denoiser`); target: `residual`, diffusion around the
-    conditioner's mean (Mardani et al. 2023, arXiv:2309.15214), or `direct`, around the first guess.
+    conditioner's mean (Mardani et al. 2023, arXiv:2309.15214), `direct`, around the first guess, or `regression`, that
+    mean alone, which nothing is drawn from.
     """
 
     network: str = "small"
@@ -42,16 +43,15 @@ class ModelConfig:
     parametrization: str = "edm"
     sigma_data: float = 0.6
     target: str = "residual"
-    bfloat16: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "priors", tuple(self.priors))  # a list, from JSON
         for prior in self.priors:
             check_choice("prior", prior, PRIORS)
         check_choice("network", self.network, NETWORKS)
-        if self.network == "paper" and self.target == "residual":
-            raise ValueError("target: the paper's network estimates no mean to diffuse around; use target direct")
         check_choice("target", self.target, TARGETS)
+        if self.network == "paper" and self.target != "direct":
+            raise ValueError("target: the paper's network estimates no mean; use target direct")
         check_choice("parametrization", self.parametrization, PARAMETRIZATIONS)
         check_positive("sigma_data", self.sigma_data)
 
@@ -98,8 +98,8 @@ class Model:
 
     @property
     def network(self) -> Network:
-        """The network's pure functions."""
-        return network(self.config.network, self.config.bfloat16)
+        """The network's pure functions, in float32 whatever it was trained in."""
+        return network(self.config.network)
 
 
 def conditional_denoiser(model: Model, features: Features) -> Denoiser:
@@ -115,9 +115,15 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
     """draw(key, conditions (G, nx, ny, C)) → corrections (members, 5, nx, ny) to the guess, in vorticity.
 
     G is 1 (one condition for all samples, encoded once) or the number of members.  eta (traced) and members: instead
-    of the configuration's.  With sampler `mean` a residual model draws nothing: every member is the conditioner's mean.
+    of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is that mean.
+    ValueError for a regression with any other sampler.
     """
     kind = model.config
+    if kind.target == "regression" and config.sampler != "mean":
+        raise ValueError(
+            f"sampler: these weights are a regression, expected sampler mean with them, got {config.sampler}; "
+            "train on with target residual for samples"
+        )
     if config.noise == "vp":
         sigmas = sigma_grid("vp", config.steps)
     else:
@@ -149,7 +155,7 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
     def draw(key: Array, conditions: Array) -> Array:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
         features = model.network.encode(model.params, conditions)
-        if residual and config.sampler == "mean":
+        if kind.target != "direct" and config.sampler == "mean":
             normal = jnp.broadcast_to(features.mean, (members, *features.mean.shape[1:]))
         else:
             normal = samples(key, features, conditions.dtype) + (features.mean if residual else 0)

@@ -295,7 +295,7 @@ def plot_curve(path: str | Path, curve: Sequence[Mapping[str, float]]) -> None:
     samples = [row["samples"] for row in curve]
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axis = figure.subplots()
-    for name in ("loss", "diffusion", "regression"):
+    for name in [name for name in ("loss", "diffusion", "regression") if name in curve[0]]:
         axis.plot(samples, [row[name] for row in curve], label=name)
     axis.set(xlabel="samples", ylabel="training loss", yscale="log")
     axis.legend(frameon=False)

@@ -97,7 +97,11 @@ def train(
     check_writable(out, (".npz",))
     began = time.perf_counter()
     model, parent = (None, {}) if not job.init else load_model(job.init)
-    if model is not None and dataclasses.replace(model.config, priors=job.model.priors) != job.model:
+    # A regression may go on as the mean that a residual model diffuses around.
+    free = {"priors": job.model.priors}
+    if model is not None and (model.config.target, job.model.target) == ("regression", "residual"):
+        free["target"] = "residual"
+    if model is not None and dataclasses.replace(model.config, **free) != job.model:
         raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
     if job.model.priors != tuple(data.prior for data in job.data):
         raise ValueError(f"priors: the model's are {job.model.priors}, the data's differ; make them agree")
@@ -130,8 +134,9 @@ def cycling_scores(model: Model, seeds: tuple[int, ...], progress: twin.Progress
     truths = twin.simulate_truth(LEVELS["fine"], seeds, progress=progress)
     scores = {}
     for prior in model.config.priors:
-        for restart in ("open", "mean", "each"):
-            config = DiffSRDAConfig(prior=prior, restart=restart)
+        alone = model.config.target == "regression"
+        for restart in ("open", "mean") if alone else ("open", "mean", "each"):
+            config = DiffSRDAConfig(prior=prior, restart=restart, sampler="mean" if alone else "dpmpp-2m")
             result = twin.assimilate("diffsrda", truths, config=config, model=model, truth_seeds=seeds)
             scores[f"{prior}, {restart}"] = {name: float(np.mean(values)) for name, values in result.per_truth.items()}
     return scores

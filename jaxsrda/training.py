@@ -24,7 +24,7 @@ class TrainConfig:
 
     samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
     it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; p_mean, p_std:
-    ln σ ~ N(p_mean, p_std²); regression: weight of the conditioner's L1 loss; half_lives: of the averages of the
+    ln σ ~ N(p_mean, p_std²); regression: weight of the conditioner's L1 loss; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the
     weights, in samples; seed.
     """
 
@@ -38,6 +38,7 @@ class TrainConfig:
     p_mean: float = 0.3
     p_std: float = 1.4
     regression: float = 1.0
+    bfloat16: bool = False
     half_lives: tuple[int, ...] = (2_000, 8_000)
     seed: int = 0
 
@@ -80,7 +81,7 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -> TrainState:
     """The state before the first step; params: weights to go on from instead of random ones."""
-    params = network(model.network, model.bfloat16).initial(config.seed) if params is None else params
+    params = network(model.network).initial(config.seed) if params is None else params
     params = jax.tree.map(jnp.copy, params)  # the step reuses its buffers, and the caller may need them
     return TrainState(
         params,
@@ -96,12 +97,14 @@ def window_loss(
     """The scalar loss of a batch of windows, and its parts.
 
     regression: L1 of the conditioner's mean, which is the mean that a residual model diffuses around; diffusion: the
-    square error of the denoiser's network against its target, averaged over `noises` levels.
+    square error of the denoiser's network against its target, averaged over `noises` levels (not for a regression).
     """
-    net = network(model.network, model.bfloat16)
+    net = network(model.network, config.bfloat16)
     target = windows.correction.astype(jnp.float32) / scale
     features = net.encode(params, windows.condition.astype(jnp.float32))
     regression = jnp.abs(target - features.mean).mean()
+    if model.target == "regression":
+        return regression, {"loss": regression, "regression": regression}
     clean = target - jax.lax.stop_gradient(features.mean) if model.target == "residual" else target
     noise_key, level_key, drop_key = jax.random.split(key, 3)
     repeat = functools.partial(jnp.repeat, repeats=config.noises, axis=0)

@@ -109,7 +109,7 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
 
 def unflatten(config: ModelConfig, given: dict[str, np.ndarray], source: str) -> Any:
     """The parameter tree of a network from path → array; ValueError naming what is missing or of another shape."""
-    shapes = jax.eval_shape(lambda: network(config.network, config.bfloat16).initial(0))
+    shapes = jax.eval_shape(lambda: network(config.network).initial(0))
     wanted = flatten(shapes)
     wrong = [
         f"{name} {given[name].shape if name in given else 'absent'} instead of {leaf.shape}"

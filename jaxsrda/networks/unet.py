@@ -72,21 +72,18 @@ class Features(NamedTuple):
 
 
 class Pyramid(nnx.Module):
-    """Down and up again through the levels, with skips: [B, x, y, C] → features of every level, finest first."""
+    """Down and up again through the levels, skips added: [B, x, y, C] → features of every level, finest first."""
 
     def __init__(self, widths, blocks, embedding=0, attention=True, *, rngs):
-        stages = list(enumerate(widths))
-        self.down = nnx.List(
-            [nnx.List([ResBlock(w, w, embedding, rngs=rngs) for _ in range(blocks)]) for _, w in stages]
-        )
-        self.shrink = nnx.List([Conv(widths[i], widths[i + 1], stride=2, rngs=rngs) for i, _ in stages[:-1]])
+        def stage(width):
+            return nnx.List([ResBlock(width, embedding, rngs=rngs) for _ in range(blocks)])
+
+        pairs = list(zip(widths, widths[1:]))
+        self.down = nnx.List([stage(width) for width in widths])
+        self.shrink = nnx.List([Conv(fine, coarse, stride=2, rngs=rngs) for fine, coarse in pairs])
         self.attention = Attention(widths[-1], rngs=rngs) if attention else None
-        self.up = nnx.List(
-            [
-                nnx.List([ResBlock(w + widths[i + 1] if n == 0 else w, w, embedding, rngs=rngs) for n in range(blocks)])
-                for i, w in stages[:-1]
-            ]
-        )
+        self.grow = nnx.List([Conv(coarse, fine, size=1, rngs=rngs) for fine, coarse in pairs])
+        self.up = nnx.List([stage(width) for width in widths[:-1]])
 
     def __call__(self, x: Array, embedding: Array | None = None, extra: tuple[Array, ...] = ()) -> tuple[Array, ...]:
         skips = []
@@ -102,7 +99,7 @@ class Pyramid(nnx.Module):
             x = self.attention(x)
         outputs = [x]
         for level in reversed(range(len(self.up))):
-            x = jnp.concatenate([upsample(x), skips[level]], axis=-1)
+            x = upsample(self.grow[level](x)) + skips[level]
             for block in self.up[level]:
                 x = block(x, embedding)
             outputs.append(x)
