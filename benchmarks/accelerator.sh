@@ -53,7 +53,7 @@ else
     job uhr python experiments/reconstruction.py --methods enkf-hr letkf-hr enkf-dual enkf-sr diffsrda \
         --truth-level uhr --truths 10 --out "$out/uhr"
     train paper-lr lr paper 300000 --runs 1000 --bf16 --batch 64 --target direct \
-        --parametrization noise --starts mixup
+        --parametrization noise --loss l1 --starts mixup
     job transforms python benchmarks/transforms.py --out "$out/transforms.json"
 fi
 ls -l "$out"

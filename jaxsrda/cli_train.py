@@ -43,6 +43,8 @@ class Train:
     """Largest learning rate."""
     noises: int = 2
     """Noise levels for each window and step."""
+    loss: str = "l2"
+    """Of the denoiser: l2, or l1 (the paper's)."""
     parametrization: str = "edm"
     """edm, noise, velocity or data."""
     bf16: bool = False
@@ -50,7 +52,7 @@ class Train:
     init: str = ""
     """Weights to go on from: a released name or a file."""
     visit: str = "none"
-    """Windows of the cycling of the weights in init: none, mean or each (its restart)."""
+    """Windows of the cycling of the weights in init: none, a restart (open, mean, each), or best, the prior's own."""
     open_loop: bool = True
     """With visit: take the windows of the prior alone too."""
     cycling: int = 2
@@ -91,6 +93,7 @@ class Train:
                 batch=self.batch,
                 learning_rate=self.learning_rate,
                 noises=self.noises,
+                loss=self.loss,
                 bfloat16=self.bf16,
                 seed=self.seed,
             ),

@@ -170,8 +170,8 @@ class DiffSRDAConfig:
     sampler: str = "dpmpp-2m"
     eta: float = 1.0
     noise: str = "edm"
-    sigma_min: float = 0.02
-    sigma_max: float = 8.0
+    sigma_min: float = 0.04
+    sigma_max: float = 12.0
     weights: str = ""
     centred: bool = True
     chunk: int = 50

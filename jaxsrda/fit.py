@@ -28,16 +28,23 @@ SAVE_EVERY = 120.0
 LOG_EVERY = 50
 """Steps that one line of the curve averages over."""
 
+MILESTONES = 10
+"""How often in a training the validation windows are scored."""
+
 Report = Callable[[int, int, dict[str, float]], None]
 """Called as report(samples done, samples in all, metrics)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A trained model (the best average of the weights on the validation windows), its curve and validation losses."""
+    """A trained model (the best average of the weights on the validation windows), its losses on the way, and at the end.
+
+    curve: on training windows; milestones: on validation windows, of the longest average; validation: by average.
+    """
 
     model: Model
     curve: list[dict[str, float]]
+    milestones: list[dict[str, float]]
     validation: dict[str, dict[str, float]]
 
 
@@ -63,8 +70,10 @@ def fit(
     start = initial_state(model, config, params)
     mark = _fingerprint(model, config, windows, scale, start)
     folder.mkdir(parents=True, exist_ok=True)
-    state, curve = _restore(folder, mark, start)
-    step = make_train_step(model, config, scale)
+    state, curve, milestones = _restore(folder, mark, start)
+    step, loss = make_train_step(model, config, scale), validation_loss(model, config, scale)
+    longest = int(np.argmax(config.half_lives))
+    score_at = {config.steps * part // MILESTONES for part in range(1, MILESTONES + 1)}
     key = jax.random.key(config.seed)
     with ocp.CheckpointManager(folder.absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=1)) as manager:
         saved, since, pending = time.perf_counter(), time.perf_counter(), []
@@ -74,6 +83,9 @@ def fit(
             state, metrics = step(state, key, jax.tree.map(jnp.asarray, batch))
             pending.append(metrics)
             last = i + 1 == config.steps
+            if i + 1 in score_at:
+                scored = evaluate(loss, state.averages[longest], held_out, config.batch)
+                milestones.append({"samples": (i + 1) * config.batch, **scored})
             if (i + 1) % LOG_EVERY == 0 or last:
                 row = {name: float(np.mean([float(m[name]) for m in pending])) for name in pending[0]}
                 if not np.isfinite(row["loss"]):
@@ -84,14 +96,13 @@ def fit(
                 report((i + 1) * config.batch, config.steps * config.batch, row | {"samples_per_s": rate})
                 # Only between two lines of the curve, so that a resumed curve has no seam.
                 if time.perf_counter() - saved > SAVE_EVERY or last:
-                    _save(manager, i + 1, state, curve, mark)
+                    _save(manager, i + 1, state, {"mark": mark, "curve": curve, "milestones": milestones})
                     saved = time.perf_counter()
     write_curve(folder / "curve.csv", curve)
     candidates = {f"half-life {h}": p for h, p in zip(config.half_lives, state.averages)} | {"last": state.params}
-    loss = validation_loss(model, config, scale)
     validation = {name: evaluate(loss, p, held_out, config.batch) for name, p in candidates.items()}
     best = min(validation, key=lambda name: validation[name]["loss"])
-    return Fitted(Model(model, candidates[best], scale), curve, validation | {"chosen": {best: 1.0}})
+    return Fitted(Model(model, candidates[best], scale), curve, milestones, validation | {"chosen": {best: 1.0}})
 
 
 def validation_loss(model: ModelConfig, config: TrainConfig, scale: np.ndarray) -> Callable:
@@ -128,20 +139,18 @@ def _fingerprint(model, config, windows: WindowSet, scale, start: TrainState) ->
     return json.dumps(named)
 
 
-def _save(manager: ocp.CheckpointManager, step: int, state: TrainState, curve: list, mark: str) -> None:
-    items = ocp.args.Composite(
-        state=ocp.args.StandardSave(_plain(state)), notes=ocp.args.JsonSave({"mark": mark, "curve": curve})
-    )
+def _save(manager: ocp.CheckpointManager, step: int, state: TrainState, notes: dict[str, Any]) -> None:
+    items = ocp.args.Composite(state=ocp.args.StandardSave(_plain(state)), notes=ocp.args.JsonSave(notes))
     manager.save(step, args=items)
     manager.wait_until_finished()
 
 
-def _restore(folder: Path, mark: str, start: TrainState) -> tuple[TrainState, list]:
-    """The last checkpoint's state and curve, or the start."""
+def _restore(folder: Path, mark: str, start: TrainState) -> tuple[TrainState, list, list]:
+    """The last checkpoint's state, curve and milestones, or the start."""
     with ocp.CheckpointManager(folder.absolute()) as manager:
         step = manager.latest_step()
         if step is None:
-            return start, []
+            return start, [], []
         try:
             notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore())).notes
         except Exception as error:
@@ -157,7 +166,7 @@ def _restore(folder: Path, mark: str, start: TrainState) -> tuple[TrainState, li
         except Exception as error:
             raise _unreadable(folder, step, error) from None
     leaves = [restored[str(i)] for i in range(len(restored))]
-    return jax.tree.unflatten(jax.tree.structure(start), leaves), notes["curve"]
+    return jax.tree.unflatten(jax.tree.structure(start), leaves), notes["curve"], notes["milestones"]
 
 
 def _unreadable(folder: Path, step: int, error: Exception) -> ValueError:

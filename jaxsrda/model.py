@@ -32,8 +32,8 @@ class ModelConfig:
 
     network: a preset of `networks`; priors: what its training windows came from; nx, ny: its grid; parametrization
     and sigma_data: of the denoiser (`diffusion.denoiser`); target: `residual`, diffusion around the
-    conditioner's mean (Mardani et al. 2023, arXiv:2309.15214), `direct`, around the first guess, or `regression`, that
-    mean alone, which nothing is drawn from.
+    conditioner's mean (Mardani et al. 2023, arXiv:2309.15214) in units of its scale, so that what is drawn has the same
+    size everywhere; `direct`, around the first guess; or `regression`, that mean alone, which nothing is drawn from.
     """
 
     network: str = "small"
@@ -41,7 +41,7 @@ class ModelConfig:
     nx: int = 128
     ny: int = 65
     parametrization: str = "edm"
-    sigma_data: float = 0.6
+    sigma_data: float = 1.3
     target: str = "residual"
 
     def __post_init__(self):
@@ -158,7 +158,8 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
         if kind.target != "direct" and config.sampler == "mean":
             normal = jnp.broadcast_to(features.mean, (members, *features.mean.shape[1:]))
         else:
-            normal = samples(key, features, conditions.dtype) + (features.mean if residual else 0)
+            normal = samples(key, features, conditions.dtype)
+            normal = features.mean + features.scale * normal if residual else normal
         return jnp.moveaxis(normal * scale.astype(conditions.dtype), -1, 1)
 
     return draw

@@ -14,7 +14,8 @@ import numpy as np
 
 from jaxsrda import twin
 from jaxsrda.assimilators import Setup
-from jaxsrda.config import LEVELS, DiffSRDAConfig
+from jaxsrda.checks import check_choice
+from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
 from jaxsrda.fit import Fitted, Report, fit
@@ -27,14 +28,16 @@ from jaxsrda.weights import load_model, model_hash, save_model
 VALIDATION_TRUTHS = (1000, 1001)
 """Truths for the cycling test; test truths start at 0, training runs have a stream of their own."""
 
+VISITS = ("none", "open", "mean", "each", "best")
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
     """What `train` does.
 
     data: training sets, one for each prior that the model is to serve.  init: weights to go on from.  visit: how
-    windows of the model's own cycling are gathered, with init in the loop: `none`, `mean` or `each` (see
-    `DiffSRDAConfig.restart`).  open_loop: take the windows of the priors alone too.  held_out: runs for validation,
+    windows of the model's own cycling are gathered, with init in the loop: `none`, a restart (`open`, `mean` or `each`,
+    see `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART.  open_loop: take the windows of the priors alone too.  held_out: runs for validation,
     the last of each set.  cycling: truths of the cycling test.
     """
 
@@ -48,8 +51,7 @@ class Job:
     cycling: int = len(VALIDATION_TRUTHS)
 
     def __post_init__(self):
-        if self.visit not in ("none", "mean", "each"):
-            raise ValueError(f"visit: expected none, mean or each, got {self.visit!r}")
+        check_choice("visit", self.visit, VISITS)
         if self.visit != "none" and not self.init:
             raise ValueError("visit: the model's own cycling needs a model; give its weights as init")
         if not 0 <= self.cycling <= len(VALIDATION_TRUTHS):
@@ -68,12 +70,12 @@ def gather(job: Job, setup: Setup, model: Model | None, progress: twin.Progress)
             training_runs(level, BLOCK, first=first)
         kinds: list[tuple[Draw | None, str, str]] = [(None, "open", "")] if job.open_loop or model is None else []
         if job.visit != "none" and model is not None:
-            if job.visit == "mean":  # restarts from the mean need no more than the mean
+            restart = BEST_RESTART[data.prior] if job.visit == "best" else job.visit
+            if restart == "each":
+                cycled = DiffSRDAConfig(prior=data.prior, members=data.members, restart="each")
+            else:  # these restarts and the memory need no more than the mean
                 cycled = DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=1)
-            else:
-                cycled = DiffSRDAConfig(prior=data.prior, members=data.members, restart=job.visit)
-            draw = make_draw(model, cycled)
-            kinds.append((draw, job.visit, model_hash(model)))
+            kinds.append((make_draw(model, cycled), restart, model_hash(model)))
         last = (data.runs - job.held_out) // BLOCK
         for kind in kinds:
             windows = training_windows(data, setup, *kind, progress=progress)
@@ -118,6 +120,7 @@ def train(
         "parent": parent,
         "validation": fitted.validation,
         "curve": thinned(fitted.curve),
+        "milestones": fitted.milestones,
         "seconds": time.perf_counter() - began,
         "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
         "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},

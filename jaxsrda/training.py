@@ -12,9 +12,9 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxsrda.checks import check_positive
+from jaxsrda.checks import check_choice, check_positive
 from jaxsrda.data import Windows, augment
-from jaxsrda.diffusion.denoiser import l2, preconditioning, training_target
+from jaxsrda.diffusion.denoiser import LOSSES, preconditioning, training_target
 from jaxsrda.model import ModelConfig, network
 
 
@@ -23,8 +23,8 @@ class TrainConfig:
     """How a model is trained.
 
     samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
-    it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; p_mean, p_std:
-    ln σ ~ N(p_mean, p_std²); regression: weight of the conditioner's L1 loss; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the
+    it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the denoiser (`diffusion.denoiser.LOSSES`); p_mean, p_std:
+    ln σ ~ N(p_mean, p_std²); regression: weight of the conditioner's losses; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the
     weights, in samples; seed.
     """
 
@@ -35,7 +35,8 @@ class TrainConfig:
     weight_decay: float = 1e-2
     clip: float = 1.0
     noises: int = 2
-    p_mean: float = 0.3
+    loss: str = "l2"
+    p_mean: float = 0.6
     p_std: float = 1.4
     regression: float = 1.0
     bfloat16: bool = False
@@ -46,6 +47,7 @@ class TrainConfig:
         for name in ("samples", "batch", "noises"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        check_choice("loss", self.loss, LOSSES)
         check_positive("learning_rate", self.learning_rate)
 
     @property
@@ -92,20 +94,25 @@ def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -
 
 
 def window_loss(
-    model: ModelConfig, config: TrainConfig, scale: Array, params: Any, key: Array, windows: Windows
+    model: ModelConfig, config: TrainConfig, norm: Array, params: Any, key: Array, windows: Windows
 ) -> tuple[Array, dict[str, Array]]:
-    """The scalar loss of a batch of windows, and its parts.
+    """The scalar loss of a batch of windows whose corrections are divided by `norm` (5,), and its parts.
 
-    regression: L1 of the conditioner's mean, which is the mean that a residual model diffuses around; diffusion: the
-    square error of the denoiser's network against its target, averaged over `noises` levels (not for a regression).
+    regression: L1 of the conditioner's mean, which a residual model diffuses around; scale: |target − mean|/b + ln b of
+    its scale b, the likelihood of Laplace's law around a mean taken as given; diffusion: the error (`loss`) of the
+    denoiser's network against its target, averaged over `noises` levels (not for a regression).
     """
     net = network(model.network, config.bfloat16)
-    target = windows.correction.astype(jnp.float32) / scale
+    target = windows.correction.astype(jnp.float32) / norm
     features = net.encode(params, windows.condition.astype(jnp.float32))
-    regression = jnp.abs(target - features.mean).mean()
+    off = target - features.mean
+    regression = jnp.abs(off).mean()
+    left = jax.lax.stop_gradient(off)
+    scale = (jnp.abs(left) / features.scale + jnp.log(features.scale)).mean()
+    metrics = {"regression": regression, "scale": scale}
     if model.target == "regression":
-        return regression, {"loss": regression, "regression": regression}
-    clean = target - jax.lax.stop_gradient(features.mean) if model.target == "residual" else target
+        return regression + scale, {"loss": regression + scale, **metrics}
+    clean = left / jax.lax.stop_gradient(features.scale) if model.target == "residual" else target
     noise_key, level_key, drop_key = jax.random.split(key, 3)
     repeat = functools.partial(jnp.repeat, repeats=config.noises, axis=0)
     clean, features = repeat(clean), jax.tree.map(repeat, features)
@@ -116,9 +123,10 @@ def window_loss(
     c = preconditioning(model.parametrization, sigma, model.sigma_data)
     wanted = training_target(model.parametrization, clean, noise, sigma, model.sigma_data)
     level = jnp.broadcast_to(c.level, level_shape).reshape(-1)
-    diffusion = l2(net.denoise(params, c.scale * (clean + sigma * noise), level, features, drop_key), wanted)
-    total = diffusion + config.regression * regression
-    return total, {"loss": total, "regression": regression, "diffusion": diffusion}
+    predicted = net.denoise(params, c.scale * (clean + sigma * noise), level, features, drop_key)
+    diffusion = LOSSES[config.loss](predicted, wanted)
+    total = diffusion + config.regression * (regression + scale)
+    return total, {"loss": total, **metrics, "diffusion": diffusion}
 
 
 def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray):

@@ -204,7 +204,8 @@ def a_guess(seed=1, dtype="float64"):
 
 def a_memory(seed=2, dtype="float64"):
     rng = np.random.default_rng(seed)
-    return Memory(*(jnp.asarray(rng.normal(size=(PAST, *GRID.shape)), dtype) for _ in range(3)))
+    past = [jnp.asarray(rng.normal(size=(PAST, *GRID.shape)), dtype) for _ in range(3)]
+    return Memory(*past, jnp.asarray(rng.normal(size=GRID.shape), dtype), jnp.ones((), dtype))
 
 
 @quick_jit
@@ -234,10 +235,14 @@ def test_channels_in_order(dtype):
         *(analysis / FIELD_SCALE for analysis in memory.analyses),
         *(departure / DEPARTURE_SCALE for departure in memory.departures),
         *memory.uncertainties,
+        (memory.ahead - guess.frames[0]) / DEPARTURE_SCALE,
         np.broadcast_to(np.cos(GRID.y), GRID.shape),
     ]
     assert len(planes) == CHANNELS == len(SIGNS)
     assert set(SIGNS) == {1.0, -1.0}
+    # Without a forecast of its own there is nothing to say of it.
+    silent = condition(guess, memory._replace(known=jnp.zeros((), dtype)), seen, PREDICTED.astype(dtype))
+    assert not silent[..., -2].any() and told[..., -2].any()
     for place, plane in enumerate(planes):
         np.testing.assert_allclose(told[..., place], plane, atol=2e-6, err_msg=f"channel {place}")
 
@@ -246,7 +251,7 @@ def test_shifts_in_x_pass_through():
     """All fields and sensors moved by grid points: so is the condition."""
     told = condition(a_guess(), a_memory(), SEEN, PREDICTED)
     for points in (1, 5):
-        moved = jax.tree.map(lambda a, s=points: jnp.roll(a, s, axis=-2), (a_guess(), a_memory()))
+        moved = jax.tree.map(lambda a, s=points: jnp.roll(a, s, axis=-2) if a.ndim else a, (a_guess(), a_memory()))
         x = (SEEN.positions[:, 0] + points * DX) % (2 * np.pi)
         seen = SEEN._replace(positions=SEEN.positions.at[:, 0].set(x))
         np.testing.assert_allclose(condition(*moved, seen, PREDICTED), jnp.roll(told, points, axis=0), atol=1e-12)
@@ -264,7 +269,9 @@ def test_reflections_pass_through():
 
     guess, memory = a_guess(), a_memory()
     guess = Guess(odd(guess.frames), even(guess.spread), odd(guess.background))
-    memory = Memory(odd(memory.analyses), odd(memory.departures), even(memory.uncertainties))
+    memory = Memory(
+        odd(memory.analyses), odd(memory.departures), even(memory.uncertainties), odd(memory.ahead), memory.known
+    )
     y = np.pi - SEEN.positions[:, 1]
     seen = SEEN._replace(values=-SEEN.values, positions=SEEN.positions.at[:, 1].set(y))
     mirrored = condition(guess, memory, seen, -PREDICTED)
@@ -276,18 +283,25 @@ def test_reflections_pass_through():
 # Memory
 
 
+def frame_ahead(guess):
+    return 2 * guess.frames[-1]
+
+
 def test_memory_moves_on(dtype):
     blank = no_memory(GRID, dtype)
-    assert {a.dtype for a in blank} == {np.dtype(dtype)} and {a.shape for a in blank} == {(PAST, *GRID.shape)}
+    assert {a.dtype for a in blank} == {np.dtype(dtype)} and {a.shape for a in blank[:3]} == {(PAST, *GRID.shape)}
+    assert not blank.known and not blank.ahead.any()
     assert not blank.analyses.any() and not blank.departures.any() and (blank.uncertainties == 1).all()
     memory, known = blank, [jax.tree.map(lambda a: a[0], blank)] * PAST  # oldest first
     for seed in range(PAST + 1):
         guess = a_guess(seed, dtype)
         now = Snapshot(guess, *(frame + seed for frame in guess.frames[1:3]), guess.frames[3:])
         analysis = guess.frames[0] + 1
-        memory = remember(memory, now, analysis)
-        known.append(Memory(analysis, now.departure, now.uncertainty))
+        memory = remember(memory, now, analysis, None if seed % 2 else frame_ahead(guess))
+        known.append((analysis, now.departure, now.uncertainty))
+        assert memory.known == 1 - seed % 2
+        np.testing.assert_array_equal(memory.ahead, (1 - seed % 2) * frame_ahead(guess))
         for back in range(PAST):  # newest first
-            for kept, wanted in zip(memory, known[-1 - back]):
+            for kept, wanted in zip(memory[:3], known[-1 - back][:3]):
                 np.testing.assert_array_equal(kept[back], wanted)
     assert jax.tree.map(jnp.shape, memory) == jax.tree.map(jnp.shape, blank)

@@ -252,9 +252,13 @@ def test_one_key_one_augmentation():
 
 def test_plan_of_a_training_set():
     """Every block with the main layout, every third with one of the others in turn, each pass shifted."""
-    plan = DataConfig(runs=56, layout="lattice:8", others=("a", "b"), repeats=2).plan()
-    first = [(block, 0, "lattice:8") for block in range(7)] + [(0, 0, "a"), (3, 0, "b"), (6, 0, "a")]
-    second = [(block, 1, "lattice:8") for block in range(7)] + [(1, 1, "a"), (4, 1, "b")]
+    plan = DataConfig(runs=56, layout="lattice:8", others=("track:4", "lattice:4"), repeats=2).plan()
+    first = [(block, 0, "lattice:8") for block in range(7)] + [
+        (0, 0, "track:4"),
+        (3, 0, "lattice:4"),
+        (6, 0, "track:4"),
+    ]
+    second = [(block, 1, "lattice:8") for block in range(7)] + [(1, 1, "track:4"), (4, 1, "lattice:4")]
     assert plan == first + second and len(set(plan)) == len(plan)
     assert DataConfig(runs=16, others=()).plan() == [(0, 0, "lattice:8"), (1, 0, "lattice:8")]
 

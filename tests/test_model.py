@@ -1,5 +1,6 @@
 """The model as a pure object: what it draws, and that its denoiser undoes what training asks of the network."""
 
+import dataclasses
 import functools
 
 import jax
@@ -18,6 +19,8 @@ from jaxsrda.networks.unet import PRESETS, Features
 NX, NY = 16, 9
 SHAPE = (NX, NY, FRAMES)
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)
+LOCAL = 0.75
+"""The scale of a fake conditioner."""
 KEY = jax.random.key(0)
 
 
@@ -150,10 +153,10 @@ def fake(monkeypatch, denoise, mean):
 
     def encode(params, condition):
         wide = jnp.broadcast_to(mean, (len(condition), *SHAPE)).astype(condition.dtype)
-        return Features(wide, (condition[..., :1],))
+        return Features(wide, jnp.full_like(wide, LOCAL), (condition[..., :1],))
 
     built = models.Network(encode, lambda params, noisy, level, features: denoise(noisy, level), None)
-    monkeypatch.setattr(models, "network", lambda name, bfloat16: built)
+    monkeypatch.setattr(models, "network", lambda name: built)
 
 
 @pytest.mark.parametrize("parametrization", PARAMETRIZATIONS)
@@ -180,13 +183,13 @@ def test_a_network_on_target_denoises_exactly(monkeypatch, parametrization, sigm
     "sampler, target", [("dpmpp-2m", "residual"), ("dpmpp-2m-sde", "direct"), ("heun", "direct"), ("mean", "residual")]
 )
 def test_a_certain_network_draws_what_it_is_certain_of(monkeypatch, sampler, target):
-    """If D is x₀ whatever the noise, a sample is x₀ around the conditioner's mean, or for `direct` x₀ itself."""
+    """If D is x₀ whatever the noise, a sample is x₀ in the conditioner's scale around its mean, for `direct` x₀ itself."""
     x0, mean = normal(*SHAPE), normal(*SHAPE, seed=1)
     fake(monkeypatch, lambda noisy, level: x0[None], mean)
     model = Model(ModelConfig("tiny", nx=NX, ny=NY, parametrization="data", target=target), None, SCALE)
     got = quick_jit(make_draw(model, configuration(sampler=sampler)))(KEY, normal(1, NX, NY, CHANNELS))
     # The mean of a residual model is the conditioner's, and nothing is drawn.
-    drawn_too = 0 if sampler == "mean" else x0
+    drawn_too = 0 if sampler == "mean" else LOCAL * x0
     expected = np.array(drawn_too + mean if target == "residual" else x0) * SCALE
     expected[:, [0, -1]] = 0
     close(got, np.broadcast_to(np.moveaxis(expected, -1, 0), got.shape))
@@ -208,9 +211,9 @@ def test_centred_samples_have_the_conditioners_mean():
     "change, message",
     [
         ({"network": "smal"}, "network: expected one of .*did you mean 'small'"),
-        ({"target": "residul"}, "target: expected one of residual, direct; got 'residul'"),
+        ({"target": "residul"}, "target: expected one of residual, direct, regression; got 'residul'"),
         ({"sigma_data": 0.0}, "sigma_data: expected a finite number above 0, got 0.0"),
-        ({"network": "paper"}, "the paper's network estimates no mean to diffuse around; use target direct"),
+        ({"network": "paper"}, "the paper's network estimates no mean; use target direct"),
         ({"priors": ("lr", "duel")}, "prior: expected one of dual, enkf-sr, lr; got 'duel'"),
         ({"parametrization": "edn"}, "parametrization: expected one of .*did you mean 'edm'"),
     ],
@@ -218,6 +221,15 @@ def test_centred_samples_have_the_conditioners_mean():
 def test_bad_configurations_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig(**change)
+
+
+def test_a_regression_draws_nothing_but_its_mean():
+    model = small_model()
+    alone = dataclasses.replace(model, config=dataclasses.replace(model.config, target="regression"))
+    conditions, config = normal(1, NX, NY, CHANNELS), configuration(sampler="mean")
+    np.testing.assert_array_equal(make_draw(alone, config)(KEY, conditions), make_draw(model, config)(KEY, conditions))
+    with pytest.raises(ValueError, match="these weights are a regression, expected sampler mean with them, got dpmpp"):
+        make_draw(alone, configuration())
 
 
 def test_the_paper_network_takes_the_direct_target():

@@ -88,7 +88,7 @@ def random_model(target="residual"):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"visit": "often"}, "visit: expected none, mean or each, got 'often'"),
+        ({"visit": "often"}, "visit: expected one of none, open, mean, each, best; got 'often'"),
         ({"visit": "mean"}, "visit: the model's own cycling needs a model; give its weights as init"),
         ({"held_out": 0}, "held_out: expected a multiple of 8 below the number of runs, got 0"),
         ({"held_out": 12}, "held_out: expected a multiple of 8 below the number of runs, got 12"),
@@ -144,6 +144,9 @@ def test_visited_windows_come_from_the_model_in_the_loop(no_runs):
     assert len(no_runs) == 3
     draws = jax.eval_shape(no_runs[2][0], key, condition)
     assert no_runs[2][1] == "each" and draws.shape == (job.data[0].members, FRAMES, NX, NY)
+    data = tuple(DataConfig(prior=prior, runs=16, others=()) for prior in ("dual", "enkf-sr"))
+    gather(dataclasses.replace(job, data=data, visit="best", open_loop=False), Setup(None), model, lambda *_: None)
+    assert [restart for _, restart, _ in no_runs[3:]] == ["mean", "open"]
 
 
 # From the command line ------------------------------------------------------------------------
@@ -205,14 +208,14 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
     [
         (["--network", "nope"], "network: expected one of tiny, small, base, paper; got 'nope'"),
         (["--network", "paper"], "use target direct"),
-        (["--target", "resid"], "target: expected one of residual, direct; got 'resid'"),
+        (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
         (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
         (["--starts", "nope"], "starts: expected one of"),
         (["--level", "lr"], "level: expected one of hr, fine, uhr; got 'lr'"),
         (["--runs", "3"], "runs: expected a multiple of 8, at least 8; got 3"),
         (["--runs", "8"], "held_out: expected a multiple of 8 below the number of runs, got 8"),
         (["--visit", "mean"], "give its weights as init"),
-        (["--visit", "nope"], "visit: expected none, mean or each, got 'nope'"),
+        (["--visit", "nope"], "visit: expected one of none, open, mean, each, best; got 'nope'"),
         (["--init", "missing.npz"], "weights: no file missing.npz"),
         (["--init", "nope"], "weights: expected one of"),
         (["--out", "a.txt"], "suffix: expected one of .npz"),
@@ -224,6 +227,7 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
         (["--batch", "0"], "batch: expected at least 1, got 0"),
         (["--samples", "0"], "samples: expected at least 1, got 0"),
         (["--noises", "0"], "noises: expected at least 1, got 0"),
+        (["--loss", "l3"], "loss: expected one of l1, l2; got 'l3'"),
         (["--learning-rate", "0"], "learning_rate: expected a finite number above 0"),
         (["--cycling", "3"], "cycling: expected 0 to 2"),
     ],

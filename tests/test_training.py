@@ -92,13 +92,19 @@ def values(params):
 # The loss -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target, parametrization", [("residual", "edm"), ("direct", "velocity")])
-def test_the_loss_is_that_of_single_samples(target, parametrization):
+@pytest.mark.parametrize(
+    "target, parametrization, loss",
+    [("residual", "edm", "l2"), ("direct", "velocity", "l2"), ("direct", "noise", "l1")],
+)
+def test_the_loss_is_that_of_single_samples(target, parametrization, loss):
     """The batch, repeated for two noise levels, against `training_loss` of each sample and level by itself."""
     model = dataclasses.replace(MODEL, target=target, parametrization=parametrization)
-    config, scale = dataclasses.replace(TRAIN, regression=0.25), jnp.linspace(0.5, 1.5, FRAMES, dtype=jnp.float32)
+    config, norm = (
+        dataclasses.replace(TRAIN, regression=0.25, loss=loss),
+        jnp.linspace(0.5, 1.5, FRAMES, dtype=jnp.float32),
+    )
     params, data = loud_params(), batch()
-    total, metrics = quick_jit(functools.partial(window_loss, model, config, scale))(params, KEY, data)
+    total, metrics = quick_jit(functools.partial(window_loss, model, config, norm))(params, KEY, data)
 
     @quick_jit
     def single(params):
@@ -106,28 +112,46 @@ def test_the_loss_is_that_of_single_samples(target, parametrization):
         noise_key, level_key, _ = jax.random.split(KEY, 3)
         noises = jax.random.normal(noise_key, (4, NX, NY, FRAMES), jnp.float32)
         sigmas = jnp.exp(config.p_mean + config.p_std * jax.random.normal(level_key, (4, 1, 1, 1), jnp.float32))
-        truth = data.correction.astype(jnp.float32) / scale
-        regression, diffusion = [], []
+        truth = data.correction.astype(jnp.float32) / norm
+        regression, local, diffusion = [], [], []
         for i in range(2):
             features = net.encode(params, data.condition[i : i + 1].astype(jnp.float32))
-            regression.append(jnp.abs(truth[i] - features.mean[0]).mean())
-            clean = truth[i] - features.mean[0] if target == "residual" else truth[i]
+            off, scale = truth[i] - features.mean[0], features.scale[0]
+            regression.append(jnp.abs(off).mean())
+            local.append((jnp.abs(off) / scale + jnp.log(scale)).mean())
+            clean = off / scale if target == "residual" else truth[i]
 
             def raw(x, level, features=features):
                 return net.denoise(params, x[None], level[None], features)[0]
 
             for n in (2 * i, 2 * i + 1):
-                loss = training_loss(
-                    parametrization, raw, clean, noises[n], sigmas[n, 0, 0, 0], sigma_data=model.sigma_data
+                one = training_loss(
+                    parametrization, raw, clean, noises[n], sigmas[n, 0, 0, 0], loss, sigma_data=model.sigma_data
                 )
-                diffusion.append(loss)
-        return jnp.stack(regression).mean(), jnp.stack(diffusion).mean()
+                diffusion.append(one)
+        return [jnp.stack(parts).mean() for parts in (regression, local, diffusion)]
 
-    regression, diffusion = single(params)
+    regression, local, diffusion = single(params)
     assert total.dtype == jnp.float32
     assert metrics["regression"] == pytest.approx(float(regression), rel=1e-5)
     assert metrics["diffusion"] == pytest.approx(float(diffusion), rel=1e-5)
-    assert total == metrics["loss"] == pytest.approx(float(diffusion + 0.25 * regression), rel=1e-5)
+    assert metrics["scale"] == pytest.approx(float(local), rel=1e-5)
+    assert total == metrics["loss"] == pytest.approx(float(diffusion + 0.25 * (regression + local)), rel=1e-5)
+
+
+def test_a_regression_has_no_diffusion_in_it():
+    scale = jnp.ones(FRAMES, jnp.float32)
+    losses = {
+        target: quick_jit(functools.partial(window_loss, dataclasses.replace(MODEL, target=target), TRAIN, scale))(
+            loud_params(), KEY, batch()
+        )[1]
+        for target in ("regression", "residual")
+    }
+    assert set(losses["regression"]) == {"loss", "regression", "scale"}
+    for part in ("regression", "scale"):
+        assert losses["regression"][part] == pytest.approx(float(losses["residual"][part]), rel=1e-6)
+    whole = losses["regression"]["regression"] + losses["regression"]["scale"]
+    assert losses["regression"]["loss"] == pytest.approx(float(whole), rel=1e-6)
 
 
 def test_the_gradient_is_finite_and_the_mean_is_the_regressions_alone():
@@ -175,11 +199,10 @@ def test_a_step_is_the_gradient_of_the_augmented_windows(lenient):
     augment_key, loss_key = jax.random.split(jax.random.fold_in(KEY, 0))
     moved = augment(augment_key, batch())
 
-    @quick_jit
     def loss(params):
         return window_loss(MODEL, config, jnp.ones(FRAMES, jnp.float32), params, loss_key, moved)[0]
 
-    expected, gradient = jax.value_and_grad(loss)(loud_params())
+    expected, gradient = quick_jit(jax.value_and_grad(loss))(loud_params())
     assert metrics["loss"] == pytest.approx(float(expected), rel=1e-4)
     assert metrics["gradient"] == pytest.approx(float(optax.global_norm(gradient)), rel=1e-3)
 
@@ -254,7 +277,7 @@ def compiled_step(model, config, scale):
     return make_train_step(model, config, np.array(scale))
 
 
-def size(model, config, scale, params, held):
+def size(loss, params, held, batch):
     """A loss that compiles nothing."""
     return {"loss": float(sum(np.abs(leaf).sum() for leaf in values(params).values()))}
 
@@ -278,6 +301,7 @@ def undisturbed(folder, config=TRAIN, **options):
 
 def same(one, other):
     assert one.curve == other.curve and one.validation == other.validation
+    assert one.milestones == other.milestones and len(one.milestones) >= 3
     for name, leaf in values(one.model.params).items():
         np.testing.assert_array_equal(leaf, values(other.model.params)[name], err_msg=name)
 
@@ -292,7 +316,7 @@ def test_a_fit_reports_what_it_did(tmp_path, often):
     )
     with open(tmp_path / "curve.csv", newline="", encoding="utf-8") as file:
         read = [{name: float(number) for name, number in row.items()} for row in csv.DictReader(file)]
-    assert read == fitted.curve and set(read[0]) == {"samples", "loss", "regression", "diffusion", "gradient"}
+    assert read == fitted.curve and set(read[0]) == {"samples", "loss", "regression", "scale", "diffusion", "gradient"}
     np.testing.assert_allclose(fitted.model.scale, windows().correction_scale())
     (best,) = fitted.validation["chosen"]
     losses = {name: row["loss"] for name, row in fitted.validation.items() if name != "chosen"}

@@ -149,9 +149,10 @@ class PaperUNet(nnx.Module):
         return jnp.bfloat16 if self.config.bfloat16 else jnp.float32
 
     def encode(self, condition: Array) -> Features:
-        """A condition [B, nx, ny, channels] as it is, and a mean of zeros: nothing is computed beforehand."""
+        """A condition [B, nx, ny, channels] as it is, a mean of zeros, a scale of ones: nothing is computed beforehand."""
         check_shape("condition", condition, (None, None, None, self.config.channels))
-        return Features(jnp.zeros((*condition.shape[:3], self.config.frames), condition.dtype), (condition,))
+        zeros = jnp.zeros((*condition.shape[:3], self.config.frames), condition.dtype)
+        return Features(zeros, jnp.ones_like(zeros), (condition,))
 
     def __call__(self, noisy: Array, level: Array, features: Features, *, key: Array | None = None) -> Array:
         """The network's raw output [B, nx, ny, frames] for a scaled noisy target and noise levels [B].

@@ -1,7 +1,7 @@
 """The efficient U-Net: a conditioner that runs once a window and a light denoiser that runs for every sample and step.
 
 Both work on patches of 4 × 4 grid points (a 32 × 17 grid of nodes for HR).  The conditioner sees the condition,
-estimates the mean of the target and hands its features to the denoiser, so that thirty samples of a few steps cost
+estimates the mean of the target and how far from it the target is, and hands its features to the denoiser, so that thirty samples of a few steps cost
 little more than one.
 """
 
@@ -64,10 +64,18 @@ PRESETS: dict[str, dict] = {
 }
 
 
+LOG_SCALE = (-6.0, 3.0)
+"""Range of the logarithm of the conditioner's scale, in units of the corrections' own."""
+
+
 class Features(NamedTuple):
-    """What the conditioner hands over: the target's mean [B, nx, ny, frames], and features by level."""
+    """What the conditioner hands over: mean and scale (mean absolute error around it) of the target, and features.
+
+    mean, scale: [B, nx, ny, frames]; levels: features by level.
+    """
 
     mean: Array
+    scale: Array
     levels: tuple[Array, ...]
 
 
@@ -117,7 +125,7 @@ class UNet(nnx.Module):
         self.stem = Conv(area * config.channels, widths[0], size=1, rngs=rngs)
         self.conditioner = Pyramid(widths, config.blocks, rngs=rngs)
         self.mean_norm = GroupNorm(widths[0])
-        self.mean_head = Conv(widths[0], area * config.frames, scale=1e-2, rngs=rngs)
+        self.mean_head = Conv(widths[0], area * 2 * config.frames, scale=1e-2, rngs=rngs)
         self.handover = nnx.List([Conv(wide, thin, size=1, rngs=rngs) for wide, thin in zip(widths, light)])
         self.noisy_stem = Conv(area * config.frames, light[0], size=1, rngs=rngs)
         self.embedding = Embedding(embedding, rngs=rngs)
@@ -134,8 +142,10 @@ class UNet(nnx.Module):
         """Features of a condition [B, nx, ny, channels]."""
         patches = to_patches(condition.astype(self.dtype), self.config.patch)
         levels = self.conditioner(self.stem(patches))
-        mean = from_patches(self.mean_head(jax.nn.silu(self.mean_norm(levels[0]))), self.config.patch)
-        return Features(mean.astype(condition.dtype), tuple(give(level) for give, level in zip(self.handover, levels)))
+        both = from_patches(self.mean_head(jax.nn.silu(self.mean_norm(levels[0]))), self.config.patch)
+        mean, log_scale = jnp.split(both.astype(condition.dtype), 2, axis=-1)
+        scale = jnp.exp(jnp.clip(log_scale, *LOG_SCALE))
+        return Features(mean, scale, tuple(give(level) for give, level in zip(self.handover, levels)))
 
     def __call__(self, noisy: Array, level: Array, features: Features) -> Array:
         """The network's raw output [B, nx, ny, frames] for a scaled noisy target and noise levels [B]."""
