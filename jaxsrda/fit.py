@@ -37,7 +37,7 @@ Report = Callable[[int, int, dict[str, float]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:
-    """A trained model (the best average of the weights on the validation windows), its losses on the way, and at the end.
+    """A trained model (the best average of the weights on the validation windows), and its losses.
 
     curve: on training windows; milestones: on validation windows, of the longest average; validation: by average.
     """

@@ -37,8 +37,8 @@ class Job:
 
     data: training sets, one for each prior that the model is to serve.  init: weights to go on from.  visit: how
     windows of the model's own cycling are gathered, with init in the loop: `none`, a restart (`open`, `mean` or `each`,
-    see `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART.  open_loop: take the windows of the priors alone too.  held_out: runs for validation,
-    the last of each set.  cycling: truths of the cycling test.
+    see `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART.  open_loop: take the windows of the
+    priors alone too.  held_out: runs for validation, the last of each set.  cycling: truths of the cycling test.
     """
 
     data: tuple[DataConfig, ...] = (DataConfig(),)

@@ -23,9 +23,10 @@ class TrainConfig:
     """How a model is trained.
 
     samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
-    it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the denoiser (`diffusion.denoiser.LOSSES`); p_mean, p_std:
-    ln σ ~ N(p_mean, p_std²); regression: weight of the conditioner's losses; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the
-    weights, in samples; seed.
+    it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
+    denoiser (`diffusion.denoiser.LOSSES`); p_mean, p_std: ln σ ~ N(p_mean, p_std²); regression: weight of the
+    conditioner's losses; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the weights, in
+    samples; seed.
     """
 
     samples: int = 50_000

@@ -183,7 +183,7 @@ def test_a_network_on_target_denoises_exactly(monkeypatch, parametrization, sigm
     "sampler, target", [("dpmpp-2m", "residual"), ("dpmpp-2m-sde", "direct"), ("heun", "direct"), ("mean", "residual")]
 )
 def test_a_certain_network_draws_what_it_is_certain_of(monkeypatch, sampler, target):
-    """If D is x₀ whatever the noise, a sample is x₀ in the conditioner's scale around its mean, for `direct` x₀ itself."""
+    """If D is x₀ whatever the noise, a sample is x₀ in the conditioner's scale around its mean; for `direct` x₀."""
     x0, mean = normal(*SHAPE), normal(*SHAPE, seed=1)
     fake(monkeypatch, lambda noisy, level: x0[None], mean)
     model = Model(ModelConfig("tiny", nx=NX, ny=NY, parametrization="data", target=target), None, SCALE)

@@ -149,7 +149,7 @@ class PaperUNet(nnx.Module):
         return jnp.bfloat16 if self.config.bfloat16 else jnp.float32
 
     def encode(self, condition: Array) -> Features:
-        """A condition [B, nx, ny, channels] as it is, a mean of zeros, a scale of ones: nothing is computed beforehand."""
+        """A condition [B, nx, ny, channels] as it is, mean zero, scale one: nothing is computed beforehand."""
         check_shape("condition", condition, (None, None, None, self.config.channels))
         zeros = jnp.zeros((*condition.shape[:3], self.config.frames), condition.dtype)
         return Features(zeros, jnp.ones_like(zeros), (condition,))

@@ -1,13 +1,14 @@
 """The efficient U-Net: a conditioner that runs once a window and a light denoiser that runs for every sample and step.
 
 Both work on patches of 4 × 4 grid points (a 32 × 17 grid of nodes for HR).  The conditioner sees the condition,
-estimates the mean of the target and how far from it the target is, and hands its features to the denoiser, so that thirty samples of a few steps cost
-little more than one.
+estimates the mean of the target and how far from it the target is, and hands its features to the denoiser, so that
+thirty samples of a few steps cost little more than one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -86,7 +87,7 @@ class Pyramid(nnx.Module):
         def stage(width):
             return nnx.List([ResBlock(width, embedding, rngs=rngs) for _ in range(blocks)])
 
-        pairs = list(zip(widths, widths[1:]))
+        pairs = list(itertools.pairwise(widths))
         self.down = nnx.List([stage(width) for width in widths])
         self.shrink = nnx.List([Conv(fine, coarse, stride=2, rngs=rngs) for fine, coarse in pairs])
         self.attention = Attention(widths[-1], rngs=rngs) if attention else None
