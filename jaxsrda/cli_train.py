@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=False)
+
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress in a log."""
 
 
 @dataclasses.dataclass
@@ -113,7 +117,12 @@ class Train:
                 losses = [f"{name} {metrics[name]:.3f}" for name in ("regression", "diffusion") if name in metrics]
                 line = ", ".join([*losses, f"{metrics['samples_per_s']:.0f} samples/s"])
                 bar.update(task, description=line, completed=done, total=total, refresh=True)
+                if not console.is_terminal and time.monotonic() - said[0] > LINE_EVERY:  # a log gets lines, not a bar
+                    said[0] = time.monotonic()
+                    left = duration((total - done) / metrics["samples_per_s"])
+                    console.print(f"{done} of {total} samples: {line}, {left} left", soft_wrap=True)
 
+            said = [time.monotonic()]
             fitted, record = train(job, self.out, progress=progress, report=report)
         try:  # the picture is a luxury of jaxsrda[plot]
             from jaxsrda.plotting import plot_curve

@@ -47,7 +47,7 @@ pad_channel.defvjp(_pad_fwd, _pad_bwd)
 
 
 def node_sums(x: Array) -> Array:
-    """Sums over the nodes, [B, nx, ny, C] → [B, C] in float32, by a product with ones: on CPU faster than XLA's sums."""
+    """Sums over the nodes, [B, nx, ny, C] → [B, C] in float32; a product with ones: on CPU faster than XLA's."""
     batch, nx, ny, channels = x.shape
     ones = jnp.ones((batch, 1, nx * ny), x.dtype)
     flat = x.reshape(batch, nx * ny, channels)
