@@ -26,6 +26,9 @@ PAST = 2
 CHANNELS = FRAMES + 1 + 2 + 1 + 1 + 2 + 3 * PAST + 1 + 1
 """Channels of a condition (see `channels`)."""
 
+AHEAD = CHANNELS - 2
+"""The channel of the model's own earlier forecast, which windows of a prior alone lack."""
+
 KRIGING_LENGTH = 0.3
 KRIGING_STD = 0.5
 FIELD_SCALE = 3.0

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.checks import check_choice, check_positive, check_shape
-from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES
 from jaxsrda.config import PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
@@ -71,7 +71,8 @@ def network(name: str, bfloat16: bool = False) -> Network:
     def build(seed: int) -> UNet | PaperUNet:
         if name == "paper":
             return PaperUNet(PaperUNetConfig(FRAMES, CHANNELS, bfloat16=bfloat16), rngs=nnx.Rngs(seed))
-        return UNet(UNetConfig(FRAMES, CHANNELS, bfloat16=bfloat16, **PRESETS[name]), rngs=nnx.Rngs(seed))
+        config = UNetConfig(FRAMES, CHANNELS, quiet=(AHEAD,), bfloat16=bfloat16, **PRESETS[name])
+        return UNet(config, rngs=nnx.Rngs(seed))
 
     graph = nnx.graphdef(nnx.eval_shape(lambda: build(0)))
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxsrda import twin
 from jaxsrda.assimilators import Setup
 from jaxsrda.checks import check_choice
-from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig
+from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig, to_json
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
 from jaxsrda.fit import Fitted, Report, fit
@@ -75,7 +75,7 @@ def gather(job: Job, setup: Setup, model: Model | None, progress: twin.Progress)
                 cycled = DiffSRDAConfig(prior=data.prior, members=data.members, restart="each")
             else:  # these restarts and the memory need no more than the mean
                 cycled = DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=1)
-            kinds.append((make_draw(model, cycled), restart, model_hash(model)))
+            kinds.append((make_draw(model, cycled), restart, f"{model_hash(model)} {to_json(cycled)}"))
         last = (data.runs - job.held_out) // BLOCK
         for kind in kinds:
             windows = training_windows(data, setup, *kind, progress=progress)

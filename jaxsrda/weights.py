@@ -17,7 +17,7 @@ from jaxsrda.config import from_json, to_json
 from jaxsrda.io import write_npz
 from jaxsrda.model import Model, ModelConfig, network
 
-FORMAT = 1
+FORMAT = 2
 """Raised when conditions or files change their meaning, so that older weights are refused."""
 
 RELEASED = Path(__file__).parent / "released"
@@ -125,4 +125,4 @@ def unflatten(config: ModelConfig, given: dict[str, np.ndarray], source: str) ->
 def model_hash(model: Model) -> str:
     """A short name for a model's weights."""
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(model.params).items()}
-    return hashlib.sha256((to_json(model.config) + digest(arrays)).encode()).hexdigest()[:12]
+    return hashlib.sha256((to_json(model.config) + digest(arrays | {"scale": model.scale})).encode()).hexdigest()[:12]

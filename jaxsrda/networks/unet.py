@@ -33,7 +33,8 @@ class UNetConfig:
     """Sizes of the efficient U-Net.
 
     frames: of the target; channels: of the condition; patch: points a side of a node; widths: channels at each level
-    of the conditioner, coarser by two each; blocks: residual blocks a level; denoiser_widths: the denoiser's.
+    of the conditioner, coarser by two each; blocks: residual blocks a level; denoiser_widths: the denoiser's; quiet:
+    channels of the condition whose first weights are zero, so that one that training never heard says nothing later.
     """
 
     frames: int
@@ -43,6 +44,7 @@ class UNetConfig:
     blocks: int = 2
     denoiser_widths: tuple[int, ...] = (48, 96)
     denoiser_blocks: int = 1
+    quiet: tuple[int, ...] = ()
     bfloat16: bool = False
 
     def __post_init__(self):
@@ -124,6 +126,9 @@ class UNet(nnx.Module):
         widths, light = config.widths, config.denoiser_widths
         embedding = 2 * light[-1]
         self.stem = Conv(area * config.channels, widths[0], size=1, rngs=rngs)
+        rows = self.stem.kernel[...].reshape(area, config.channels, widths[0])
+        rows = rows.at[:, jnp.asarray(config.quiet, jnp.int32)].set(0)
+        self.stem.kernel[...] = rows.reshape(self.stem.kernel.shape)
         self.conditioner = Pyramid(widths, config.blocks, rngs=rngs)
         self.mean_norm = GroupNorm(widths[0])
         self.mean_head = Conv(widths[0], area * 2 * config.frames, scale=1e-2, rngs=rngs)
