@@ -20,7 +20,7 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda import cycle
-from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, LEVELS
+from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
 from jaxsrda.io import write_json
 from jaxsrda.observations import observation_key
 from jaxsrda.testbed import level_grid
@@ -32,6 +32,8 @@ class Benchmark:
 
     methods: tuple[str, ...] = tuple(jaxsrda.METHODS)
     """Methods."""
+    weights: str = ""
+    """Weights of the diffusion model, by default the released ones."""
     cycles: int = 5
     """Cycles timed for each."""
     out: Path = Path(__file__).parent / "results" / "cycle.json"
@@ -47,7 +49,10 @@ def main(benchmark: Benchmark) -> None:
     key = jax.random.key(0)
     rows = {}
     for method in benchmark.methods:
-        assimilator = jaxsrda.make_assimilator(method, setup)
+        config = CONFIGS[method]
+        if isinstance(config, DiffSRDAConfig):
+            config = dataclasses.replace(config, weights=benchmark.weights)
+        assimilator = jaxsrda.make_assimilator(method, setup, config)
 
         def one(observed, frames, carry, assimilator=assimilator):
             return jaxsrda.run_cycles(assimilator, key, observed, frames, carry)

@@ -35,8 +35,6 @@ VARIANTS: dict[str, tuple[str, dict]] = {
 }
 """Variants: name → (method, changes to its configuration)."""
 
-STATISTICS = ("rank_histogram", "shell", "energy_truth", "energy_members", "coverage_expected", "coverage_observed")
-
 
 @dataclasses.dataclass
 class Experiment:
@@ -50,6 +48,8 @@ class Experiment:
     """fine or uhr."""
     layout: str = "lattice:8"
     """Sensors."""
+    weights: str = ""
+    """Weights of the diffusion model, by default the released ones."""
     at_once: int = 5
     """Truths run side by side."""
     out: Path = Path(__file__).parent / "results"
@@ -97,9 +97,13 @@ def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig | Diff
     """The assimilator's name and its configuration."""
     if method in VARIANTS:
         name, changes = VARIANTS[method]
-        return name, dataclasses.replace(method_preset(name, experiment.layout), **changes)
-    name, _, tuning = method.partition("/")
-    return name, method_preset(name, experiment.layout, tuning or "own")
+        config = dataclasses.replace(method_preset(name, experiment.layout), **changes)
+    else:
+        name, _, tuning = method.partition("/")
+        config = method_preset(name, experiment.layout, tuning or "own")
+    if isinstance(config, DiffSRDAConfig):
+        config = dataclasses.replace(config, weights=experiment.weights)
+    return name, config
 
 
 def weights(experiment: Experiment, method: str) -> str | None:

@@ -275,7 +275,7 @@ class Info:
         table.add_row("diffsrda", str(CONFIGS["diffsrda"].members), "", "", "")
         console.print(table)
         console.print("released weights:", ", ".join(released()) or "none")
-        console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P)")
+        console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P, +silent:P)")
         console.print("operators:", ", ".join(OPERATORS))
         if self.json is not None:
             methods = {name: dataclasses.asdict(CONFIGS[name]) for name in METHODS}

@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxsrda.config import OTHERS
+
 console = Console(stderr=False)
 
 LINE_EVERY = 30.0
@@ -33,7 +35,7 @@ class Train:
     """Level of the training runs: hr, fine or uhr."""
     layout: str = "lattice:8"
     """Sensors in every run."""
-    others: tuple[str, ...] = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.5", "lattice:6", "lattice:4")
+    others: tuple[str, ...] = OTHERS
     """Sensors in every third block of runs once more, in turn."""
     repeats: int = 1
     """Passes over the runs with new observations."""
@@ -49,6 +51,8 @@ class Train:
     """Noise levels for each window and step."""
     loss: str = "l2"
     """Of the denoiser: l2, or l1 (the paper's)."""
+    levels: str = "lognormal"
+    """Noise levels in training: lognormal, or vp (those of the paper's schedule)."""
     parametrization: str = "edm"
     """edm, noise, velocity or data."""
     bf16: bool = False
@@ -98,6 +102,7 @@ class Train:
                 learning_rate=self.learning_rate,
                 noises=self.noises,
                 loss=self.loss,
+                levels=self.levels,
                 bfloat16=self.bf16,
                 seed=self.seed,
             ),
@@ -132,9 +137,8 @@ class Train:
             pass
         (chosen,) = fitted.validation["chosen"]
         losses = ", ".join(f"{name} {value:.4f}" for name, value in fitted.validation[chosen].items())
-        console.print(
-            f"{self.out}: {record['samples']} samples in {duration(record['seconds'])}; validation ({chosen}): {losses}"
-        )
+        spent = duration(record["seconds"]["training"])
+        console.print(f"{self.out}: {record['samples']} samples in {spent}; validation ({chosen}): {losses}")
         for restart, scores in record.get("cycling", {}).items():
             numbers = ", ".join(f"{name} {scores[name]:.3f}" for name in ("maer", "crps", "spread_skill"))
             console.print(f"cycling, {restart}: {numbers}")

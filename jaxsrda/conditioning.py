@@ -34,6 +34,15 @@ KRIGING_STD = 0.5
 FIELD_SCALE = 3.0
 DEPARTURE_SCALE = 0.5
 
+NORMALIZATION = {
+    "past": PAST,
+    "kriging_length": KRIGING_LENGTH,
+    "kriging_std": KRIGING_STD,
+    "field_scale": FIELD_SCALE,
+    "departure_scale": DEPARTURE_SCALE,
+}
+"""What the numbers in a condition depend on; weights are for these alone."""
+
 
 class Guess(NamedTuple):
     """A prior's ensemble after it has seen the observations of time t.

@@ -25,6 +25,9 @@ DEFAULT_FRAMES = 96
 VORTICITY_RANGE = (-14.146547, 14.015356)
 """Range of vorticity in the paper's training runs; sets SSIM's dynamic range and network scaling."""
 
+OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
+"""Sensor layouts that training meets beside its main one."""
+
 OBSERVATION_STD = 0.1
 """Standard deviation of the observation noise."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ from jaxsrda.assimilators import Setup
 from jaxsrda.cache import cached_npz, content_hash
 from jaxsrda.checks import check_choice
 from jaxsrda.conditioning import CHANNELS, FRAMES
-from jaxsrda.config import LEVELS, OBSERVATION_STD, PRIOR_FILTERS, PRIORS, DiffSRDAConfig, to_json
+from jaxsrda.config import LEVELS, OBSERVATION_STD, OTHERS, PRIOR_FILTERS, PRIORS, DiffSRDAConfig, to_json
 from jaxsrda.data import STARTS, Windows, cycle_windows, forecast_windows
 from jaxsrda.diffsrda import Draw, make_prior
 from jaxsrda.layouts import parse_layout
@@ -43,7 +44,7 @@ class DataConfig:
     level: str = "fine"
     runs: int = 160
     layout: str = "lattice:8"
-    others: tuple[str, ...] = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.5", "lattice:6", "lattice:4")
+    others: tuple[str, ...] = OTHERS
     observation_std: float = OBSERVATION_STD
     repeats: int = 1
     starts: str = "perturbed"
@@ -62,12 +63,12 @@ class DataConfig:
     def plan(self) -> list[tuple[int, int, str]]:
         """What to run: (block of runs, pass, layout)."""
         blocks = range(self.runs // BLOCK)
-        plan = []
+        plan, turn = [], itertools.count()
         for repeat in range(self.repeats):
             plan += [(block, repeat, self.layout) for block in blocks]
             if self.others:
                 extra = [block for block in blocks if block % 3 == repeat % 3]
-                plan += [(block, repeat, self.others[i % len(self.others)]) for i, block in enumerate(extra)]
+                plan += [(block, repeat, self.others[next(turn) % len(self.others)]) for block in extra]
         return plan
 
 
@@ -121,13 +122,14 @@ def training_windows(
 
         def run(key, truth):
             windows = cycle_windows(setup, prior, place, key, truth, draw, restart, std)
-            return jax.tree.map(lambda a: a[1:], windows)  # the first time is not scored
+            # The first time is not scored; of several guesses, all alike in law, the first will do.
+            return jax.tree.map(lambda a: a[1:, :1], windows)
 
         return jax.jit(jax.vmap(run))
 
     plan = config.plan()
     # SR-mixup chooses among the runs of a block, so those go together; cycles would need more memory.
-    batch = BLOCK if config.prior == "lr" else BATCH
+    batch = BLOCK if config.prior == "lr" and draw is None else BATCH
     parts = []
     for done, (block, repeat, layout) in enumerate(plan):
         progress("windows", done, len(plan))
@@ -135,8 +137,10 @@ def training_windows(
         named += [restart, tag, CHANNELS, FRAMES, to_json(LEVELS[config.level])]
         named += [to_json(setup.fine), to_json(setup.coarse), getattr(setup.operator, "__name__", "operator")]
         named += [config.starts] if config.prior == "lr" else [to_json(PRIOR_FILTERS[config.prior])]
+        dtype = setup.climatology.mean.dtype
+        named += [] if dtype == jnp.float32 else [str(dtype)]
         compute = functools.partial(
-            _block, config.level, cycler, batch, block, f"{layout} {repeat} {restart} {tag}", layout
+            _block, config.level, dtype, cycler, batch, block, f"{layout} {repeat} {restart} {tag}", layout
         )
         arrays = cached_npz(f"windows-{config.prior}-{block:04d}", json.dumps(named), compute)
         parts.append(Windows(arrays["condition"], arrays["correction"]))  # type: ignore[arg-type]
@@ -144,7 +148,9 @@ def training_windows(
     return WindowSet(parts)
 
 
-def _block(level: str, cycler: Callable, batch: int, block: int, stream: str, layout: str) -> dict[str, np.ndarray]:
+def _block(
+    level: str, dtype, cycler: Callable, batch: int, block: int, stream: str, layout: str
+) -> dict[str, np.ndarray]:
     run = cycler(layout)
     truths = training_runs(LEVELS[level], BLOCK, first=block * BLOCK)
     base = jax.random.fold_in(jax.random.key(0x7761), int(content_hash(stream)[:7], 16))
@@ -152,7 +158,6 @@ def _block(level: str, cycler: Callable, batch: int, block: int, stream: str, la
     for first in range(0, BLOCK, batch):
         numbers = jnp.arange(batch, dtype=jnp.uint32) + block * BLOCK + first
         keys = jax.vmap(lambda i: jax.random.fold_in(base, i))(numbers)
-        parts.append(jax.tree.map(np.asarray, run(keys, jnp.asarray(truths[first : first + batch], jnp.float32))))
-    # Every guess of a window (one, or one a member) is a training sample.
+        parts.append(jax.tree.map(np.asarray, run(keys, jnp.asarray(truths[first : first + batch], dtype))))
     joined = jax.tree.map(lambda *a: np.concatenate([b.reshape(-1, *b.shape[-3:]) for b in a]), *parts)
     return {"condition": joined.condition, "correction": joined.correction}

@@ -39,13 +39,15 @@ Report = Callable[[int, int, dict[str, float]], None]
 class Fitted:
     """A trained model (the best average of the weights on the validation windows), and its losses.
 
-    curve: on training windows; milestones: on validation windows, of the longest average; validation: by average.
+    curve: on training windows; milestones: on validation windows, of the longest average; validation: by average;
+    seconds: of training, those before a kill included.
     """
 
     model: Model
     curve: list[dict[str, float]]
     milestones: list[dict[str, float]]
     validation: dict[str, dict[str, float]]
+    seconds: float
 
 
 def fit(
@@ -68,9 +70,10 @@ def fit(
         raise ValueError(f"training: {len(windows)} windows are less than a batch of {config.batch}; use more runs")
     scale = windows.correction_scale() if scale is None else np.asarray(scale, np.float32)
     start = initial_state(model, config, params)
-    mark = _fingerprint(model, config, windows, scale, start)
+    mark = _fingerprint(model, config, windows, held_out, scale, start)
     folder.mkdir(parents=True, exist_ok=True)
-    state, curve, milestones = _restore(folder, mark, start)
+    state, curve, milestones, spent = _restore(folder, mark, start)
+    began = time.perf_counter()
     step, loss = make_train_step(model, config, scale), validation_loss(model, config, scale)
     longest = int(np.argmax(config.half_lives))
     score_at = {config.steps * part // MILESTONES for part in range(1, MILESTONES + 1)}
@@ -96,19 +99,23 @@ def fit(
                 report((i + 1) * config.batch, config.steps * config.batch, row | {"samples_per_s": rate})
                 # Only between two lines of the curve, so that a resumed curve has no seam.
                 if time.perf_counter() - saved > SAVE_EVERY or last:
-                    _save(manager, i + 1, state, {"mark": mark, "curve": curve, "milestones": milestones})
                     saved = time.perf_counter()
+                    notes = {"mark": mark, "curve": curve, "milestones": milestones, "seconds": spent + saved - began}
+                    _save(manager, i + 1, state, notes)
+    seconds = spent + time.perf_counter() - began
     write_curve(folder / "curve.csv", curve)
     candidates = {f"half-life {h}": p for h, p in zip(config.half_lives, state.averages)} | {"last": state.params}
     validation = {name: evaluate(loss, p, held_out, config.batch) for name, p in candidates.items()}
     best = min(validation, key=lambda name: validation[name]["loss"])
-    return Fitted(Model(model, candidates[best], scale), curve, milestones, validation | {"chosen": {best: 1.0}})
+    return Fitted(
+        Model(model, candidates[best], scale), curve, milestones, validation | {"chosen": {best: 1.0}}, seconds
+    )
 
 
 def validation_loss(model: ModelConfig, config: TrainConfig, scale: np.ndarray) -> Callable:
     """loss(params, key, windows) → its parts, jitted once for all weights that are compared."""
     scales = jnp.asarray(scale, jnp.float32)
-    return jax.jit(lambda params, key, batch: window_loss(model, config, scales, params, key, batch)[1])
+    return jax.jit(lambda params, key, batch: window_loss(model, config, scales, params, key, batch, training=False)[1])
 
 
 def evaluate(loss: Callable, params: Any, windows: WindowSet, size: int) -> dict[str, float]:
@@ -130,12 +137,14 @@ def write_curve(path: Path, curve: list[dict[str, float]]) -> None:
         writer.writerows(curve)
 
 
-def _fingerprint(model, config, windows: WindowSet, scale, start: TrainState) -> str:
-    """What a training is: configuration, data (its size and first windows), scale and first weights."""
-    sample = windows.take(np.array([0, len(windows) // 2]))
-    first = np.asarray(jax.tree.leaves(start.params)[0])
-    data = [len(windows), content_hash(sample.condition.tobytes().hex()), content_hash(first.tobytes().hex())]
-    named = [dataclasses.asdict(model), dataclasses.asdict(config), data, np.asarray(scale).tolist()]
+def _fingerprint(model, config, windows: WindowSet, held_out: WindowSet, scale, start: TrainState) -> str:
+    """What a training is: configuration, data (sizes, spreads, single windows), scale and first weights."""
+    data = []
+    for part in (windows, held_out):
+        sample = part.take(np.array([0, len(part) // 2]))
+        data += [len(part), part.correction_scale().tolist(), content_hash(sample.condition.tobytes().hex())]
+    weights = content_hash("".join(content_hash(np.asarray(a).tobytes().hex()) for a in jax.tree.leaves(start.params)))
+    named = [dataclasses.asdict(model), dataclasses.asdict(config), data, weights, np.asarray(scale).tolist()]
     return json.dumps(named)
 
 
@@ -145,12 +154,12 @@ def _save(manager: ocp.CheckpointManager, step: int, state: TrainState, notes: d
     manager.wait_until_finished()
 
 
-def _restore(folder: Path, mark: str, start: TrainState) -> tuple[TrainState, list, list]:
-    """The last checkpoint's state, curve and milestones, or the start."""
+def _restore(folder: Path, mark: str, start: TrainState) -> tuple[TrainState, list, list, float]:
+    """The last checkpoint's state, curve, milestones and seconds, or the start."""
     with ocp.CheckpointManager(folder.absolute()) as manager:
         step = manager.latest_step()
         if step is None:
-            return start, [], []
+            return start, [], [], 0.0
         try:
             notes = manager.restore(step, args=ocp.args.Composite(notes=ocp.args.JsonRestore())).notes
         except Exception as error:
@@ -166,7 +175,7 @@ def _restore(folder: Path, mark: str, start: TrainState) -> tuple[TrainState, li
         except Exception as error:
             raise _unreadable(folder, step, error) from None
     leaves = [restored[str(i)] for i in range(len(restored))]
-    return jax.tree.unflatten(jax.tree.structure(start), leaves), notes["curve"], notes["milestones"]
+    return jax.tree.unflatten(jax.tree.structure(start), leaves), notes["curve"], notes["milestones"], notes["seconds"]
 
 
 def _unreadable(folder: Path, step: int, error: Exception) -> ValueError:

@@ -6,8 +6,8 @@
     track:4            4 satellite-like tracks of 32 points across the channel, drawn at each time
     cluster:4          4 clusters of 32 points, centres drawn once
 
-`+dropout:0.5` behind any of them silences each sensor with that probability at each time.  Walls
-are never observed.
+`+dropout:0.5` behind any of them silences each sensor with that probability at each time, `+silent:0.5` all of
+them together.  Walls are never observed.
 """
 
 from __future__ import annotations
@@ -126,6 +126,18 @@ def dropout(layout: Layout, probability: float) -> Layout:
     return Layout(f"{layout.name}+dropout:{probability:g}", layout.capacity, place)
 
 
+def silent(layout: Layout, probability: float) -> Layout:
+    """`layout` with all sensors silent together, with `probability` at each time."""
+    if not 0 <= probability <= 1:
+        raise ValueError(f"silent: expected a probability from 0 to 1, got {probability}")
+
+    def place(fixed_key, time_key, time):
+        positions, mask = layout.place(fixed_key, time_key, time)
+        return positions, mask & (uniform(jax.random.fold_in(time_key, 2), ()) < 1 - probability)
+
+    return Layout(f"{layout.name}+silent:{probability:g}", layout.capacity, place)
+
+
 def on_grid(grid: ChannelGrid, i: Array, j: Array, mask: Array) -> tuple[Array, Array]:
     """Positions of grid points (i, j); masked slots are put on an inner point."""
     dx, dy = grid.spacing
@@ -166,6 +178,9 @@ LAYOUTS: dict[str, Callable[[ChannelGrid, int], Layout]] = {
 }
 
 
+MODIFIERS: dict[str, Callable[[Layout, float], Layout]] = {"dropout": dropout, "silent": silent}
+
+
 def parse_layout(text: str, grid: ChannelGrid) -> Layout:
     """The layout that `text` names, such as "lattice:8" or "track:4+dropout:0.5"; ValueError if it names none."""
     base, *modifiers = text.split("+")
@@ -174,8 +189,8 @@ def parse_layout(text: str, grid: ChannelGrid) -> Layout:
     layout = LAYOUTS[kind](grid, _number(text, number, int))
     for modifier in modifiers:
         kind, _, number = modifier.partition(":")
-        check_choice("layout modifier", kind, ("dropout",))
-        layout = dropout(layout, _number(text, number, float))
+        modify = MODIFIERS[check_choice("layout modifier", kind, MODIFIERS)]
+        layout = modify(layout, _number(text, number, float))
     return layout
 
 

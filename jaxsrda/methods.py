@@ -81,6 +81,11 @@ def make_diffsrda(
             f"diffsrda: the weights are for a grid of {model.config.nx} × {model.config.ny}, this one has "
             f"{setup.grid.nx} × {setup.grid.ny}; train for it with `jaxsrda train`"
         )
+    if config.prior not in model.config.priors:
+        raise ValueError(
+            f"prior: these weights were trained for {', '.join(model.config.priors)}, got {config.prior}; "
+            f"give weights for it, from `jaxsrda train --prior {config.prior}`"
+        )
     # The mean alone is one field, however many members the prior has.
     members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
     draw = make_draw(model, config, members=members)

@@ -110,6 +110,7 @@ def train(
     setup = Setup(twin.default_climatology())
     windows, held_out = gather(job, setup, model, progress)
     progress("windows", 1, 1)
+    gathered = time.perf_counter()
     folder = out.with_suffix(".train") if folder is None else folder
     params, scale = (None, None) if model is None else (model.params, model.scale)
     fitted = fit(folder, job.model, job.training, windows, held_out, params, scale, report)
@@ -121,11 +122,12 @@ def train(
         "validation": fitted.validation,
         "curve": thinned(fitted.curve),
         "milestones": fitted.milestones,
-        "seconds": time.perf_counter() - began,
+        "seconds": {"data": gathered - began, "training": fitted.seconds},
         "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
         "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},
     }
     record["sha256"] = save_model(out, fitted.model, record)
+    write_json(out.with_suffix(".json"), record)  # before the cycling, which weights that diverge do not survive
     if job.cycling:
         record["cycling"] = cycling_scores(fitted.model, VALIDATION_TRUTHS[: job.cycling], progress)
     write_json(out.with_suffix(".json"), record)

@@ -15,7 +15,10 @@ from jax import Array
 from jaxsrda.checks import check_choice, check_positive
 from jaxsrda.data import Windows, augment
 from jaxsrda.diffusion.denoiser import LOSSES, preconditioning, training_target
+from jaxsrda.diffusion.schedules import VP_SCHEDULE
 from jaxsrda.model import ModelConfig, network
+
+LEVELS_OF_NOISE = ("lognormal", "vp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +27,8 @@ class TrainConfig:
 
     samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
     it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
-    denoiser (`diffusion.denoiser.LOSSES`); p_mean, p_std: ln σ ~ N(p_mean, p_std²); regression: weight of the
+    denoiser (`diffusion.denoiser.LOSSES`); levels: of noise, `vp`, uniform in t on that schedule (arXiv:2006.11239,
+    algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression: weight of the
     conditioner's losses; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the weights, in
     samples; seed.
     """
@@ -37,6 +41,7 @@ class TrainConfig:
     clip: float = 1.0
     noises: int = 2
     loss: str = "l2"
+    levels: str = "lognormal"
     p_mean: float = 0.6
     p_std: float = 1.4
     regression: float = 1.0
@@ -49,6 +54,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         check_choice("loss", self.loss, LOSSES)
+        check_choice("levels", self.levels, LEVELS_OF_NOISE)
         check_positive("learning_rate", self.learning_rate)
 
     @property
@@ -95,13 +101,20 @@ def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -
 
 
 def window_loss(
-    model: ModelConfig, config: TrainConfig, norm: Array, params: Any, key: Array, windows: Windows
+    model: ModelConfig,
+    config: TrainConfig,
+    norm: Array,
+    params: Any,
+    key: Array,
+    windows: Windows,
+    training: bool = True,
 ) -> tuple[Array, dict[str, Array]]:
     """The scalar loss of a batch of windows whose corrections are divided by `norm` (5,), and its parts.
 
     regression: L1 of the conditioner's mean, which a residual model diffuses around; scale: |target − mean|/b + ln b of
     its scale b, the likelihood of Laplace's law around a mean taken as given; diffusion: the error (`loss`) of the
     denoiser's network against its target, averaged over `noises` levels (not for a regression).
+    training: features are dropped, where the network does so.
     """
     net = network(model.network, config.bfloat16)
     target = windows.correction.astype(jnp.float32) / norm
@@ -119,12 +132,16 @@ def window_loss(
     clean, features = repeat(clean), jax.tree.map(repeat, features)
     # Batched by hand: a vmap would make one gradient of the weights for each sample before adding them up.
     level_shape = (len(clean), 1, 1, 1)
-    sigma = jnp.exp(config.p_mean + config.p_std * jax.random.normal(level_key, level_shape, clean.dtype))
+    if config.levels == "vp":
+        table = jnp.asarray(VP_SCHEDULE.sigmas(), clean.dtype)
+        sigma = table[jax.random.randint(level_key, level_shape, 0, VP_SCHEDULE.steps)]
+    else:
+        sigma = jnp.exp(config.p_mean + config.p_std * jax.random.normal(level_key, level_shape, clean.dtype))
     noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
     c = preconditioning(model.parametrization, sigma, model.sigma_data)
     wanted = training_target(model.parametrization, clean, noise, sigma, model.sigma_data)
     level = jnp.broadcast_to(c.level, level_shape).reshape(-1)
-    predicted = net.denoise(params, c.scale * (clean + sigma * noise), level, features, drop_key)
+    predicted = net.denoise(params, c.scale * (clean + sigma * noise), level, features, drop_key if training else None)
     diffusion = LOSSES[config.loss](predicted, wanted)
     total = diffusion + config.regression * (regression + scale)
     return total, {"loss": total, **metrics, "diffusion": diffusion}

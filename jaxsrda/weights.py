@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.checks import check_choice
+from jaxsrda.conditioning import FRAMES, NORMALIZATION
 from jaxsrda.config import from_json, to_json
 from jaxsrda.io import write_npz
 from jaxsrda.model import Model, ModelConfig, network
@@ -68,7 +69,8 @@ def save_model(path: Path, model: Model, record: dict[str, Any]) -> str:
         if not np.isfinite(array).all():
             raise ValueError(f"weights: {name} holds numbers that are not finite in float16; nothing was written")
     sha = digest(arrays | {"scale": model.scale})
-    header = {"format": FORMAT, "model": dataclasses.asdict(model.config), "sha256": sha, "record": record}
+    header = {"format": FORMAT, "conditioning": NORMALIZATION, "model": dataclasses.asdict(model.config)}
+    header |= {"sha256": sha, "record": record}
     write_npz(path, header=json.dumps(header), scale=model.scale, **{f"params.{n}": a for n, a in arrays.items()})
     return sha
 
@@ -95,11 +97,21 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
         raise ValueError(
             f"{path}: expected weights written by `jaxsrda train`, could not read them ({error})"
         ) from None
-    if not {"format", "model", "sha256", "record"} <= set(header):
+    if not {"format", "conditioning", "model", "sha256", "record"} <= set(header):
         raise ValueError(f"{path}: expected weights from `jaxsrda train`, its header lacks entries; train again")
     if header["format"] != FORMAT:
         raise ValueError(f"{path}: expected weights of format {FORMAT}, got {header['format']}; train again")
-    config = from_json(ModelConfig, json.dumps(header["model"]))
+    if header["conditioning"] != NORMALIZATION:
+        raise ValueError(
+            f"{path}: expected weights for conditions made with {NORMALIZATION}, got {header['conditioning']}; "
+            "train again"
+        )
+    try:
+        config = from_json(ModelConfig, json.dumps(header["model"]))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if scale.shape != (FRAMES,) or not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(f"{path}: expected a scale of {FRAMES} finite numbers above 0, got {scale}; train again")
     if digest(given | {"scale": scale}) != header["sha256"]:
         raise ValueError(
             f"{path}: the weights do not match their SHA-256; the file is damaged, fetch or train it again"

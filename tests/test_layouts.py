@@ -153,6 +153,13 @@ def test_dropout_silences_the_fraction_and_moves_nothing():
     assert spare.any() and not (twelve & spare).any()  # spare slots stay off
 
 
+def test_silent_times_are_silent_altogether():
+    mask = places("random-fixed:16+silent:0.4", times=60)[1]
+    heard = mask.any(axis=1)
+    assert (mask.all(axis=1) == heard).all() and 0.4 < heard.mean() < 0.8
+    assert not places("random-fixed:9+silent:1", 5)[1].any() and places("random-fixed:9+silent:0", 5)[1].all()
+
+
 @pytest.mark.parametrize("text", ["lattice:6+dropout:0.5", "random-moving:8", "track:4", "cluster:4"])
 def test_the_precision_moves_no_sensor(text):
     wide, wide_mask = places(text, times=5)
@@ -193,10 +200,11 @@ def test_names_come_back():
         ("lattice:8+dropout", "expected name:number .*got ''"),
         (
             "lattice:8+dropouts:0.5",
-            r"layout modifier: expected one of dropout; got 'dropouts'; did you mean 'dropout'\?",
+            r"layout modifier: expected one of dropout, silent; got 'dropouts'; did you mean 'dropout'\?",
         ),
-        ("lattice:8+", "layout modifier: expected one of dropout; got ''"),
+        ("lattice:8+", "layout modifier: expected one of dropout, silent; got ''"),
         ("lattice:8+dropout:1.5", "dropout: expected a probability from 0 to 1, got 1.5"),
+        ("lattice:8+silent:-1", "silent: expected a probability from 0 to 1, got -1.0"),
         ("lattice:8+dropout:nan", "dropout: expected a probability from 0 to 1, got nan"),
         ("lattice:0", "lattice: expected an interval from 1 to 63, got 0"),
         ("lattice-fixed:64", "lattice: expected an interval from 1 to 63, got 64"),

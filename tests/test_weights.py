@@ -31,7 +31,7 @@ def model(smallest):
     return random_model()
 
 
-def random_model(seed=0, nx=32, ny=17, priors=("enkf-sr",)):
+def random_model(seed=0, nx=32, ny=17, priors=("dual", "enkf-sr")):
     leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network("tiny").initial(0)))
     rng = np.random.default_rng(seed)
     params = jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
@@ -131,7 +131,26 @@ def test_other_archives_are_refused(tmp_path):
 
 def test_another_format_is_refused(saved):
     rewrite(saved, lambda arrays, header: header.update(format=0))
-    with pytest.raises(ValueError, match="expected weights of format 1, got 0; train again"):
+    with pytest.raises(ValueError, match="expected weights of format 2, got 0; train again"):
+        load_model(saved)
+
+
+def test_another_normalization_is_refused(saved):
+    rewrite(saved, lambda arrays, header: header["conditioning"].update(field_scale=2.0))
+    with pytest.raises(ValueError, match=r"expected weights for conditions made with .*'field_scale': 2.0"):
+        load_model(saved)
+
+
+@pytest.mark.parametrize("scale", [np.ones(4), np.array([1, 1, 0, 1, 1.0]), np.array([1, 1, np.nan, 1, 1])])
+def test_a_scale_that_scales_nothing_is_refused(saved, scale):
+    rewrite(saved, lambda arrays, header: (arrays.update(scale=scale.astype(np.float32)), resign(arrays, header)))
+    with pytest.raises(ValueError, match="expected a scale of 5 finite numbers above 0, got"):
+        load_model(saved)
+
+
+def test_an_unknown_field_of_the_model_is_refused(saved):
+    rewrite(saved, lambda arrays, header: header["model"].update(depth=3))
+    with pytest.raises(ValueError, match=r"a\.npz: ModelConfig: expected fields among"):
         load_model(saved)
 
 
@@ -194,6 +213,13 @@ def test_weights_for_another_grid_are_refused(model):
     with pytest.raises(ValueError, match="the weights are for a grid of 16 × 9, this one has 32 × 17"):
         make_diffsrda(setup(), DiffSRDAConfig(), model=random_model(nx=16, ny=9))
     assert make_diffsrda(setup(), DiffSRDAConfig(members=4), model=model).members == 4
+
+
+def test_weights_for_another_prior_are_refused(model):
+    with pytest.raises(
+        ValueError, match="prior: these weights were trained for dual, enkf-sr, got lr; give weights for"
+    ):
+        make_diffsrda(setup(), DiffSRDAConfig(prior="lr", members=4), model=model)
 
 
 def test_the_configuration_names_the_weights(saved, tmp_path):
