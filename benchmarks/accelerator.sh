@@ -37,23 +37,30 @@ train() { # train NAME PRIOR NETWORK SAMPLES OPTIONS…: weights into the cache,
     [ -e "${weights%.npz}.json" ] && cp "${weights%.npz}.json" "$out/$name.json"
 }
 
+both="dual enkf-sr" cache=$JAXSRDA_CACHE
 if [ "$tiny" = --tiny ]; then
-    train tiny-dual dual tiny 64 --level hr --runs 16 --others --batch 8 --cycling 0
-    job few_steps python experiments/few_steps.py --weights "$JAXSRDA_CACHE/tiny-dual.npz" --truths 1 --members 4 \
-        --most 2 --out "$out/few_steps"
-    job reconstruction python experiments/reconstruction.py --methods enkf-sr bicubic --truths 1 --truth-level hr \
-        --out "$out/reconstruction"
+    small="--level hr --runs 16 --others --batch 4 --cycling 0"
+    train mean "$both" tiny 16 $small --bf16 --target regression
+    train base "$both" tiny 16 $small --bf16 --init "$cache/mean.npz" --visit best --no-open-loop
+    job few_steps python experiments/few_steps.py --weights "$cache/base.npz" --truths 1 --members 4 --most 2 \
+        --out "$out/few_steps"
+    job cycle python benchmarks/cycle.py --methods enkf-dual diffsrda --weights "$cache/base.npz" --cycles 2 \
+        --out "$out/cycle.json"
+    job reconstruction python experiments/reconstruction.py --methods bicubic diffsrda --truths 1 --truth-level hr \
+        --weights "$cache/base.npz" --out "$out/reconstruction"
+    train paper lr paper 4 --level hr --runs 16 --others --batch 2 --noises 1 --cycling 0 --bf16 --target direct \
+        --parametrization noise --loss l1 --levels vp --starts mixup
 else
-    # Fine-level runs: 1000 of them are some minutes on an H200, once, for all trainings.
-    train base "dual enkf-sr" base 1000000 --runs 1000 --bf16 --batch 64
-    train base-visited "dual enkf-sr" base 300000 --runs 1000 --bf16 --batch 64 --visit mean --init "$JAXSRDA_CACHE/base.npz"
-    job few_steps python experiments/few_steps.py --weights "$JAXSRDA_CACHE/base.npz" --most 1000 --out "$out/few_steps"
+    # A thousand fine-level runs are some minutes on an H200, once, for all trainings; their windows fill 25 GB of disk.
+    many="--runs 1000 --bf16 --batch 64"
+    train mean "$both" base 500000 $many --target regression --cycling 0
+    train base "$both" base 1000000 $many --init "$cache/mean.npz" --visit best --no-open-loop
+    job few_steps python experiments/few_steps.py --weights "$cache/base.npz" --most 1000 --out "$out/few_steps"
     job solver python benchmarks/solver.py --out "$out/solver.json"
-    job cycle python benchmarks/cycle.py --out "$out/cycle.json"
-    job uhr python experiments/reconstruction.py --methods enkf-hr letkf-hr enkf-dual enkf-sr diffsrda \
-        --truth-level uhr --truths 10 --out "$out/uhr"
-    train paper-lr lr paper 300000 --runs 1000 --bf16 --batch 64 --target direct \
-        --parametrization noise --loss l1 --starts mixup
+    job cycle python benchmarks/cycle.py --weights "$cache/base.npz" --out "$out/cycle.json"
+    job uhr python experiments/reconstruction.py --methods enkf-hr letkf-hr enkf-dual enkf-sr diffsrda diffsrda/enkf-sr \
+        --weights "$cache/base.npz" --truth-level uhr --truths 10 --out "$out/uhr"
+    train paper lr paper 300000 $many --target direct --parametrization noise --loss l1 --levels vp --starts mixup
     job transforms python benchmarks/transforms.py --out "$out/transforms.json"
 fi
 ls -l "$out"
