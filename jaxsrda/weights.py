@@ -97,10 +97,10 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
         raise ValueError(
             f"{path}: expected weights written by `jaxsrda train`, could not read them ({error})"
         ) from None
+    if header.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"{path}: expected weights of format {FORMAT}, got {header['format']}; train again")
     if not {"format", "conditioning", "model", "sha256", "record"} <= set(header):
         raise ValueError(f"{path}: expected weights from `jaxsrda train`, its header lacks entries; train again")
-    if header["format"] != FORMAT:
-        raise ValueError(f"{path}: expected weights of format {FORMAT}, got {header['format']}; train again")
     if header["conditioning"] != NORMALIZATION:
         raise ValueError(
             f"{path}: expected weights for conditions made with {NORMALIZATION}, got {header['conditioning']}; "

@@ -292,7 +292,7 @@ def test_memory_moves_on(dtype):
     assert {a.dtype for a in blank} == {np.dtype(dtype)} and {a.shape for a in blank[:3]} == {(PAST, *GRID.shape)}
     assert not blank.known and not blank.ahead.any()
     assert not blank.analyses.any() and not blank.departures.any() and (blank.uncertainties == 1).all()
-    memory, known = blank, [jax.tree.map(lambda a: a[0], blank)] * PAST  # oldest first
+    memory, known = blank, [[a[0] for a in blank[:3]]] * PAST  # oldest first
     for seed in range(PAST + 1):
         guess = a_guess(seed, dtype)
         now = Snapshot(guess, *(frame + seed for frame in guess.frames[1:3]), guess.frames[3:])
