@@ -3,10 +3,10 @@
     python experiments/few_steps.py                       # released weights, up to 50 steps
     python experiments/few_steps.py --most 1000           # the paper's whole range: hours on a CPU
 
-Every row draws from the same conditions: the prior alone (restart open) runs over test truths, and at some of their
-assimilation times the model draws its members with the row's sampler, steps and η.  Scores are of frames t … t + 3, so
-rows differ by the sampling alone.  Expected: 4 steps lose at most 5 % of MAER and CRPS against 50.  Obtained:
-results/few_steps.json beside this file.
+Every row draws from the same conditions: the prior and the model's mean (no sampling) cycle over test truths as the
+method does, and at some of their assimilation times the model draws its members with the row's sampler, steps and η.
+Scores are of frames t … t + 3, so rows differ by the sampling alone.  Expected: 4 steps lose at most 5 % of MAER and
+CRPS against 50.  Obtained: results/few_steps.json beside this file.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import scores
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import BEST_RESTART, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
 from jaxsrda.data import cycle_windows
 from jaxsrda.diffsrda import make_prior
 from jaxsrda.io import write_json
-from jaxsrda.model import make_draw
+from jaxsrda.model import Model, make_draw
 from jaxsrda.weights import default_weights, load_model
 
 STEPS = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -61,12 +61,17 @@ class Experiment:
     """Folder of the results."""
 
 
-def conditions(experiment: Experiment, setup: jaxsrda.Setup) -> tuple[jax.Array, jax.Array]:
+def conditions(experiment: Experiment, setup: jaxsrda.Setup, model: Model) -> tuple[jax.Array, jax.Array]:
     """Conditions (n, nx, ny, C) and true frames (n, 5, nx, ny) at the chosen times of all truths."""
     truths = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))[:, : 1 - FRAMES_PER_CYCLE]
     layout = jaxsrda.parse_layout("lattice:8", setup.grid)
-    prior = make_prior(setup, DiffSRDAConfig(prior=experiment.prior, members=experiment.members, restart="open"))
-    run = jax.jit(functools.partial(cycle_windows, setup, prior, layout, dtype=jnp.float32))
+    restart = BEST_RESTART[experiment.prior]
+    if restart == "each":
+        raise ValueError(f"prior: its members restart from samples, which rows would not share; got {experiment.prior}")
+    prior = make_prior(setup, DiffSRDAConfig(prior=experiment.prior, members=experiment.members, restart=restart))
+    mean = make_draw(model, DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=1))
+    cycle = functools.partial(cycle_windows, setup, prior, layout, draw=mean, restart=restart, dtype=jnp.float32)
+    run = jax.jit(lambda key, truth: cycle(key, truth))
     chosen = np.asarray(experiment.times)
     parts = []
     for seed, truth in enumerate(truths):
@@ -117,7 +122,7 @@ def main(experiment: Experiment) -> None:
     if results.get("settings") != settings:
         results = {"settings": settings, "rows": {}}
     setup = jaxsrda.Setup(jaxsrda.default_climatology())
-    given, truth = conditions(experiment, setup)
+    given, truth = conditions(experiment, setup, model)
     for sampler, eta in SAMPLERS:
         for steps in [steps for steps in STEPS if steps <= experiment.most]:
             name = f"{sampler}{f' eta={eta:g}' if sampler == 'ddim' else ''}, {steps}"

@@ -173,7 +173,7 @@ def test_the_filters_preset_is_the_default(monkeypatch, name, maker):
 def test_the_analysis_is_the_guess_corrected(name):
     """The model is told the channels of its own guess; its corrections are added to it, member by member."""
     case = case_of(name)
-    _, window, now = case.drawn(KEY, case.state, case.seen)
+    after, window, now = case.drawn(KEY, case.state, case.seen)
     conditions = jax.vmap(functools.partial(channels, GRID))(now, case.state.memory)
     assert conditions.shape == (case.prior.guesses, *GRID.shape, CHANNELS)
     corrections = fake_draw(jax.random.split(KEY)[1], conditions)
@@ -183,6 +183,9 @@ def test_the_analysis_is_the_guess_corrected(name):
     np.testing.assert_allclose(window.diagnostics.analysis_observed, seen, atol=1e-10)
     np.testing.assert_allclose(window.background, now.guess.background.mean(0), atol=1e-12)
     assert window.diagnostics.finite and window.omega.std(0)[0].max() > 0.05
+    # What it says of the next time is remembered: of each member, or on average where there is one guess for all.
+    ahead = omega[:, 4] if case.prior.guesses == MEMBERS else omega[:, 4].mean(0, keepdims=True)
+    np.testing.assert_allclose(after.memory.ahead, ahead, atol=1e-10)
     # The departures are from each guess, not from another's.
     at = small().observed(now.guess.frames[:, 0], case.seen)
     i, j = (jnp.rint(case.seen.positions / jnp.asarray(GRID.spacing)).astype(int)).T
@@ -263,7 +266,7 @@ def test_memory_holds_the_last_analyses(name, draw):
         departures = kriged(seen.values - small().observed(analyses[-1], seen), seen)
         np.testing.assert_allclose(state.memory.departures[:, 0], departures, atol=1e-9)
         np.testing.assert_allclose(state.memory.uncertainties[:, 0], now.uncertainty, atol=1e-10)
-        assert (state.memory.known == (draw is not None)).all()
+        np.testing.assert_array_equal(state.memory.known, float(draw is not None))
         if time == 0:
             assert not state.memory.analyses[:, 1:].any() and (state.memory.uncertainties[:, 1:] == 1).all()
             before = state.memory

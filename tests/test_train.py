@@ -137,7 +137,7 @@ def test_visited_windows_come_from_the_model_in_the_loop(no_runs):
     assert marks(kept) == [10, 20] and marks(held) == [11, 21]
     (nothing, restart, _), (draw, visit, tag) = no_runs
     assert nothing is None and restart == "open"
-    assert visit == "mean" and tag == model_hash(model)
+    assert visit == "mean" and tag.startswith(model_hash(model))
     key, condition = jax.random.key(0), jnp.asarray(made_up(0, 1).condition, jnp.float32)
     assert draw(key, condition).shape == (1, FRAMES, NX, NY)  # the regression
     gather(dataclasses.replace(job, visit="each", open_loop=False), Setup(None), model, lambda *_: None)
