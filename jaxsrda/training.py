@@ -14,8 +14,7 @@ from jax import Array
 
 from jaxsrda.checks import check_choice, check_positive
 from jaxsrda.data import Windows, augment
-from jaxsrda.diffusion.denoiser import LOSSES, preconditioning, training_target
-from jaxsrda.diffusion.schedules import VP_SCHEDULE
+from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.model import ModelConfig, network
 
 LEVELS_OF_NOISE = ("lognormal", "vp")
@@ -133,10 +132,9 @@ def window_loss(
     # Batched by hand: a vmap would make one gradient of the weights for each sample before adding them up.
     level_shape = (len(clean), 1, 1, 1)
     if config.levels == "vp":
-        table = jnp.asarray(VP_SCHEDULE.sigmas(), clean.dtype)
-        sigma = table[jax.random.randint(level_key, level_shape, 0, VP_SCHEDULE.steps)]
+        sigma = vp_loss_sigma(level_key, level_shape, dtype=clean.dtype)
     else:
-        sigma = jnp.exp(config.p_mean + config.p_std * jax.random.normal(level_key, level_shape, clean.dtype))
+        sigma = edm_loss_sigma(level_key, level_shape, config.p_mean, config.p_std, clean.dtype)
     noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
     c = preconditioning(model.parametrization, sigma, model.sigma_data)
     wanted = training_target(model.parametrization, clean, noise, sigma, model.sigma_data)

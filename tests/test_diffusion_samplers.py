@@ -9,11 +9,8 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda.diffusion.denoiser import (
-    edm_precondition,
-    from_data_prediction,
-    from_noise_prediction,
-    from_velocity_prediction,
     gaussian_denoiser,
+    precondition,
 )
 from jaxsrda.diffusion.samplers import (
     SAMPLERS,
@@ -302,10 +299,10 @@ def test_all_parametrizations_of_one_denoiser_sample_alike(sampler):
         return (denoise(x, sigma) - 0.16 / total**2 * x) / (0.4 * sigma / total)
 
     views = [
-        from_noise_prediction(predict(lambda x0, noise, a: noise)),
-        from_velocity_prediction(predict(lambda x0, noise, a: a * noise - jnp.sqrt(1 - a * a) * x0)),
-        from_data_prediction(predict(lambda x0, noise, a: x0)),
-        edm_precondition(edm_network, 0.4),
+        precondition("noise", predict(lambda x0, noise, a: noise)),
+        precondition("velocity", predict(lambda x0, noise, a: a * noise - jnp.sqrt(1 - a * a) * x0)),
+        precondition("data", predict(lambda x0, noise, a: x0)),
+        precondition("edm", edm_network, 0.4),
     ]
     sigmas = vp_sigmas(10)
     expected, *got = quick_jit(lambda: [sample(d, KEY, SHAPE, sigmas, sampler, 0.5) for d in (denoise, *views)])()

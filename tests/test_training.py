@@ -21,7 +21,7 @@ from jaxsrda import fit as fits
 from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.data import Windows, augment
 from jaxsrda.datasets import WindowSet
-from jaxsrda.diffusion.denoiser import training_loss
+from jaxsrda.diffusion.denoiser import edm_loss_sigma, training_loss, vp_loss_sigma
 from jaxsrda.fit import fit
 from jaxsrda.model import ModelConfig, network
 from jaxsrda.networks.unet import PRESETS
@@ -111,7 +111,9 @@ def test_the_loss_is_that_of_single_samples(target, parametrization, loss):
         net = network("tiny")
         noise_key, level_key, _ = jax.random.split(KEY, 3)
         noises = jax.random.normal(noise_key, (4, NX, NY, FRAMES), jnp.float32)
-        sigmas = jnp.exp(config.p_mean + config.p_std * jax.random.normal(level_key, (4, 1, 1, 1), jnp.float32))
+        levels = {"lognormal": edm_loss_sigma, "vp": vp_loss_sigma}[config.levels]
+        options = (config.p_mean, config.p_std) if config.levels == "lognormal" else ()
+        sigmas = levels(level_key, (4, 1, 1, 1), *options, dtype=jnp.float32)
         truth = data.correction.astype(jnp.float32) / norm
         regression, local, diffusion = [], [], []
         for i in range(2):

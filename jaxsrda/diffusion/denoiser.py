@@ -82,32 +82,6 @@ def precondition(parametrization: str, network: Network, sigma_data: float = SIG
     return denoise
 
 
-def edm_precondition(network: Network, sigma_data: float = SIGMA_DATA) -> Denoiser:
-    """D = c_skip x + c_out F(c_in x, ln(σ)/4): input, output and target of F have unit variance.
-
-    Karras et al. (2022, arXiv:2206.00364, eq. 7 and table 1).  ValueError unless sigma_data > 0.
-    """
-    return precondition("edm", network, sigma_data)
-
-
-def from_noise_prediction(network: Network) -> Denoiser:
-    """D = x − σ ε̂(a x, a) of a variance-preserving network that predicts the noise.
-
-    Its input is z = a x, its level a = √ᾱ, continuous (Chen et al. 2021, arXiv:2009.00713).
-    """
-    return precondition("noise", network)
-
-
-def from_velocity_prediction(network: Network) -> Denoiser:
-    """D = a z − √(1 − a²) v̂(z, a), z = a x: Salimans & Ho (2022, arXiv:2202.00512, section 4)."""
-    return precondition("velocity", network)
-
-
-def from_data_prediction(network: Network) -> Denoiser:
-    """D = x̂₀(a x, a) of a variance-preserving network that predicts the clean sample."""
-    return precondition("data", network)
-
-
 # Training -------------------------------------------------------------------------------------
 
 
@@ -136,14 +110,6 @@ def training_target(
     return (c.rest * x0 - c.skip * sigma * noise) / c.out
 
 
-def loss_weight(parametrization: str, sigma: Array, sigma_data: float = SIGMA_DATA) -> Array:
-    """Weight 1/c_out² of |D − x₀|² that makes it the plain square error of F against its target.
-
-    For `edm` λ(σ) = (σ² + σ_d²)/(σσ_d)² (arXiv:2206.00364, table 1), for `noise` 1/σ².
-    """
-    return preconditioning(parametrization, sigma, sigma_data).out ** -2
-
-
 def training_loss(
     parametrization: str,
     network: Network,
@@ -160,14 +126,18 @@ def training_loss(
     return LOSSES[loss](network(c.scale * (x0 + sigma * noise), c.level), target)
 
 
-def edm_loss_sigma(key: Array, p_mean: float = -1.2, p_std: float = 1.2, dtype: DTypeLike = float) -> Array:
-    """A training noise level, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1): scalar."""
-    return jnp.exp(p_mean + p_std * jax.random.normal(key, (), dtype))
+def edm_loss_sigma(
+    key: Array, shape: tuple[int, ...] = (), p_mean: float = -1.2, p_std: float = 1.2, dtype: DTypeLike = float
+) -> Array:
+    """Training noise levels, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1)."""
+    return jnp.exp(p_mean + p_std * jax.random.normal(key, shape, dtype))
 
 
-def vp_loss_sigma(key: Array, schedule: VPSchedule = VP_SCHEDULE, dtype: DTypeLike = float) -> Array:
-    """A training noise level σ_t, t uniform on the schedule (arXiv:2006.11239, algorithm 1): scalar."""
-    return jnp.asarray(schedule.sigmas(), dtype)[jax.random.randint(key, (), 0, schedule.steps)]
+def vp_loss_sigma(
+    key: Array, shape: tuple[int, ...] = (), schedule: VPSchedule = VP_SCHEDULE, dtype: DTypeLike = float
+) -> Array:
+    """Training noise levels σ_t, t uniform on the schedule (arXiv:2006.11239, algorithm 1)."""
+    return jnp.asarray(schedule.sigmas(), dtype)[jax.random.randint(key, shape, 0, schedule.steps)]
 
 
 # Exact ----------------------------------------------------------------------------------------
