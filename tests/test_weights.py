@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import observed, setup
+from helpers import observed, quick_jit, setup
 
 from jaxsrda import model as models
 from jaxsrda import weights
@@ -240,6 +240,24 @@ def test_windows_have_the_members_that_the_method_names(model, sampler, members)
         return method.step(key, method.init(key), one)[1].omega
 
     assert jax.eval_shape(window, jax.random.key(0)).shape == (members, 4, 32, 17)
+
+
+@pytest.mark.parametrize("layout", ["lattice:4+dropout:1", "lattice:1"])
+def test_no_sensors_and_more_than_grid_points_of_training(model, layout):
+    """Two times without any sensor, and with one at every inner grid point: the analysis stays finite."""
+    method = make_diffsrda(setup(), DiffSRDAConfig(members=3, prior="enkf-sr"), model=model)
+    seen = observed(layout=layout)
+    assert seen.mask.any() == (layout == "lattice:1")
+
+    @quick_jit
+    def run(key):
+        state = method.init(key)
+        for time in range(2):
+            state, window = method.step(key, state, jax.tree.map(lambda a, t=time: a[t], seen))
+        return window
+
+    window = run(jax.random.key(0))
+    assert window.diagnostics.finite and window.omega.shape == (3, 4, 32, 17)
 
 
 def test_configurations_of_other_methods_are_refused():
