@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.checks import check_choice, check_positive, check_shape
-from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES
+from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, SIGNS
 from jaxsrda.config import PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
@@ -112,6 +112,24 @@ def conditional_denoiser(model: Model, features: Features) -> Denoiser:
     return precondition(model.config.parametrization, raw, model.config.sigma_data)
 
 
+def encode(model: Model, conditions: Array) -> Features:
+    """Features of conditions (G, nx, ny, C), the mean and its scale averaged over the testbed's reflection.
+
+    mean(c) ← ½ [mean(c) − R mean(S R c)],  R: y → π − y, S the signs of the channels: −ω(x, π − y) solves the same
+    equation, so the average is as good an estimate and keeps the symmetry, which the network has learned but roughly.
+    """
+    if model.config.target == "direct":
+        return model.network.encode(model.params, conditions)
+    mirrored = jnp.asarray(SIGNS, conditions.dtype) * conditions[:, :, ::-1]
+    features = model.network.encode(model.params, jnp.concatenate([conditions, mirrored]))
+    (mean, mirrored_mean), (scale, mirrored_scale) = (jnp.split(a, 2) for a in features[:2])
+    return Features(
+        (mean - mirrored_mean[:, :, ::-1]) / 2,
+        (scale + mirrored_scale[:, :, ::-1]) / 2,
+        tuple(level[: len(conditions)] for level in features.levels),
+    )
+
+
 def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, members: int | None = None) -> Draw:
     """draw(key, conditions (G, nx, ny, C)) → corrections (members, 5, nx, ny) to the guess, in vorticity.
 
@@ -155,7 +173,7 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
 
     def draw(key: Array, conditions: Array) -> Array:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
-        features = model.network.encode(model.params, conditions)
+        features = encode(model, conditions)
         if kind.target != "direct" and config.sampler == "mean":
             normal = jnp.broadcast_to(features.mean, (members, *features.mean.shape[1:]))
         else:

@@ -10,7 +10,7 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda import model as models
-from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.conditioning import CHANNELS, FRAMES, SIGNS
 from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, preconditioning, training_target
 from jaxsrda.model import Model, ModelConfig, conditional_denoiser, make_draw
@@ -134,11 +134,25 @@ def test_noise_grids_draw(noise):
     assert np.isfinite(other).all() and np.abs(other - usual).max() > 1e-3
 
 
-def test_the_regression_is_the_mean_of_the_conditioner_scaled(dtype):
+def test_the_mean_keeps_the_reflection():
+    """The condition of −ω(x, π − y) gives the mirrored mean with the other sign, whatever the weights."""
+    conditions = normal(1, NX, NY, CHANNELS)
+    mean = drawn(conditions, sampler="mean")
+    mirrored = drawn(jnp.asarray(SIGNS, jnp.float32) * conditions[:, :, ::-1], sampler="mean")
+    assert np.abs(mean + mean[..., ::-1]).max() > 0.1
+    close(mirrored, -mean[..., ::-1])
+
+
+def test_the_regression_is_the_mean_of_the_conditioner_scaled_and_symmetric(dtype):
     model, conditions = small_model(), normal(2, NX, NY, CHANNELS, dtype=dtype)
     draw = quick_jit(make_draw(model, DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=2)))
     got = draw(KEY, conditions)
-    mean = np.array(quick_jit(model.network.encode)(model.params, conditions).mean)
+    signs = np.array(SIGNS, dtype)
+    means = [
+        quick_jit(model.network.encode)(model.params, given).mean
+        for given in (conditions, signs * conditions[:, :, ::-1])
+    ]
+    mean = (np.array(means[0]) - np.array(means[1])[:, :, ::-1]) / 2
     mean[:, :, [0, -1]] = 0
     assert got.shape == (2, FRAMES, NX, NY) and got.dtype == dtype
     close(got, np.moveaxis(mean * SCALE, -1, 1), 1e-6)
@@ -185,6 +199,7 @@ def test_a_network_on_target_denoises_exactly(monkeypatch, parametrization, sigm
 def test_a_certain_network_draws_what_it_is_certain_of(monkeypatch, sampler, target):
     """If D is x₀ whatever the noise, a sample is x₀ in the conditioner's scale around its mean; for `direct` x₀."""
     x0, mean = normal(*SHAPE), normal(*SHAPE, seed=1)
+    mean = mean - mean[:, ::-1]  # what the average over the reflection leaves as it is
     fake(monkeypatch, lambda noisy, level: x0[None], mean)
     model = Model(ModelConfig("tiny", nx=NX, ny=NY, parametrization="data", target=target), None, SCALE)
     got = quick_jit(make_draw(model, configuration(sampler=sampler)))(KEY, normal(1, NX, NY, CHANNELS))
