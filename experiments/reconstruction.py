@@ -64,10 +64,8 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         batch = truth[start : start + experiment.at_once]
         seeds = range(start, start + len(batch))
         parts.append(jaxsrda.assimilate(name, batch, layout=experiment.layout, config=config, truth_seeds=seeds))
-    scores = {
-        name: jaxsrda.bootstrap_interval(np.concatenate([part.per_truth[name] for part in parts]))
-        for name in parts[0].scores
-    }
+    per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
+    scores = {name: jaxsrda.bootstrap_interval(values) for name, values in per_truth.items()}
     series = {name: np.concatenate([part.series[name] for part in parts]) for name in parts[0].series}
     statistics = report.mean_statistics([s for part in parts for s in part.statistics])
     seconds = {
@@ -82,6 +80,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
         "scores": report.scores_record(scores),
+        "per_truth": {name: per_truth[name].tolist() for name in ("maer", "crps", "spread_skill")},
         "series": {name: values.mean(0) for name, values in series.items()},
         "statistics": {
             name: statistics[name] for name in ("rank_histogram", "shell", "energy_truth", "energy_members")
@@ -135,6 +134,7 @@ def main(experiment: Experiment) -> None:
         console.print(f"{method}: {line}, {records[method]['seconds']['run_per_truth']:.1f} s a truth")
     shown = {name: records[name] for name in experiment.methods if name in records}
     print(markdown(shown))
+    print(ratios(records))
     times = 0.25 * np.arange(FRAMES_PER_CYCLE, 96)
     series = {name: {k: np.array(v) for k, v in record["series"].items()} for name, record in shown.items()}
     lengths = {len(next(iter(s.values()))) for s in series.values()}
@@ -149,6 +149,20 @@ def markdown(records: dict[str, dict]) -> str:
     for name, record in sorted(records.items(), key=lambda item: item[1]["scores"]["maer"]["mean"]):
         cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**record["scores"][column]) for column in columns]
         lines.append(f"| `{name}` | {record['settings']['members']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ratios(records: dict[str, dict], base: str = "enkf-hr") -> str:
+    """MAER and CRPS over those of `base`, truth by truth: mean and 95 % interval, where single truths are recorded."""
+    lines = []
+    for name in records:
+        if name == base or not {name, base} <= {key for key, value in records.items() if "per_truth" in value}:
+            continue
+        cells = []
+        for score in ("maer", "crps"):
+            own, other = (np.array(records[key]["per_truth"][score]) for key in (name, base))
+            cells.append("{} {:.3f} [{:.3f}, {:.3f}]".format(score.upper(), *jaxsrda.bootstrap_interval(own / other)))
+        lines.append(f"{name} over {base}: {', '.join(cells)}")
     return "\n".join(lines)
 
 
