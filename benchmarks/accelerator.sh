@@ -37,6 +37,7 @@ train() { # train NAME PRIOR NETWORK SAMPLES OPTIONS…: weights into the cache,
     [ -e "${weights%.npz}.json" ] && cp "${weights%.npz}.json" "$out/$name.json"
 }
 
+mkdir -p "$JAXSRDA_CACHE"
 both="dual enkf-sr" cache=$JAXSRDA_CACHE
 if [ "$tiny" = --tiny ]; then
     small="--level hr --runs 16 --others --batch 4 --cycling 0"
