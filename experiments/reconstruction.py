@@ -35,6 +35,9 @@ VARIANTS: dict[str, tuple[str, dict]] = {
 }
 """Variants: name → (method, changes to its configuration)."""
 
+PLOTTED = ("diffsrda", "diffsrda/enkf-sr", "enkf-hr", "letkf-hr", "enkf-dual", "enkf-sr", "free-run")
+"""Drawn against time where more methods are run than lines can be told apart."""
+
 
 @dataclasses.dataclass
 class Experiment:
@@ -136,7 +139,8 @@ def main(experiment: Experiment) -> None:
     print(markdown(shown))
     print(ratios(records))
     times = 0.25 * np.arange(FRAMES_PER_CYCLE, 96)
-    series = {name: {k: np.array(v) for k, v in record["series"].items()} for name, record in shown.items()}
+    drawn = PLOTTED if len(shown) > len(PLOTTED) else tuple(shown)
+    series = {name: {k: np.array(v) for k, v in shown[name]["series"].items()} for name in drawn if name in shown}
     lengths = {len(next(iter(s.values()))) for s in series.values()}
     if lengths == {len(times)}:
         plotting.plot_series(experiment.out / "reconstruction_series.png", times, series)
