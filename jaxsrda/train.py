@@ -100,7 +100,7 @@ def train(
     began = time.perf_counter()
     model, parent = (None, {}) if not job.init else load_model(job.init)
     # A regression may go on as the mean that a residual model diffuses around.
-    free = {"priors": job.model.priors}
+    free: dict[str, Any] = {"priors": job.model.priors}
     if model is not None and (model.config.target, job.model.target) == ("regression", "residual"):
         free["target"] = "residual"
     if model is not None and dataclasses.replace(model.config, **free) != job.model:
