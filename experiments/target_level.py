@@ -6,7 +6,7 @@
 One network, twice from the same seed: trained on HR runs (as in arXiv:2604.21180) and on fine ones, whose smaller
 viscosity leaves more in the scales that HR shares with them.  Both give the mean around prior enkf-sr, which goes its
 own way, on truths of both levels.  Expected: each is best on its own level.  Obtained, at
-the small size above: results/target_level.json, where the level of the training runs makes no difference on fine truths.
+the small size: results/target_level.json, where the level of the training runs makes no difference on fine truths.
 """
 
 from __future__ import annotations
