@@ -157,10 +157,15 @@ def markdown(records: dict[str, dict]) -> str:
 
 
 def ratios(records: dict[str, dict], base: str = "enkf-hr") -> str:
-    """MAER and CRPS over those of `base`, truth by truth: mean and 95 % interval, where single truths are recorded."""
+    """MAER and CRPS over those of `base`, truth by truth: mean and 95 % interval, where both saw the same truths."""
+
+    def seen(name: str) -> tuple:
+        record = records.get(name, {})
+        return "per_truth" in record, *(record.get(key) for key in ("truths", "truth_level", "layout"))
+
     lines = []
     for name in records:
-        if name == base or not {name, base} <= {key for key, value in records.items() if "per_truth" in value}:
+        if name == base or not seen(name)[0] or seen(name) != seen(base):
             continue
         cells = []
         for score in ("maer", "crps"):

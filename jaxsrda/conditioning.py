@@ -186,3 +186,8 @@ SIGNS = (
     -1.0,
 )
 """How each channel answers to the reflection y → π − y: −1 changes sign as vorticity, +1 does not."""
+
+
+def mirror(condition: Array) -> Array:
+    """The condition (…, nx, ny, CHANNELS) of the mirrored flow −ω(x, π − y), a symmetry of the testbed."""
+    return jnp.asarray(SIGNS, condition.dtype) * condition[..., ::-1, :]

@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxsrda.assimilators import Setup, physical, spectral
 from jaxsrda.checks import check_choice
-from jaxsrda.conditioning import FRAMES, SIGNS, Guess, channels, no_memory, remember, snapshot
+from jaxsrda.conditioning import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
 from jaxsrda.config import FRAMES_PER_CYCLE, OBSERVATION_STD
 from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
 from jaxsrda.grid import regrid_hat
@@ -170,11 +170,10 @@ def augment(key: Array, windows: Windows) -> Windows:
     count, nx = windows.condition.shape[:2]
     shifts = jax.random.randint(shift_key, (count,), 0, nx)
     sides = jax.random.bernoulli(side_key, shape=(count,))
-    signs = jnp.asarray(SIGNS, windows.condition.dtype)
 
     def one(window: Windows, shift: Array, side: Array) -> Windows:
         condition, correction = (jnp.roll(a, shift, axis=0) for a in window)
-        mirrored = Windows(signs * condition[:, ::-1], -correction[:, ::-1])
+        mirrored = Windows(mirror(condition), -correction[:, ::-1])
         return jax.tree.map(lambda a, b: jnp.where(side, a, b), mirrored, Windows(condition, correction))
 
     return jax.vmap(one)(windows, shifts, sides)

@@ -13,7 +13,7 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.checks import check_choice, check_positive, check_shape
-from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, SIGNS
+from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, mirror
 from jaxsrda.config import PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
@@ -120,8 +120,7 @@ def encode(model: Model, conditions: Array) -> Features:
     """
     if model.config.target == "direct":
         return model.network.encode(model.params, conditions)
-    mirrored = jnp.asarray(SIGNS, conditions.dtype) * conditions[:, :, ::-1]
-    features = model.network.encode(model.params, jnp.concatenate([conditions, mirrored]))
+    features = model.network.encode(model.params, jnp.concatenate([conditions, mirror(conditions)]))
     (mean, mirrored_mean), (scale, mirrored_scale) = (jnp.split(a, 2) for a in features[:2])
     return Features(
         (mean - mirrored_mean[:, :, ::-1]) / 2,
