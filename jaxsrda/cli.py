@@ -272,7 +272,8 @@ class Info:
         for name, preset in FILTERS.items():
             numbers = (preset.localization, preset.additive, preset.representativeness)
             table.add_row(name, str(preset.members), *(f"{number:g}" for number in numbers))
-        table.add_row("diffsrda", str(CONFIGS["diffsrda"].members), "", "", "")
+        for name in (name for name in CONFIGS if name not in FILTERS):
+            table.add_row(name, str(CONFIGS[name].members), "", "", "")
         console.print(table)
         console.print("released weights:", ", ".join(released()) or "none")
         console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P, +silent:P)")

@@ -26,7 +26,7 @@ class Train:
     prior: tuple[str, ...] = ("dual",)
     """What gives the first guess: dual, enkf-sr or lr; several make one model that serves them all."""
     network: str = "small"
-    """tiny, small, base (efficient), or paper."""
+    """tiny, small, base (efficient U-Nets), paper (its U-Net), 4dsrda-small or 4dsrda (deterministic)."""
     target: str = "residual"
     """residual: diffusion around a regression's mean; direct: around the first guess; regression: that mean alone."""
     runs: int = 160
@@ -57,10 +57,16 @@ class Train:
     """edm, noise, velocity or data."""
     bf16: bool = False
     """Compute in bfloat16 (weights stay float32): for accelerators, and CPUs with AMX under JAX 0.11 or newer."""
+    part: str = "all"
+    """all, or denoiser: that alone, the rest staying as it is in init."""
+    distill: int = 0
+    """Make a student of the weights in init that draws in 1 or 2 steps (trains the denoiser alone)."""
     init: str = ""
     """Weights to go on from: a released name or a file."""
     visit: str = "none"
-    """Windows of the cycling of the weights in init: none, a restart (open, mean, each), or best, the prior's own."""
+    """Windows of the cycling of the weights in visitor: none, a restart (open, mean, each), or best, the prior's own."""
+    visitor: str = ""
+    """Weights whose cycling is visited, by default those in init: so different networks can train on the same windows."""
     open_loop: bool = True
     """With visit: take the windows of the prior alone too."""
     cycling: int = 2
@@ -95,6 +101,7 @@ class Train:
                 priors=self.prior,
                 parametrization=self.parametrization,
                 target=self.target,
+                distilled=self.distill,
             ),
             TrainConfig(
                 samples=self.samples,
@@ -103,11 +110,13 @@ class Train:
                 noises=self.noises,
                 loss=self.loss,
                 levels=self.levels,
+                part="denoiser" if self.distill else self.part,
                 bfloat16=self.bf16,
                 seed=self.seed,
             ),
             init=self.init,
             visit=self.visit,
+            visitor=self.visitor,
             open_loop=self.open_loop,
             cycling=self.cycling,
         )

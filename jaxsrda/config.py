@@ -206,7 +206,11 @@ PAPER_DIFFSRDA = DiffSRDAConfig(prior="lr", restart="first", steps=20, sampler="
 PRIOR_FILTERS: dict[str, FilterConfig] = {"dual": FILTERS["enkf-dual"], "enkf-sr": FILTERS["enkf-sr"]}
 """The filters' tuning as priors; their members are the diffusion model's."""
 
-CONFIGS: dict[str, FilterConfig | DiffSRDAConfig] = {**FILTERS, "diffsrda": DiffSRDAConfig()}
+CONFIGS: dict[str, FilterConfig | DiffSRDAConfig] = {
+    **FILTERS,
+    "cnn": DiffSRDAConfig(sampler="mean", weights="4dsrda-small"),
+    "diffsrda": DiffSRDAConfig(),
+}
 """The configuration that each method has unless told otherwise."""
 
 
@@ -238,6 +242,13 @@ def to_json(config: Any) -> str:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"to_json: expected a configuration dataclass, got {type(config).__name__}")
     return json.dumps(dataclasses.asdict(config))
+
+
+def changes(config: Any) -> str:
+    """What differs from the defaults of a configuration dataclass, as JSON: a name that new fields leave as it is."""
+    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    plain = dataclasses.asdict(type(config)())
+    return json.dumps({name: value for name, value in fields.items() if value != plain[name]}, sort_keys=True)
 
 
 def from_json(cls: type[ConfigT], text: str) -> ConfigT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from jaxsrda.cache import content_hash
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
 from jaxsrda.io import atomic_path
-from jaxsrda.model import Model, ModelConfig
-from jaxsrda.training import TrainConfig, TrainState, batch_indices, initial_state, make_train_step, window_loss
+from jaxsrda.model import Model, ModelConfig, with_denoiser
+from jaxsrda.training import TrainConfig, TrainState, batch_indices, initial_state, make_train_step, objective
 
 SAVE_EVERY = 120.0
 """Seconds of work that a kill can cost."""
@@ -66,15 +67,18 @@ def fit(
     and seed give the same curve however often the job is killed.  Raises ValueError if the folder holds
     another training, or if there are fewer windows than a batch.
     """
+    if config.part == "denoiser" and params is None:
+        raise ValueError("part: training the denoiser alone needs the rest; give weights to start from as init")
     if len(windows) < config.batch:
         raise ValueError(f"training: {len(windows)} windows are less than a batch of {config.batch}; use more runs")
     scale = windows.correction_scale() if scale is None else np.asarray(scale, np.float32)
     start = initial_state(model, config, params)
-    mark = _fingerprint(model, config, windows, held_out, scale, start)
+    frozen = params if config.part == "denoiser" else None
+    mark = _fingerprint(model, config, windows, held_out, scale, start.params if frozen is None else frozen)
     folder.mkdir(parents=True, exist_ok=True)
     state, curve, milestones, spent = _restore(folder, mark, start)
     began = time.perf_counter()
-    step, loss = make_train_step(model, config, scale), validation_loss(model, config, scale)
+    step, loss = make_train_step(model, config, scale, frozen), validation_loss(model, config, scale, frozen)
     longest = int(np.argmax(config.half_lives))
     score_at = {config.steps * part // MILESTONES for part in range(1, MILESTONES + 1)}
     key = jax.random.key(config.seed)
@@ -107,15 +111,17 @@ def fit(
     candidates = {f"half-life {h}": p for h, p in zip(config.half_lives, state.averages)} | {"last": state.params}
     validation = {name: evaluate(loss, p, held_out, config.batch) for name, p in candidates.items()}
     best = min(validation, key=lambda name: validation[name]["loss"])
-    return Fitted(
-        Model(model, candidates[best], scale), curve, milestones, validation | {"chosen": {best: 1.0}}, seconds
-    )
+    chosen = candidates[best] if frozen is None else with_denoiser(frozen, candidates[best])
+    return Fitted(Model(model, chosen, scale), curve, milestones, validation | {"chosen": {best: 1.0}}, seconds)
 
 
-def validation_loss(model: ModelConfig, config: TrainConfig, scale: np.ndarray) -> Callable:
+def validation_loss(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None) -> Callable:
     """loss(params, key, windows) → its parts, jitted once for all weights that are compared."""
-    scales = jnp.asarray(scale, jnp.float32)
-    return jax.jit(lambda params, key, batch: window_loss(model, config, scales, params, key, batch, training=False)[1])
+
+    def loss(frozen: Any, params: Any, key: jax.Array, batch: Windows) -> dict[str, jax.Array]:
+        return objective(model, config, scale, frozen)(params, key, batch, training=False)[1]
+
+    return functools.partial(jax.jit(loss), frozen)
 
 
 def evaluate(loss: Callable, params: Any, windows: WindowSet, size: int) -> dict[str, float]:
@@ -137,13 +143,13 @@ def write_curve(path: Path, curve: list[dict[str, float]]) -> None:
         writer.writerows(curve)
 
 
-def _fingerprint(model, config, windows: WindowSet, held_out: WindowSet, scale, start: TrainState) -> str:
+def _fingerprint(model, config, windows: WindowSet, held_out: WindowSet, scale, start: Any) -> str:
     """What a training is: configuration, data (sizes, spreads, single windows), scale and first weights."""
     data = []
     for part in (windows, held_out):
         sample = part.take(np.array([0, len(part) // 2]))
         data += [len(part), part.correction_scale().tolist(), content_hash(sample.condition.tobytes().hex())]
-    weights = content_hash("".join(content_hash(np.asarray(a).tobytes().hex()) for a in jax.tree.leaves(start.params)))
+    weights = content_hash("".join(content_hash(np.asarray(a).tobytes().hex()) for a in jax.tree.leaves(start)))
     named = [dataclasses.asdict(model), dataclasses.asdict(config), data, weights, np.asarray(scale).tolist()]
     return json.dumps(named)
 

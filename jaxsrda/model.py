@@ -18,12 +18,21 @@ from jaxsrda.config import PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
 from jaxsrda.diffusion.samplers import sample_members
-from jaxsrda.diffusion.schedules import sigma_grid
+from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
 from jaxsrda.networks.paper import PaperUNet, PaperUNetConfig
+from jaxsrda.networks.srda import PRESETS as SRDA_PRESETS
+from jaxsrda.networks.srda import SRDA, SRDAConfig
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
 
 TARGETS = ("residual", "direct", "regression")
-NETWORKS = (*PRESETS, "paper")
+MOST_DISTILLED = 2
+"""Most steps of a student; with three or four the teacher itself is good."""
+
+DENOISER = ("noisy_stem", "embedding", "denoiser", "norm", "head")
+"""Parts of the efficient U-Net that run at every step; the others run once a cycle."""
+
+UNETS = tuple(PRESETS)
+NETWORKS = (*UNETS, "paper", *SRDA_PRESETS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +43,7 @@ class ModelConfig:
     and sigma_data: of the denoiser (`diffusion.denoiser`); target: `residual`, diffusion around the
     conditioner's mean (Mardani et al. 2023, arXiv:2309.15214) in units of its scale, so that what is drawn has the same
     size everywhere; `direct`, around the first guess; or `regression`, that mean alone, which nothing is drawn from.
+    distilled: steps that a student of another model draws in, 0 for a model that is no student.
     """
 
     network: str = "small"
@@ -43,6 +53,7 @@ class ModelConfig:
     parametrization: str = "edm"
     sigma_data: float = 1.3
     target: str = "residual"
+    distilled: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "priors", tuple(self.priors))  # a list, from JSON
@@ -52,6 +63,15 @@ class ModelConfig:
         check_choice("target", self.target, TARGETS)
         if self.network == "paper" and self.target != "direct":
             raise ValueError("target: the paper's network estimates no mean; use target direct")
+        if self.network in SRDA_PRESETS and self.target != "regression":
+            raise ValueError(f"target: {self.network} estimates a mean alone; use target regression, got {self.target}")
+        if not 0 <= self.distilled <= MOST_DISTILLED or (self.distilled and self.network not in UNETS):
+            raise ValueError(
+                f"distilled: expected 0 to {MOST_DISTILLED} steps of a network of {', '.join(UNETS)}, got "
+                f"{self.distilled} of {self.network}"
+            )
+        if self.distilled and self.target == "regression":
+            raise ValueError("distilled: a regression draws nothing; distil a model with target residual or direct")
         check_choice("parametrization", self.parametrization, PARAMETRIZATIONS)
         check_positive("sigma_data", self.sigma_data)
 
@@ -65,12 +85,16 @@ class Network(NamedTuple):
 
 
 @functools.cache
-def network(name: str, bfloat16: bool = False) -> Network:
-    """The network of a preset, as pure functions."""
+def network(kind: ModelConfig, bfloat16: bool = False) -> Network:
+    """The network of a model, as pure functions."""
+    name = kind.network
 
-    def build(seed: int) -> UNet | PaperUNet:
+    def build(seed: int) -> UNet | PaperUNet | SRDA:
         if name == "paper":
             return PaperUNet(PaperUNetConfig(FRAMES, CHANNELS, bfloat16=bfloat16), rngs=nnx.Rngs(seed))
+        if name in SRDA_PRESETS:
+            config = SRDAConfig(FRAMES, CHANNELS, kind.nx, kind.ny, bfloat16=bfloat16, **SRDA_PRESETS[name])
+            return SRDA(config, rngs=nnx.Rngs(seed))
         config = UNetConfig(FRAMES, CHANNELS, quiet=(AHEAD,), bfloat16=bfloat16, **PRESETS[name])
         return UNet(config, rngs=nnx.Rngs(seed))
 
@@ -89,6 +113,17 @@ def network(name: str, bfloat16: bool = False) -> Network:
     return Network(encode, denoise, initial)
 
 
+def denoiser_part(params: Any) -> dict[str, Array]:
+    """The parameters of the denoiser alone (DENOISER), path → array."""
+    named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    return {path: leaf for path, leaf in named.items() if path.split("'")[1] in DENOISER}
+
+
+def with_denoiser(params: Any, part: dict[str, Array]) -> Any:
+    """All parameters, the denoiser's replaced by `part`."""
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: part.get(jax.tree_util.keystr(path), leaf), params)
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A trained model: configuration, parameters (an NNX state), and the scale (5,) of corrections, by frame."""
@@ -100,7 +135,7 @@ class Model:
     @property
     def network(self) -> Network:
         """The network's pure functions, in float32 whatever it was trained in."""
-        return network(self.config.network)
+        return network(self.config)
 
 
 def conditional_denoiser(model: Model, features: Features) -> Denoiser:
@@ -142,7 +177,14 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
             f"sampler: these weights are a regression, expected sampler mean with them, got {config.sampler}; "
             "train on with target residual for samples"
         )
-    if config.noise == "vp":
+    if kind.distilled and config.sampler != "mean" and config.steps != kind.distilled:
+        raise ValueError(
+            f"steps: these weights were distilled to {kind.distilled}, expected as many, got {config.steps}; "
+            f"say steps {kind.distilled}"
+        )
+    if kind.distilled:
+        sigmas = student_sigmas(kind.distilled, config.sigma_min, config.sigma_max)
+    elif config.noise == "vp":
         sigmas = sigma_grid("vp", config.steps)
     else:
         sigmas = sigma_grid(config.noise, config.steps, config.sigma_min, config.sigma_max)

@@ -15,15 +15,15 @@ import numpy as np
 from jaxsrda import twin
 from jaxsrda.assimilators import Setup
 from jaxsrda.checks import check_choice
-from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig, to_json
+from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig, changes
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
 from jaxsrda.fit import Fitted, Report, fit
 from jaxsrda.io import check_writable, write_json
-from jaxsrda.model import Model, ModelConfig, make_draw
+from jaxsrda.model import UNETS, Model, ModelConfig, make_draw
 from jaxsrda.training import TrainConfig
 from jaxsrda.training_runs import BLOCK, training_runs
-from jaxsrda.weights import load_model, model_hash, save_model
+from jaxsrda.weights import load_model, model_hash, released, save_model
 
 VALIDATION_TRUTHS = (1000, 1001)
 """Truths for the cycling test; test truths start at 0, training runs have a stream of their own."""
@@ -36,8 +36,8 @@ class Job:
     """What `train` does.
 
     data: training sets, one for each prior that the model is to serve.  init: weights to go on from.  visit: how
-    windows of the model's own cycling are gathered, with init in the loop: `none`, a restart (`open`, `mean` or `each`,
-    see `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART.  open_loop: take the windows of the
+    windows of a model's own cycling are gathered, with `visitor` in the loop (weights, by default init): `none`, a
+    restart (`open`, `mean` or `each`, see `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART.  open_loop: take the windows of the
     priors alone too.  held_out: runs for validation, the last of each set.  cycling: truths of the cycling test.
     """
 
@@ -45,6 +45,7 @@ class Job:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     init: str = ""
+    visitor: str = ""
     visit: str = "none"
     open_loop: bool = True
     held_out: int = BLOCK
@@ -52,16 +53,24 @@ class Job:
 
     def __post_init__(self):
         check_choice("visit", self.visit, VISITS)
-        if self.visit != "none" and not self.init:
-            raise ValueError("visit: the model's own cycling needs a model; give its weights as init")
+        if self.visit != "none" and not (self.visitor or self.init):
+            raise ValueError("visit: the model's own cycling needs a model; give its weights as init or visitor")
+        if self.visitor and self.visit == "none":
+            raise ValueError("visitor: its windows are not asked for; say how it cycles, with visit best or a restart")
         if not 0 <= self.cycling <= len(VALIDATION_TRUTHS):
             raise ValueError(f"cycling: expected 0 to {len(VALIDATION_TRUTHS)}, got {self.cycling}")
+        if self.training.part == "denoiser" and not self.init:
+            raise ValueError("part: training the denoiser alone needs the rest; give weights to start from as init")
+        if self.model.distilled and self.training.part != "denoiser":
+            raise ValueError("distilled: a student learns its denoiser alone, expected part denoiser with it, got all")
+        if self.training.part == "denoiser" and self.model.network not in UNETS:
+            raise ValueError(f"part: only {', '.join(UNETS)} have a denoiser apart, got {self.model.network}")
         if self.held_out < BLOCK or self.held_out % BLOCK or self.held_out >= min(d.runs for d in self.data):
             raise ValueError(f"held_out: expected a multiple of {BLOCK} below the number of runs, got {self.held_out}")
 
 
 def gather(job: Job, setup: Setup, model: Model | None, progress: twin.Progress) -> tuple[WindowSet, WindowSet]:
-    """Training and validation windows of a job."""
+    """Training and validation windows of a job; model: whose cycling is visited."""
     kept, held = [], []
     for data in job.data:
         level = LEVELS[data.level]
@@ -75,7 +84,7 @@ def gather(job: Job, setup: Setup, model: Model | None, progress: twin.Progress)
                 cycled = DiffSRDAConfig(prior=data.prior, members=data.members, restart="each")
             else:  # these restarts and the memory need no more than the mean
                 cycled = DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=1)
-            kinds.append((make_draw(model, cycled), restart, f"{model_hash(model)} {to_json(cycled)}"))
+            kinds.append((make_draw(model, cycled), restart, f"{model_hash(model)} {changes(cycled)}"))
         last = (data.runs - job.held_out) // BLOCK
         for kind in kinds:
             windows = training_windows(data, setup, *kind, progress=progress)
@@ -103,12 +112,15 @@ def train(
     free: dict[str, Any] = {"priors": job.model.priors}
     if model is not None and (model.config.target, job.model.target) == ("regression", "residual"):
         free["target"] = "residual"
+    if model is not None and not model.config.distilled:
+        free["distilled"] = job.model.distilled
     if model is not None and dataclasses.replace(model.config, **free) != job.model:
         raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
     if job.model.priors != tuple(data.prior for data in job.data):
         raise ValueError(f"priors: the model's are {job.model.priors}, the data's differ; make them agree")
+    visitor = load_model(job.visitor)[0] if job.visitor else model
     setup = Setup(twin.default_climatology())
-    windows, held_out = gather(job, setup, model, progress)
+    windows, held_out = gather(job, setup, visitor, progress)
     progress("windows", 1, 1)
     gathered = time.perf_counter()
     folder = out.with_suffix(".train") if folder is None else folder
@@ -126,7 +138,9 @@ def train(
         "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
         "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},
     }
-    record["sha256"] = save_model(out, fitted.model, record)
+    # A denoiser alone is stored alone if everyone has the rest.
+    base = job.init if job.training.part == "denoiser" and job.init in released() else ""
+    record["sha256"] = save_model(out, fitted.model, record, base)
     write_json(out.with_suffix(".json"), record)  # before the cycling, which weights that diverge do not survive
     if job.cycling:
         record["cycling"] = cycling_scores(fitted.model, VALIDATION_TRUTHS[: job.cycling], progress)
@@ -142,6 +156,8 @@ def cycling_scores(model: Model, seeds: tuple[int, ...], progress: twin.Progress
         alone = model.config.target == "regression"
         for restart in ("open", "mean") if alone else ("open", "mean", "each"):
             config = DiffSRDAConfig(prior=prior, restart=restart, sampler="mean" if alone else "dpmpp-2m")
+            if model.config.distilled:
+                config = dataclasses.replace(config, steps=model.config.distilled)
             result = twin.assimilate("diffsrda", truths, config=config, model=model, truth_seeds=seeds)
             scores[f"{prior}, {restart}"] = {name: float(np.mean(values)) for name, values in result.per_truth.items()}
     return scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,11 @@ from jax import Array
 from jaxsrda.checks import check_choice, check_positive
 from jaxsrda.data import Windows, augment
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
-from jaxsrda.model import ModelConfig, network
+from jaxsrda.distillation import distillation_loss
+from jaxsrda.model import ModelConfig, denoiser_part, network, with_denoiser
 
 LEVELS_OF_NOISE = ("lognormal", "vp")
+PARTS = ("all", "denoiser")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class TrainConfig:
     it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
     denoiser (`diffusion.denoiser.LOSSES`); levels: of noise, `vp`, uniform in t on that schedule (arXiv:2006.11239,
     algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression: weight of the
-    conditioner's losses; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the weights, in
+    conditioner's losses; part: what is trained, `all` or the `denoiser` alone, the rest staying as it starts; bfloat16: compute in it, weights stay float32; half_lives: of the averages of the weights, in
     samples; seed.
     """
 
@@ -44,6 +47,7 @@ class TrainConfig:
     p_mean: float = 0.6
     p_std: float = 1.4
     regression: float = 1.0
+    part: str = "all"
     bfloat16: bool = False
     half_lives: tuple[int, ...] = (2_000, 8_000)
     seed: int = 0
@@ -54,6 +58,7 @@ class TrainConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         check_choice("loss", self.loss, LOSSES)
         check_choice("levels", self.levels, LEVELS_OF_NOISE)
+        check_choice("part", self.part, PARTS)
         check_positive("learning_rate", self.learning_rate)
 
     @property
@@ -88,8 +93,10 @@ def optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -> TrainState:
-    """The state before the first step; params: weights to go on from instead of random ones."""
-    params = network(model.network).initial(config.seed) if params is None else params
+    """The state before the first step; params: weights to go on from instead of random ones (all of them)."""
+    params = network(model).initial(config.seed) if params is None else params
+    if config.part == "denoiser":
+        params = denoiser_part(params)
     params = jax.tree.map(jnp.copy, params)  # the step reuses its buffers, and the caller may need them
     return TrainState(
         params,
@@ -115,7 +122,7 @@ def window_loss(
     denoiser's network against its target, averaged over `noises` levels (not for a regression).
     training: features are dropped, where the network does so.
     """
-    net = network(model.network, config.bfloat16)
+    net = network(model, config.bfloat16)
     target = windows.correction.astype(jnp.float32) / norm
     features = net.encode(params, windows.condition.astype(jnp.float32))
     off = target - features.mean
@@ -145,13 +152,33 @@ def window_loss(
     return total, {"loss": total, **metrics, "diffusion": diffusion}
 
 
-def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray):
+Loss = Callable[..., tuple[Array, dict[str, Array]]]
+"""loss(params, key, windows, training) → (scalar, its parts)."""
+
+
+def objective(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None) -> Loss:
+    """What a training minimizes: `window_loss`, or `distillation_loss` for a student.
+
+    frozen: all parameters of the model that the trained ones are a part of (`part` denoiser; a student's teacher).
+    """
+    norm = jnp.asarray(scale, jnp.float32)
+    if model.distilled:
+        return functools.partial(distillation_loss, model, norm, frozen, noises=config.noises, bfloat16=config.bfloat16)
+
+    def loss(params: Any, key: Array, windows: Windows, training: bool = True):
+        whole = params if config.part == "all" else with_denoiser(frozen, params)
+        return window_loss(model, config, norm, whole, key, windows, training)
+
+    return loss
+
+
+def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None):
     """step(state, key, windows) → (state, metrics), jitted; the state's buffers are reused."""
     rule = optimizer(config)
-    loss = functools.partial(window_loss, model, config, jnp.asarray(scale, jnp.float32))
     decays = [0.5 ** (config.batch / half_life) for half_life in config.half_lives]
 
-    def step(state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
+    def step(frozen: Any, state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
+        loss = objective(model, config, scale, frozen)
         augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
         windows = augment(augment_key, windows)
         (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, loss_key, windows)
@@ -166,7 +193,7 @@ def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray):
         metrics["gradient"] = optax.tree.norm(gradient)
         return TrainState(params, moments, tuple(averages), state.step + 1), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return functools.partial(jax.jit(step, donate_argnums=1), frozen)
 
 
 def batch_indices(config: TrainConfig, windows: int, step: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxsrda.checks import check_choice
 from jaxsrda.conditioning import FRAMES, NORMALIZATION
-from jaxsrda.config import from_json, to_json
+from jaxsrda.config import changes, from_json
 from jaxsrda.io import write_npz
 from jaxsrda.model import Model, ModelConfig, network
 
@@ -31,11 +31,12 @@ def released() -> list[str]:
 
 
 def default_weights(prior: str) -> str:
-    """The first released weights that were trained for a prior; ValueError if there are none."""
+    """The first released weights for a prior that draw samples and are no student; ValueError if there are none."""
     for name in released():
         with np.load(RELEASED / f"{name}.npz", allow_pickle=False) as loaded:
-            if prior in json.loads(str(loaded["header"]))["model"]["priors"]:
-                return name
+            model = json.loads(str(loaded["header"]))["model"]
+        if prior in model["priors"] and model["target"] != "regression" and not model.get("distilled"):
+            return name
     raise ValueError(
         f"weights: none are released for prior {prior!r}; give a file of your own, from `jaxsrda train --prior {prior}`"
     )
@@ -62,15 +63,21 @@ def _half(leaf: jax.Array) -> np.ndarray:
         return np.asarray(leaf, np.float16)
 
 
-def save_model(path: Path, model: Model, record: dict[str, Any]) -> str:
-    """Write a model with its training record, atomically; weights in float16.  Returns their SHA-256."""
+def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "") -> str:
+    """Write a model with its training record, atomically; weights in float16.  Returns their SHA-256.
+
+    base: released weights; what is the same in them is not written again.
+    """
     arrays = {name: _half(leaf) for name, leaf in flatten(model.params).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"weights: {name} holds numbers that are not finite in float16; nothing was written")
     sha = digest(arrays | {"scale": model.scale})
     header = {"format": FORMAT, "conditioning": NORMALIZATION, "model": dataclasses.asdict(model.config)}
-    header |= {"sha256": sha, "record": record}
+    header |= {"sha256": sha, "record": record, "base": base}
+    if base:
+        shared = {name: _half(leaf) for name, leaf in flatten(load_model(base)[0].params).items()}
+        arrays = {name: a for name, a in arrays.items() if not np.array_equal(a, shared.get(name))}
     write_npz(path, header=json.dumps(header), scale=model.scale, **{f"params.{n}": a for n, a in arrays.items()})
     return sha
 
@@ -112,6 +119,10 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
         raise ValueError(f"{path}: {error}") from None
     if scale.shape != (FRAMES,) or not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"{path}: expected a scale of {FRAMES} finite numbers above 0, got {scale}; train again")
+    if base := header.get("base"):
+        if base == path.stem or base not in released():
+            raise ValueError(f"{path}: expected weights that build on released ones, got {base!r}; train again")
+        given = {name: _half(leaf) for name, leaf in flatten(load_model(base)[0].params).items()} | given
     if digest(given | {"scale": scale}) != header["sha256"]:
         raise ValueError(
             f"{path}: the weights do not match their SHA-256; the file is damaged, fetch or train it again"
@@ -121,7 +132,7 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
 
 def unflatten(config: ModelConfig, given: dict[str, np.ndarray], source: str) -> Any:
     """The parameter tree of a network from path → array; ValueError naming what is missing or of another shape."""
-    shapes = jax.eval_shape(lambda: network(config.network).initial(0))
+    shapes = jax.eval_shape(lambda: network(config).initial(0))
     wanted = flatten(shapes)
     wrong = [
         f"{name} {given[name].shape if name in given else 'absent'} instead of {leaf.shape}"
@@ -137,4 +148,4 @@ def unflatten(config: ModelConfig, given: dict[str, np.ndarray], source: str) ->
 def model_hash(model: Model) -> str:
     """A short name for a model's weights."""
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(model.params).items()}
-    return hashlib.sha256((to_json(model.config) + digest(arrays | {"scale": model.scale})).encode()).hexdigest()[:12]
+    return hashlib.sha256((changes(model.config) + digest(arrays | {"scale": model.scale})).encode()).hexdigest()[:12]

@@ -20,7 +20,7 @@ MODULES = sorted(
 PACKAGES = ("jaxsrda", "jaxsrda.diffusion", "jaxsrda.networks")
 
 DIFFUSION = ("diffusion.schedules", "diffusion.denoiser", "diffusion.samplers")
-NETWORKS = ("networks.layers", "networks.unet", "networks.paper")
+NETWORKS = ("networks.layers", "networks.unet", "networks.paper", "networks.srda")
 
 LEVELS = (
     ("checks", "config"),
@@ -32,6 +32,7 @@ LEVELS = (
     ("conditioning",),
     ("diffsrda",),
     ("data", "model"),
+    ("distillation",),
     ("datasets", "training", "weights"),
     ("methods",),
     ("cycle",),

@@ -13,7 +13,15 @@ from jaxsrda import model as models
 from jaxsrda.conditioning import CHANNELS, FRAMES, SIGNS
 from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, preconditioning, training_target
-from jaxsrda.model import Model, ModelConfig, conditional_denoiser, make_draw
+from jaxsrda.model import (
+    DENOISER,
+    Model,
+    ModelConfig,
+    conditional_denoiser,
+    denoiser_part,
+    make_draw,
+    with_denoiser,
+)
 from jaxsrda.networks.unet import PRESETS, Features
 
 NX, NY = 16, 9
@@ -41,7 +49,7 @@ def normal(*shape, dtype="float32", seed=0):
 @functools.cache
 def parameters():
     """Random weights, biases and heads as loud as all else."""
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network("tiny").initial(0)))
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network(ModelConfig("tiny")).initial(0)))
     rng = np.random.default_rng(1)
     loud = [rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) for leaf in leaves]
     return jax.tree.unflatten(tree, [jnp.asarray(a, jnp.float32) for a in loud])
@@ -228,6 +236,10 @@ def test_centred_samples_have_the_conditioners_mean():
         ({"network": "smal"}, "network: expected one of .*did you mean 'small'"),
         ({"target": "residul"}, "target: expected one of residual, direct, regression; got 'residul'"),
         ({"sigma_data": 0.0}, "sigma_data: expected a finite number above 0, got 0.0"),
+        ({"network": "4dsrda"}, "target: 4dsrda estimates a mean alone; use target regression, got residual"),
+        ({"distilled": 3}, "distilled: expected 0 to 2 steps of a network of tiny, small, base, got 3 of small"),
+        ({"distilled": 1, "network": "paper", "target": "direct"}, "distilled: expected 0 to 2 steps .* got 1 of paper"),
+        ({"distilled": 1, "target": "regression"}, "distilled: a regression draws nothing"),
         ({"network": "paper"}, "the paper's network estimates no mean; use target direct"),
         ({"priors": ("lr", "duel")}, "prior: expected one of dual, enkf-sr, lr; got 'duel'"),
         ({"parametrization": "edn"}, "parametrization: expected one of .*did you mean 'edm'"),
@@ -249,6 +261,28 @@ def test_a_regression_draws_nothing_but_its_mean():
 
 def test_the_paper_network_takes_the_direct_target():
     assert ModelConfig("paper", target="direct").target == "direct"
+
+
+def test_a_student_draws_in_its_own_steps_only():
+    model = small_model(distilled=1)
+    conditions = normal(1, NX, NY, CHANNELS)
+    got = quick_jit(make_draw(model, configuration(steps=1)))(KEY, conditions)
+    # One step from the highest level to zero is the same for teacher and student.
+    close(got, drawn(conditions, steps=1))
+    with pytest.raises(ValueError, match="these weights were distilled to 1, expected as many, got 4; say steps 1"):
+        make_draw(model, configuration(steps=4))
+    make_draw(model, configuration(steps=4, sampler="mean"))
+
+
+def test_a_part_goes_in_where_it_came_from():
+    params = parameters()
+    part = jax.tree.map(lambda a: 2 * a, denoiser_part(params))
+    whole = with_denoiser(params, part)
+    assert jax.tree.structure(whole) == jax.tree.structure(params)
+    for name in params:
+        factor = 2 if name in DENOISER else 1
+        for new, old in zip(jax.tree.leaves(whole[name]), jax.tree.leaves(params[name]), strict=True):
+            np.testing.assert_array_equal(new, factor * old)
 
 
 @pytest.mark.parametrize("shape", [(1, NX, NY, CHANNELS - 1), (1, NX + 4, NY, CHANNELS), (NX, NY, CHANNELS)])

@@ -18,6 +18,7 @@ from jaxsrda.datasets import DataConfig, WindowSet
 from jaxsrda.model import Model, ModelConfig, network
 from jaxsrda.networks.unet import PRESETS
 from jaxsrda.train import Job, cycling_scores, gather, thinned
+from jaxsrda.training import TrainConfig, batch_indices
 from jaxsrda.weights import load_model, model_hash, save_model
 
 NX, NY = 128, 65
@@ -76,7 +77,7 @@ def fails(capsys, arguments, message):
 
 
 def random_model(target="residual"):
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: network("tiny").initial(0)))
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: network(ModelConfig("tiny")).initial(0)))
     rng = np.random.default_rng(0)
     params = jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
     return Model(ModelConfig("tiny", target=target), params, np.ones(5, np.float32))
@@ -89,7 +90,14 @@ def random_model(target="residual"):
     "change, message",
     [
         ({"visit": "often"}, "visit: expected one of none, open, mean, each, best; got 'often'"),
-        ({"visit": "mean"}, "visit: the model's own cycling needs a model; give its weights as init"),
+        ({"visit": "mean"}, "visit: the model's own cycling needs a model; give its weights as init or visitor"),
+        ({"visitor": "a.npz"}, "visitor: its windows are not asked for; say how it cycles, with visit best"),
+        ({"training": TrainConfig(part="denoiser")}, "part: training the denoiser alone needs the rest; give weights"),
+        ({"model": ModelConfig(distilled=1)}, "a student learns its denoiser alone, expected part denoiser"),
+        (
+            {"training": TrainConfig(part="denoiser"), "model": ModelConfig("paper", target="direct"), "init": "a.npz"},
+            "part: only tiny, small, base have a denoiser apart, got paper",
+        ),
         ({"held_out": 0}, "held_out: expected a multiple of 8 below the number of runs, got 0"),
         ({"held_out": 12}, "held_out: expected a multiple of 8 below the number of runs, got 12"),
         ({"held_out": 160}, "held_out: expected a multiple of 8 below the number of runs, got 160"),
@@ -122,6 +130,10 @@ def marks(windows):
     return [int(part.condition[0, 0, 0, 0]) for part in windows.parts]
 
 
+def marks_of(windows, indices):
+    return [int(mark) for mark in windows.take(indices).condition[:, 0, 0, 0]]
+
+
 def test_the_last_runs_are_held_out(no_runs):
     """Of blocks 0, 1, 2 and block 0 once more with other sensors, the windows of block 2."""
     job = Job((DataConfig(runs=24),))
@@ -147,6 +159,36 @@ def test_visited_windows_come_from_the_model_in_the_loop(no_runs):
     data = tuple(DataConfig(prior=prior, runs=16, others=()) for prior in ("dual", "enkf-sr"))
     gather(dataclasses.replace(job, data=data, visit="best", open_loop=False), Setup(None), model, lambda *_: None)
     assert [restart for _, restart, _ in no_runs[3:]] == ["mean", "open"]
+
+
+def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs, monkeypatch):
+    """Equal treatment: a visitor's windows, and which of them each step takes, do not depend on the network."""
+    save_model(tmp_path / "v.npz", random_model(), {})
+    seen = {}
+
+    def fit(folder, model, config, windows, held_out, params, scale, report):
+        taken = [marks_of(windows, batch_indices(config, len(windows), i)) for i in range(config.steps)]
+        seen[model] = (params, scale, taken, marks(held_out))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(twin, "default_climatology", lambda: None)
+    models = [
+        ModelConfig("tiny", target="regression"),
+        ModelConfig("tiny"),
+        ModelConfig("4dsrda-small", target="regression"),
+    ]
+    for model in models:
+        no_runs.clear()
+        data = (DataConfig(runs=24, others=()),)
+        visited = {"visitor": str(tmp_path / "v.npz"), "visit": "best", "open_loop": False}
+        job = Job(data, model, TrainConfig(samples=12, batch=2), cycling=0, **visited)
+        with pytest.raises(KeyboardInterrupt):
+            train.train(job, tmp_path / "a.npz")
+        assert no_runs[0][1] == "mean" and no_runs[0][2].startswith(model_hash(load_model(tmp_path / "v.npz")[0]))
+    assert len(seen) == 3 and seen[models[0]] == seen[models[1]] == seen[models[2]]
+    params, scale, taken, held = seen[models[0]]
+    assert params is None and scale is None and held == [12] and sorted(sum(taken[:2], [])) == [10, 10, 11, 11]
 
 
 # From the command line ------------------------------------------------------------------------
@@ -206,7 +248,7 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--network", "nope"], "network: expected one of tiny, small, base, paper; got 'nope'"),
+        (["--network", "nope"], "network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'nope'"),
         (["--network", "paper"], "use target direct"),
         (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
         (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
@@ -214,7 +256,13 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
         (["--level", "lr"], "level: expected one of hr, fine, uhr; got 'lr'"),
         (["--runs", "3"], "runs: expected a multiple of 8, at least 8; got 3"),
         (["--runs", "8"], "held_out: expected a multiple of 8 below the number of runs, got 8"),
-        (["--visit", "mean"], "give its weights as init"),
+        (["--visit", "mean"], "give its weights as init or visitor"),
+        (["--visit", "best", "--visitor", "nope"], "weights: expected one of"),
+        (["--network", "4dsrda-small"], "4dsrda-small estimates a mean alone; use target regression, got residual"),
+        (["--part", "head"], "part: expected one of all, denoiser; got 'head'"),
+        (["--part", "denoiser"], "part: training the denoiser alone needs the rest"),
+        (["--distill", "1"], "part: training the denoiser alone needs the rest"),
+        (["--distill", "3"], "distilled: expected 0 to 2 steps"),
         (["--visit", "nope"], "visit: expected one of none, open, mean, each, best; got 'nope'"),
         (["--init", "missing.npz"], "weights: no file missing.npz"),
         (["--init", "nope"], "weights: expected one of"),

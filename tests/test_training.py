@@ -75,7 +75,7 @@ def held_out():
 @functools.cache
 def loud_params():
     """Random weights of order one, so that every part of the network has its say in the loss."""
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: network("tiny").initial(0)))
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: network(ModelConfig("tiny")).initial(0)))
     rng = np.random.default_rng(2)
     loud = [rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) for leaf in leaves]
     return jax.tree.unflatten(tree, [jnp.asarray(a, jnp.float32) for a in loud])
@@ -108,7 +108,7 @@ def test_the_loss_is_that_of_single_samples(target, parametrization, loss):
 
     @quick_jit
     def single(params):
-        net = network("tiny")
+        net = network(ModelConfig("tiny"))
         noise_key, level_key, _ = jax.random.split(KEY, 3)
         noises = jax.random.normal(noise_key, (4, NX, NY, FRAMES), jnp.float32)
         levels = {"lognormal": edm_loss_sigma, "vp": vp_loss_sigma}[config.levels]
@@ -291,7 +291,7 @@ def often(monkeypatch, lenient):
     """A checkpoint and a line of the curve every two steps, each kind of step compiled once for all tests."""
     monkeypatch.setattr(fits, "SAVE_EVERY", 0.0)
     monkeypatch.setattr(fits, "LOG_EVERY", 2)
-    monkeypatch.setattr(fits, "make_train_step", lambda m, c, scale: compiled_step(m, c, tuple(scale.tolist())))
+    monkeypatch.setattr(fits, "make_train_step", lambda m, c, scale, _: compiled_step(m, c, tuple(scale.tolist())))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Weights in files: what comes back is what was saved, and nothing damaged or foreign is taken for a model."""
 
+import dataclasses
 import json
 
 import jax
@@ -32,7 +33,7 @@ def model(smallest):
 
 
 def random_model(seed=0, nx=32, ny=17, priors=("dual", "enkf-sr")):
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network("tiny").initial(0)))
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network(ModelConfig("tiny")).initial(0)))
     rng = np.random.default_rng(seed)
     params = jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
     return Model(ModelConfig("tiny", priors, nx, ny, sigma_data=0.4), params, np.arange(1, 6, dtype=np.float32))
@@ -105,6 +106,37 @@ def test_released_weights_come_by_name(monkeypatch, tmp_path, smallest):
         default_weights("enkf-sr")
     with pytest.raises(ValueError, match=r"weights: expected one of .*did you mean 'diffsrda'"):
         load_model("diffsrd")
+
+
+def test_regressions_and_students_are_nobodys_default(monkeypatch, tmp_path, smallest):
+    monkeypatch.setattr(weights, "RELEASED", tmp_path)
+    model = random_model(priors=("dual",))
+    for name, change in [("a", {"target": "regression"}), ("b", {"distilled": 1}), ("c", {})]:
+        changed = dataclasses.replace(model, config=dataclasses.replace(model.config, **change))
+        save_model(tmp_path / f"{name}.npz", changed, {})
+    assert default_weights("dual") == "c"
+
+
+def test_weights_that_share_with_released_ones_are_stored_without(monkeypatch, tmp_path, smallest):
+    monkeypatch.setattr(weights, "RELEASED", tmp_path)
+    base = random_model()
+    save_model(tmp_path / "base.npz", base, {})
+    base = load_model("base")[0]
+    louder = jax.tree.map(lambda a: a + 1, models.denoiser_part(base.params))
+    student = dataclasses.replace(base, params=models.with_denoiser(base.params, louder))
+    whole, small = tmp_path / "whole.npz", tmp_path / "small.npz"
+    assert save_model(whole, student, {}) == save_model(small, student, {}, "base")
+    assert small.stat().st_size < 0.8 * whole.stat().st_size
+    with np.load(small) as loaded:
+        assert {n.split(".")[1] for n in loaded if n.startswith("params.")} == set(models.DENOISER)
+    for name, leaf in flatten(load_model(whole)[0].params).items():
+        np.testing.assert_array_equal(flatten(load_model(small)[0].params)[name], leaf, err_msg=name)
+    save_model(tmp_path / "base.npz", random_model(1), {})  # another model under that name
+    with pytest.raises(ValueError, match="do not match their SHA-256"):
+        load_model(small)
+    (tmp_path / "base.npz").unlink()
+    with pytest.raises(ValueError, match="expected weights that build on released ones, got 'base'"):
+        load_model(small)
 
 
 # What is refused ------------------------------------------------------------------------------
@@ -192,7 +224,7 @@ def test_weights_of_other_sizes_are_refused(saved, change, message):
 
 def test_a_header_of_an_unknown_network_is_refused(saved):
     rewrite(saved, lambda arrays, header: header["model"].update(network="huge"))
-    with pytest.raises(ValueError, match="network: expected one of tiny, small, base, paper; got 'huge'"):
+    with pytest.raises(ValueError, match="network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'huge'"):
         load_model(saved)
 
 
