@@ -24,12 +24,13 @@ import jaxsrda
 from jaxsrda import plotting, report
 from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig, FilterConfig, method_preset
 from jaxsrda.io import write_json
-from jaxsrda.weights import default_weights, load_model
+from jaxsrda.weights import default_weights, flatten, load_model
 
 VARIANTS: dict[str, tuple[str, dict]] = {
     "diffsrda/each": ("diffsrda", {"restart": "each"}),
     "diffsrda/open": ("diffsrda", {"restart": "open"}),
     "diffsrda/regression": ("diffsrda", {"sampler": "mean"}),
+    "diffsrda/one-step": ("diffsrda", {"weights": "diffsrda-small-student", "steps": 1}),
     "diffsrda/enkf-sr": ("diffsrda", {"prior": "enkf-sr", "restart": "open"}),
     "diffsrda/enkf-sr/each": ("diffsrda", {"prior": "enkf-sr", "restart": "each"}),
 }
@@ -78,7 +79,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     record = {
         "method": method,
         "settings": dataclasses.asdict(config),
-        "weights": weights(experiment, method),
+        **weights(experiment, method),
         "truths": len(truth),
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
@@ -103,17 +104,26 @@ def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig | Diff
     else:
         name, _, tuning = method.partition("/")
         config = method_preset(name, experiment.layout, tuning or "own")
-    if isinstance(config, DiffSRDAConfig):
+    if isinstance(config, DiffSRDAConfig) and experiment.weights and not config.weights:
         config = dataclasses.replace(config, weights=experiment.weights)
     return name, config
 
 
-def weights(experiment: Experiment, method: str) -> str | None:
-    """The SHA-256 of the weights that a method uses, None for filters."""
+def weights(experiment: Experiment, method: str) -> dict:
+    """The SHA-256 and number of the weights that a method uses, and the windows they saw in training; None for filters.
+
+    Windows of the trainings that a training went on from are counted too.
+    """
     _, config = tuned(experiment, method)
     if not isinstance(config, DiffSRDAConfig):
-        return None
-    return load_model(config.weights or default_weights(config.prior))[1]["sha256"]
+        return {"weights": None, "parameters": None, "training_windows": None}
+    model, record = load_model(config.weights or default_weights(config.prior))
+    sha, windows = record["sha256"], 0
+    while record:
+        windows += record["samples"]
+        record = record["parent"]
+    parameters = sum(leaf.size for leaf in flatten(model.params).values())
+    return {"weights": sha, "parameters": parameters, "training_windows": windows}
 
 
 def main(experiment: Experiment) -> None:
@@ -124,9 +134,11 @@ def main(experiment: Experiment) -> None:
     truth = jaxsrda.simulate_truth(LEVELS[experiment.truth_level], list(range(experiment.truths)))
     for method in experiment.methods:
         wanted = {"settings": dataclasses.asdict(tuned(experiment, method)[1]), "truths": experiment.truths}
-        wanted |= {"weights": weights(experiment, method)}
+        trained = weights(experiment, method)
+        wanted |= {"weights": trained["weights"]}
         wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
         if method in records and all(records[method].get(key) == value for key, value in wanted.items()):
+            records[method] |= trained
             continue
         records[method], first = run(experiment, method, truth)
         write_json(path, records)
@@ -147,12 +159,16 @@ def main(experiment: Experiment) -> None:
 
 
 def markdown(records: dict[str, dict]) -> str:
-    """The table of the README: mean and 95 % interval over the truths, best first."""
+    """The table of the README: mean and 95 % interval over the truths, best first; weights and windows trained on."""
     columns = {"maer": "MAER", "mssim_loss": "MSSIM loss", "crps": "CRPS", "spread_skill": "spread–skill"}
-    lines = [f"| method | members | {' | '.join(columns.values())} |", "|" + "---|" * (2 + len(columns))]
+    heads = ("method", "members", "weights", "trained on", *columns.values())
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for name, record in sorted(records.items(), key=lambda item: item[1]["scores"]["maer"]["mean"]):
         cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**record["scores"][column]) for column in columns]
-        lines.append(f"| `{name}` | {record['settings']['members']} | {' | '.join(cells)} |")
+        trained = ("–", "–")
+        if record.get("parameters"):
+            trained = (f"{record['parameters'] / 1e6:.1f} M", f"{record['training_windows']:,}")
+        lines.append(f"| `{name}` | {' | '.join([str(record['settings']['members']), *trained, *cells])} |")
     return "\n".join(lines)
 
 

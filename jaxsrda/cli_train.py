@@ -64,9 +64,9 @@ class Train:
     init: str = ""
     """Weights to go on from: a released name or a file."""
     visit: str = "none"
-    """Windows of the cycling of the weights in visitor: none, a restart (open, mean, each), or best, the prior's own."""
+    """Windows of the cycling of visitor: none, a restart (open, mean, each), or best, the prior's own."""
     visitor: str = ""
-    """Weights whose cycling is visited, by default those in init: so different networks can train on the same windows."""
+    """Weights whose cycling is visited, by default those in init; with it other networks train on the same windows."""
     open_loop: bool = True
     """With visit: take the windows of the prior alone too."""
     cycling: int = 2

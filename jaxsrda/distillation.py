@@ -1,11 +1,12 @@
 """Distillation: a student that draws in one or two steps what its teacher draws in many.
 
-The teacher's deterministic sampler turns noise into a sample; the student learns to jump along that path.  Luhman & Luhman
-(2021, arXiv:2101.02388) for one step; Salimans & Ho (2022, arXiv:2202.00512) for the target of a step in between.
+The teacher's deterministic sampler turns noise into a sample; the student learns to jump along that path.
+Luhman & Luhman (2021, arXiv:2101.02388) for one step; Salimans & Ho (2022, arXiv:2202.00512) for a step in between.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jax import Array
 from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.data import Windows
 from jaxsrda.diffusion.denoiser import precondition, preconditioning
-from jaxsrda.diffusion.samplers import SAMPLERS
+from jaxsrda.diffusion.samplers import SAMPLERS, Knobs
 from jaxsrda.diffusion.schedules import student_sigmas
 from jaxsrda.model import ModelConfig, network, with_denoiser
 
@@ -30,7 +31,7 @@ def teacher_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 
     roots = np.append(student[:-1], sigma_min) ** (1 / rho)  # the last stretch ends at sigma_min, then at 0
     parts = [
         np.linspace(high, low, TEACHER_STEPS // steps, endpoint=i + 1 == steps) ** rho
-        for i, (high, low) in enumerate(zip(roots[:-1], roots[1:]))
+        for i, (high, low) in enumerate(itertools.pairwise(roots))
     ]
     return np.append(np.concatenate(parts), 0.0)
 
@@ -41,9 +42,11 @@ def teacher_path(denoise: Any, noise: Array, levels: np.ndarray, every: int) -> 
     rows = tuple(jnp.asarray(a, noise.dtype) for a in plan(levels))
 
     def step(carry, row):
-        x, memory = advance(denoise, lambda: noise, *carry, row, None)  # deterministic: nothing is drawn
+        x, memory = carry
+        x, memory = advance(denoise, lambda: noise, x, memory, row, still)  # deterministic: nothing is drawn
         return (x, memory), x
 
+    still = Knobs(jnp.zeros(()), jnp.zeros(()))
     start = jnp.asarray(levels[0], noise.dtype) * noise
     _, states = jax.lax.scan(step, (start, jnp.zeros_like(start)), rows)
     return jnp.concatenate([start[None], states[every - 1 :: every]])
@@ -71,9 +74,9 @@ def distillation_loss(
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the student's network against what its teacher's path asks of each step.
 
-    teacher: all parameters, which the student shares but for its denoiser's (params).  Nothing is random in training but
-    the noise that paths start from, `noises` for each window; the windows' targets and `norm` are not used: the teacher's
-    samples, in its own units, are what is learned.
+    teacher: all parameters, which the student shares but for its denoiser's (params).  Nothing is random but the noise
+    that paths start from, `noises` for each window.  The windows' targets and `norm` are not used: what is learned
+    are the teacher's samples, in its own units.
     """
     del norm, training
     net = network(model, bfloat16)
@@ -94,7 +97,7 @@ def distillation_loss(
     teach = precondition(model.parametrization, denoiser(teacher), model.sigma_data)
     states = jax.lax.stop_gradient(teacher_path(teach, noise, levels, TEACHER_STEPS // model.distilled))
     losses = []
-    for i, (sigma, next_sigma) in enumerate(zip(student[:-1], student[1:])):
+    for i, (sigma, next_sigma) in enumerate(itertools.pairwise(student)):
         sigma, next_sigma = (jnp.asarray(a, noise.dtype) for a in (sigma, next_sigma))
         wanted = step_target(states[i], states[i + 1], sigma, next_sigma)
         c = preconditioning(model.parametrization, sigma, model.sigma_data)

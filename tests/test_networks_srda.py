@@ -74,7 +74,11 @@ def test_shared_channels_reach_every_frame():
 
 
 def test_layer_norm_is_its_formula(dtype):
-    x, scale, bias = normal(2, 3, 8, dtype=dtype), normal(8, dtype="float32", seed=1), normal(8, dtype="float32", seed=2)
+    x, scale, bias = (
+        normal(2, 3, 8, dtype=dtype),
+        normal(8, dtype="float32", seed=1),
+        normal(8, dtype="float32", seed=2),
+    )
     wide = np.asarray(x, np.float64)
     expected = (wide - wide.mean(-1, keepdims=True)) / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
     expected = expected * np.asarray(scale) + np.asarray(bias)
