@@ -43,6 +43,9 @@ if [ "$tiny" = --tiny ]; then
     small="--level hr --runs 16 --others --batch 4 --cycling 0"
     train mean "$both" tiny 16 $small --bf16 --target regression
     train base "$both" tiny 16 $small --bf16 --init "$cache/mean.npz" --visit best --no-open-loop
+    train student dual tiny 16 $small --bf16 --init "$cache/base.npz" --distill 1
+    train cnn dual 4dsrda-small 16 $small --bf16 --target regression --visitor "$cache/base.npz" --visit best \
+        --no-open-loop
     job few_steps python experiments/few_steps.py --weights "$cache/base.npz" --truths 1 --members 4 --most 2 \
         --out "$out/few_steps"
     job cycle python benchmarks/cycle.py --methods enkf-dual diffsrda --weights "$cache/base.npz" --cycles 2 \
@@ -61,6 +64,8 @@ else
     job cycle python benchmarks/cycle.py --weights "$cache/base.npz" --out "$out/cycle.json"
     job uhr python experiments/reconstruction.py --methods enkf-hr letkf-hr enkf-dual enkf-sr diffsrda diffsrda/enkf-sr \
         --weights "$cache/base.npz" --truth-level uhr --truths 10 --out "$out/uhr"
+    train student "$both" base 200000 $many --init "$cache/base.npz" --distill 1
+    train cnn "$both" 4dsrda 1000000 $many --target regression --visitor "$cache/base.npz" --visit best --no-open-loop
     train paper lr paper 300000 $many --target direct --parametrization noise --loss l1 --levels vp --starts mixup
     job transforms python benchmarks/transforms.py --out "$out/transforms.json"
 fi

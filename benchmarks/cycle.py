@@ -34,6 +34,8 @@ class Benchmark:
     """Methods."""
     weights: str = ""
     """Weights of the diffusion model, by default the released ones."""
+    steps: int = 0
+    """Its sampler's steps, by default the preset's."""
     cycles: int = 5
     """Cycles timed for each."""
     out: Path = Path(__file__).parent / "results" / "cycle.json"
@@ -51,7 +53,8 @@ def main(benchmark: Benchmark) -> None:
     for method in benchmark.methods:
         config = CONFIGS[method]
         if isinstance(config, DiffSRDAConfig):
-            config = dataclasses.replace(config, weights=benchmark.weights)
+            changes = {"weights": config.weights or benchmark.weights, "steps": benchmark.steps or config.steps}
+            config = dataclasses.replace(config, **changes)
         assimilator = jaxsrda.make_assimilator(method, setup, config)
 
         def one(observed, frames, carry, assimilator=assimilator):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import common
 import jax
 import numpy as np
 import tyro
@@ -26,15 +27,13 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import plotting, report
-from jaxsrda.cache import cache_dir
+from jaxsrda import plotting
 from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
 from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
-from jaxsrda.train import Job, train
+from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
-from jaxsrda.weights import flatten, load_model
 
 KINDS: dict[str, tuple[str, str, float]] = {
     "regression": ("small", "regression", 1.3),
@@ -64,16 +63,14 @@ class Experiment:
     """Truth seeds 0 … truths − 1."""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Which to train and score."""
-    at_once: int = 5
-    """Truths run side by side."""
     out: Path = Path(__file__).parent / "results" / "deterministic.json"
     """JSON record; the picture lies beside it."""
 
 
-def trained(experiment: Experiment, kind: str, console: Console) -> Path:
-    """Weights of one kind."""
+def job(experiment: Experiment, kind: str) -> Job:
+    """The training of one kind."""
     network, target, sigma_data = KINDS[kind]
-    job = Job(
+    return Job(
         (DataConfig(prior="dual", runs=experiment.runs),),
         ModelConfig(network=network, target=target, sigma_data=sigma_data),
         TrainConfig(samples=experiment.samples, noises=1, bfloat16=experiment.bf16),
@@ -82,19 +79,6 @@ def trained(experiment: Experiment, kind: str, console: Console) -> Path:
         open_loop=False,
         cycling=0,
     )
-    folder = cache_dir() / "deterministic"
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{kind}-{experiment.runs}-{experiment.samples}.npz"
-    said = [0]
-
-    def announce(done: int, total: int, metrics: dict[str, float]) -> None:
-        if done >= said[0]:
-            said[0] = done + total // 10
-            losses = ", ".join(f"{k} {metrics[k]:.3f}" for k in ("regression", "diffusion") if k in metrics)
-            console.print(f"{kind}: {done} of {total} windows, {losses}, {metrics['samples_per_s']:.0f} a second")
-
-    train(job, weights, report=announce)
-    return weights
 
 
 def small_scales(statistics: dict) -> float:
@@ -103,48 +87,22 @@ def small_scales(statistics: dict) -> float:
     return float(np.sum(statistics["energy_members"][tail]) / np.sum(statistics["energy_truth"][tail]))
 
 
-def scored(experiment: Experiment, kind: str, weights: Path, truth: np.ndarray) -> dict:
-    """Scores of one kind in its own cycle over the truths."""
-    model, header = load_model(weights)
-    sampler = "mean" if model.config.target == "regression" else "dpmpp-2m"
-    config = DiffSRDAConfig(prior="dual", sampler=sampler)
-    parts = []
-    for first in range(0, len(truth), experiment.at_once):
-        batch = truth[first : first + experiment.at_once]
-        seeds = range(first, first + len(batch))
-        parts.append(jaxsrda.assimilate("diffsrda", batch, config=config, model=model, truth_seeds=seeds))
-    per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
-    statistics = report.mean_statistics([s for part in parts for s in part.statistics])
-    return {
-        "parameters": sum(leaf.size for leaf in flatten(model.params).values()),
-        "samples": header["samples"],
-        "training_seconds": header["seconds"]["training"],
-        "held_out": header["validation"][next(iter(header["validation"]["chosen"]))],
-        "scores": report.scores_record({k: jaxsrda.bootstrap_interval(v) for k, v in per_truth.items()}),
-        "per_truth": {name: per_truth[name].tolist() for name in ("maer", "crps", "spread_skill")},
-        "series": {k: np.concatenate([p.series[k] for p in parts]).mean(0) for k in parts[0].series},
-        "small_scales": small_scales(statistics),
-        "statistics": {name: statistics[name] for name in ("shell", "energy_truth", "energy_members")},
-    }
-
-
 def main(experiment: Experiment) -> None:
     console = Console()
-    weights = {kind: trained(experiment, kind, console) for kind in experiment.kinds}
+    weights = {kind: common.trained("deterministic", kind, job(experiment, kind), console) for kind in experiment.kinds}
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
-    rows = {kind: scored(experiment, kind, path, truth) for kind, path in weights.items()}
+    rows = {kind: common.scored(path, DiffSRDAConfig(prior="dual"), truth) for kind, path in weights.items()}
     columns = ("maer", "mssim_loss", "crps", "spread_skill", "energy_distance_members")
     table = Table("network", "parameters", *columns, f"energy at k ≥ {SMALL_SCALES}", title="Trained alike")
     for kind, row in rows.items():
-        cells = ["{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row["scores"][name]) for name in columns]
+        row["small_scales"] = small_scales(row["statistics"])
+        cells = [common.interval(row, name) for name in columns]
         table.add_row(kind, f"{row['parameters'] / 1e6:.1f} M", *cells, f"{row['small_scales']:.2f}")
     console.print(table)
-    base = np.array(rows["regression"]["per_truth"]["maer"]) if "regression" in rows else None
-    for kind, row in rows.items():
-        if base is not None and kind != "regression":
-            low_high = jaxsrda.bootstrap_interval(np.array(row["per_truth"]["maer"]) / base)
-            console.print("{} over regression: MAER {:.3f} [{:.3f}, {:.3f}]".format(kind, *map(float, low_high)))
-    settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k not in ("out", "kinds", "at_once")}
+    if "regression" in rows:
+        for kind in rows.keys() - {"regression"}:
+            console.print(f"{kind} over regression: MAER {common.over(rows[kind], rows['regression'])}")
+    settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k not in ("out", "kinds")}
     write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
     times = 0.25 * np.arange(FRAMES_PER_CYCLE, FRAMES_PER_CYCLE + len(next(iter(rows.values()))["series"]["maer"]))
     series = {kind: {k: np.asarray(v) for k, v in row["series"].items()} for kind, row in rows.items()}

@@ -14,19 +14,18 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import common
 import jax
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.cache import cache_dir
 from jaxsrda.config import LEVELS, DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
 from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
-from jaxsrda.train import Job, train
+from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
 
 NAMES = ("hr", "fine")
@@ -50,39 +49,25 @@ class Experiment:
     """JSON record."""
 
 
-def trained(experiment: Experiment, level: str, console: Console) -> Path:
-    """Weights trained on runs of a level."""
+def job(experiment: Experiment, level: str) -> Job:
+    """The training on runs of a level."""
     data = DataConfig(prior="enkf-sr", level=level, runs=experiment.runs, others=())
     model = ModelConfig(network=experiment.network, priors=("enkf-sr",), target="regression")
-    job = Job((data,), model, TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16), cycling=0)
-    folder = cache_dir() / "target_level"
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{level}-{experiment.network}-{experiment.runs}-{experiment.samples}.npz"
-    said = [0]
-
-    def report(done: int, total: int, metrics: dict[str, float]) -> None:
-        if done >= said[0]:
-            said[0] = done + total // 10
-            console.print(f"{level}: {done} of {total} samples, regression {metrics['regression']:.3f}")
-
-    train(job, weights, report=report)
-    return weights
+    return Job((data,), model, TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16), cycling=0)
 
 
 def main(experiment: Experiment) -> None:
     console = Console()
-    weights = {level: trained(experiment, level, console) for level in NAMES}
+    weights = {level: common.trained("target_level", level, job(experiment, level), console) for level in NAMES}
     seeds = list(range(experiment.truths))
     table = Table("trained on", "truth", "MAER", title="Level of the training runs")
     rows = []
     for scored in NAMES:
         truth = jaxsrda.simulate_truth(LEVELS[scored], seeds)
         for level in NAMES:
-            config = DiffSRDAConfig(prior="enkf-sr", restart="open", sampler="mean", weights=str(weights[level]))
-            result = jaxsrda.assimilate("diffsrda", truth, config=config, truth_seeds=seeds)
-            mean, low, high = map(float, jaxsrda.bootstrap_interval(np.asarray(result.per_truth["maer"])))
-            rows.append({"trained": level, "truth": scored, "maer": {"mean": mean, "low": low, "high": high}})
-            table.add_row(level, scored, f"{mean:.3f} [{low:.3f}, {high:.3f}]")
+            row = common.scored(weights[level], DiffSRDAConfig(prior="enkf-sr", restart="open"), truth, len(truth))
+            rows.append({"trained": level, "truth": scored, "maer": row["scores"]["maer"]})
+            table.add_row(level, scored, common.interval(row, "maer"))
     settings = {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}
     write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
     console.print(table)

@@ -37,6 +37,7 @@ class DataConfig:
     runs: training runs, a multiple of 8, all with the sensors `layout`; every third block of 8 once more with one of
     `others` in turn, so that one network serves many layouts.  prior, members: the forecasts that give the first
     guess.  repeats: passes over all of it with new observations.  starts: of the forecasts of prior lr (`data.STARTS`).
+    times: assimilation times used of each run, the earliest; 0 takes all.
     """
 
     prior: str = "dual"
@@ -48,6 +49,7 @@ class DataConfig:
     observation_std: float = OBSERVATION_STD
     repeats: int = 1
     starts: str = "perturbed"
+    times: int = 0
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
@@ -55,6 +57,8 @@ class DataConfig:
         check_choice("starts", self.starts, STARTS)
         if self.repeats < 1:
             raise ValueError(f"repeats: expected at least 1, got {self.repeats}")
+        if self.times < 0:
+            raise ValueError(f"times: expected 1 or more, or 0 for all, got {self.times}")
         for layout in (self.layout, *self.others):
             parse_layout(layout, level_grid(LEVELS["hr"]))
         if self.runs < BLOCK or self.runs % BLOCK:
@@ -96,6 +100,15 @@ class WindowSet:
         )
         points = sum(part.correction[..., 0].size for part in self.parts)
         return np.sqrt(total / points).astype(np.float32)
+
+
+def earliest(times: int, runs_lead: bool, array: np.ndarray) -> np.ndarray:
+    """The windows of the first `times` assimilation times of a block's runs, (runs · times, …); 0 takes all."""
+    if not times:
+        return array
+    if runs_lead:
+        return array.reshape(BLOCK, -1, *array.shape[1:])[:, :times].reshape(-1, *array.shape[1:])
+    return array[: BLOCK * times]
 
 
 def training_windows(
@@ -143,7 +156,9 @@ def training_windows(
             _block, config.level, dtype, cycler, batch, block, f"{layout} {repeat} {restart} {tag}", layout
         )
         arrays = cached_npz(f"windows-{config.prior}-{block:04d}", json.dumps(named), compute)
-        parts.append(Windows(arrays["condition"], arrays["correction"]))  # type: ignore[arg-type]
+        windows = Windows(arrays["condition"], arrays["correction"])
+        # Times lead where all runs of a block go together, else runs do.
+        parts.append(jax.tree.map(functools.partial(earliest, config.times, batch < BLOCK), windows))
     progress("windows", len(plan), len(plan))
     return WindowSet(parts)
 

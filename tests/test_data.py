@@ -1,5 +1,6 @@
 """Training data: windows that add up to the truth, exact symmetries, which runs with which sensors, and the cache."""
 
+import dataclasses
 import functools
 
 import jax
@@ -274,6 +275,8 @@ def test_bad_data_choices_raise():
         DataConfig(prior="hr")
     with pytest.raises(ValueError, match="starts: expected one of perturbed, mixup, clean; got 'cleaner'; did you"):
         DataConfig(starts="cleaner")
+    with pytest.raises(ValueError, match="times: expected 1 or more, or 0 for all, got -1"):
+        DataConfig(times=-1)
 
 
 def test_window_sets_join_parts():
@@ -339,6 +342,11 @@ def test_training_windows(folder, monkeypatch, name, draw):
     again = made()
     assert len(asked) == 2 and len(list(folder.iterdir())) == 2
     np.testing.assert_array_equal(again.take(np.arange(4)).condition, condition[:4])
+    # The earliest time of each run, from the same files.
+    early = training_windows(dataclasses.replace(config, times=1), setup("float32"), draw, "each")
+    first = early.take(np.arange(len(early))).condition[:, 3, 4, 5]
+    np.testing.assert_array_equal(sorted(first), [run + 4 / 64 for run in range(16)])
+    assert len(asked) == 2 and len(early) < len(result)
 
 
 def test_cached_windows_are_named_by_what_made_them(folder, monkeypatch):

@@ -1,0 +1,73 @@
+"""What the experiments that train networks share: train once and keep the weights, then score in the real cycle."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+import jaxsrda
+from jaxsrda import report
+from jaxsrda.cache import cache_dir, content_hash
+from jaxsrda.config import DiffSRDAConfig, to_json
+from jaxsrda.train import Job, train
+from jaxsrda.weights import flatten, load_model
+
+
+def trained(family: str, name: str, job: Job, console: Console) -> Path:
+    """The weights of a job, trained unless they are in the cache; a killed training goes on."""
+    folder = cache_dir() / family
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{name}-{content_hash(to_json(job))}.npz"
+    if weights.exists():
+        return weights
+    said = [0]
+
+    def announce(done: int, total: int, metrics: dict[str, float]) -> None:
+        if done >= said[0]:
+            said[0] = done + total // 10
+            losses = ", ".join(f"{k} {metrics[k]:.3f}" for k in ("regression", "diffusion") if k in metrics)
+            console.print(f"{name}: {done} of {total} windows, {losses}, {metrics['samples_per_s']:.0f} a second")
+
+    train(job, weights, report=announce)
+    return weights
+
+
+def scored(weights: Path, config: DiffSRDAConfig, truth: np.ndarray, at_once: int = 5) -> dict:
+    """Scores of weights in their own cycle over truths 0, 1, … , `at_once` of them side by side.
+
+    A model without samples, a regression, is run with sampler mean.
+    """
+    model, header = load_model(weights)
+    if model.config.target == "regression":
+        config = dataclasses.replace(config, sampler="mean")
+    parts = []
+    for first in range(0, len(truth), at_once):
+        batch = truth[first : first + at_once]
+        seeds = range(first, first + len(batch))
+        parts.append(jaxsrda.assimilate("diffsrda", batch, config=config, model=model, truth_seeds=seeds))
+    per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
+    statistics = report.mean_statistics([s for part in parts for s in part.statistics])
+    return {
+        "parameters": sum(leaf.size for leaf in flatten(model.params).values()),
+        "samples": header["samples"],
+        "training_seconds": header["seconds"]["training"],
+        "held_out": header["validation"][next(iter(header["validation"]["chosen"]))],
+        "scores": report.scores_record({k: jaxsrda.bootstrap_interval(v) for k, v in per_truth.items()}),
+        "per_truth": {name: per_truth[name].tolist() for name in ("maer", "crps", "spread_skill")},
+        "series": {k: np.concatenate([p.series[k] for p in parts]).mean(0) for k in parts[0].series},
+        "statistics": {name: statistics[name] for name in ("shell", "energy_truth", "energy_members")},
+    }
+
+
+def interval(row: dict, score: str) -> str:
+    """A score's mean and interval as text."""
+    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**row["scores"][score])
+
+
+def over(row: dict, base: dict, score: str = "maer") -> str:
+    """A score over that of another row, paired over the truths, as text."""
+    ratio = np.array(row["per_truth"][score]) / np.array(base["per_truth"][score])
+    return "{:.3f} [{:.3f}, {:.3f}]".format(*map(float, jaxsrda.bootstrap_interval(ratio)))

@@ -1,0 +1,93 @@
+"""How many training runs, and how long, a network needs: an ablation that arXiv:2604.21180 leaves open.
+
+    python experiments/training_length.py
+
+One network, trained to the mean on prior dual's windows from scratch each time with the same seed and the same number
+of windows seen, on more or fewer runs and on their first times only or all; then cycled on the same truths.
+Expected: errors fall with the number of runs and with their length, as runs cut short never show the late flow.
+Obtained: results/training_length.json and .png beside this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import common
+import jax
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import jaxsrda
+from jaxsrda import plotting
+from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.datasets import DataConfig
+from jaxsrda.io import write_json
+from jaxsrda.model import ModelConfig
+from jaxsrda.train import Job
+from jaxsrda.training import TrainConfig
+from jaxsrda.training_runs import BLOCK
+
+
+@dataclasses.dataclass
+class Experiment:
+    """Which trainings, and on how many truths they are judged."""
+
+    runs: tuple[int, ...] = (8, 32, 184)
+    """Training runs, all of their times used; 8 more are held out."""
+    times: tuple[int, ...] = (6, 12)
+    """Assimilation times used of each run, with the largest number of runs; all of them above."""
+    samples: int = 8_000
+    """Windows that each training sees."""
+    network: str = "tiny"
+    """tiny, small or base."""
+    visitor: str = "diffsrda-small"
+    """Weights whose cycling gives the windows."""
+    bf16: bool = True
+    """Train in bfloat16."""
+    truths: int = 10
+    """Truth seeds 0 … truths − 1."""
+    out: Path = Path(__file__).parent / "results" / "training_length.json"
+    """JSON record; the picture lies beside it."""
+
+
+def job(experiment: Experiment, runs: int, times: int) -> Job:
+    """The training on so many runs and times."""
+    return Job(
+        (DataConfig(prior="dual", runs=runs + BLOCK, times=times),),
+        ModelConfig(network=experiment.network, target="regression"),
+        TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
+        visitor=experiment.visitor,
+        visit="best",
+        open_loop=False,
+        cycling=0,
+    )
+
+
+def main(experiment: Experiment) -> None:
+    console = Console()
+    plan = [(runs, 0) for runs in experiment.runs] + [(max(experiment.runs), times) for times in experiment.times]
+    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
+    table = Table("runs", "times", "MAER", "MSSIM loss", title="Number and length of training runs")
+    rows = []
+    for runs, times in plan:
+        name = f"{runs} runs, {times or 'all'} times"
+        weights = common.trained("training_length", name.replace(" ", "-"), job(experiment, runs, times), console)
+        row = common.scored(weights, DiffSRDAConfig(prior="dual"), truth)
+        rows.append({"runs": runs, "times": times, **row})
+        table.add_row(str(runs), str(times or "all"), *(common.interval(row, k) for k in ("maer", "mssim_loss")))
+    console.print(table)
+    settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k != "out"}
+    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
+    series = {
+        f"{row['runs']} runs, {row['times'] or 'all'} times": {k: np.asarray(v) for k, v in row["series"].items()}
+        for row in rows
+    }
+    times = 0.25 * (FRAMES_PER_CYCLE + np.arange(len(rows[0]["series"]["maer"])))
+    plotting.plot_series(experiment.out.with_suffix(".png"), times, series, ("maer", "mssim_loss"))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment))
