@@ -192,7 +192,9 @@ class Assimilate:
                 progress=progress,
             )
         truths = f"{len(result.mean)} truth" + "s" * (len(result.mean) > 1)
-        title = f"{self.method}, {config.members} members, {result.config['layout']}, {truths}"
+        alone = isinstance(config, DiffSRDAConfig) and config.sampler == "mean"
+        members = f"one field on a prior of {config.members}" if alone else f"{config.members} members"
+        title = f"{self.method}, {members}, {result.config['layout']}, {truths}"
         console.print(title, highlight=False)
         console.print(report.score_table({self.method: result.scores}))
         seconds = result.seconds

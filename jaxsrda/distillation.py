@@ -63,22 +63,19 @@ def step_target(here: Array, there: Array, sigma: Array, next_sigma: Array) -> A
 
 def distillation_loss(
     model: ModelConfig,
-    norm: Array,
     teacher: Any,
     params: Any,
     key: Array,
     windows: Windows,
-    training: bool = True,
     noises: int = 1,
     bfloat16: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """Mean squared error of the student's network against what its teacher's path asks of each step.
 
     teacher: all parameters, which the student shares but for its denoiser's (params).  Nothing is random but the noise
-    that paths start from, `noises` for each window.  The windows' targets and `norm` are not used: what is learned
-    are the teacher's samples, in its own units.
+    that paths start from, `noises` for each window.  The windows' own targets are not used: what is learned are the
+    teacher's samples, in its own units.
     """
-    del norm, training
     net = network(model, bfloat16)
     features = jax.lax.stop_gradient(net.encode(teacher, windows.condition.astype(jnp.float32)))
     features = jax.tree.map(lambda a: jnp.repeat(a, noises, axis=0), features)

@@ -162,10 +162,10 @@ def objective(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen
     frozen: all parameters of the model that the trained ones are a part of (`part` denoiser; a student's teacher).
     """
     norm = jnp.asarray(scale, jnp.float32)
-    if model.distilled:
-        return functools.partial(distillation_loss, model, norm, frozen, noises=config.noises, bfloat16=config.bfloat16)
 
     def loss(params: Any, key: Array, windows: Windows, training: bool = True):
+        if model.distilled:
+            return distillation_loss(model, frozen, params, key, windows, config.noises, config.bfloat16)
         whole = params if config.part == "all" else with_denoiser(frozen, params)
         return window_loss(model, config, norm, whole, key, windows, training)
 

@@ -97,7 +97,7 @@ def test_the_loss_vanishes_for_a_teacher_of_one_step(monkeypatch):
 
     @quick_jit
     def loss(part):
-        return distillation_loss(STUDENT, None, teacher, part, KEY, windows(), noises=2)[0]
+        return distillation_loss(STUDENT, teacher, part, KEY, windows(), noises=2)[0]
 
     part = denoiser_part(teacher)
     assert float(loss(part)) < 1e-9
