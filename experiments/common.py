@@ -20,7 +20,10 @@ def trained(family: str, name: str, job: Job, console: Console) -> Path:
     """The weights of a job, trained unless they are in the cache; a killed training goes on."""
     folder = cache_dir() / family
     folder.mkdir(parents=True, exist_ok=True)
-    weights = folder / f"{name}-{content_hash(to_json(job))}.npz"
+    # Weights in the job by what they are, not by where they lie.
+    used = [load_model(source)[1]["sha256"] for source in (job.init, job.visitor) if source]
+    named = to_json(dataclasses.replace(job, init="", visitor="", visit="none")) + job.visit + " ".join(used)
+    weights = folder / f"{name}-{content_hash(named)}.npz"
     if weights.exists():
         return weights
     said = [0]

@@ -100,7 +100,7 @@ def main(experiment: Experiment) -> None:
         table.add_row(kind, f"{row['parameters'] / 1e6:.1f} M", *cells, f"{row['small_scales']:.2f}")
     console.print(table)
     if "regression" in rows:
-        for kind in rows.keys() - {"regression"}:
+        for kind in (kind for kind in rows if kind != "regression"):
             console.print(f"{kind} over regression: MAER {common.over(rows[kind], rows['regression'])}")
     settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k not in ("out", "kinds")}
     write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})

@@ -77,7 +77,9 @@ def main(experiment: Experiment) -> None:
     weights["own cycle"] = common.trained("mixup", "own-cycle", own, console)
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
     config = DiffSRDAConfig(prior="lr", restart="mean", sampler="mean")
-    table = Table("forecasts", "held-out L1", "MAER", "MSSIM loss", "over clean", title="Forecasts to train on")
+    table = Table(
+        "forecasts", "held-out L1 (own windows)", "MAER", "MSSIM loss", "over clean", title="Forecasts to train on"
+    )
     rows = {}
     for name, path in weights.items():
         rows[name] = row = common.scored(path, config, truth)

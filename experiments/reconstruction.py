@@ -147,6 +147,7 @@ def main(experiment: Experiment) -> None:
             f"{name} {records[method]['scores'][name]['mean']:.3f}" for name in ("maer", "crps", "spread_skill")
         )
         console.print(f"{method}: {line}, {records[method]['seconds']['run_per_truth']:.1f} s a truth")
+    write_json(path, records)
     shown = {name: records[name] for name in experiment.methods if name in records}
     print(markdown(shown))
     print(ratios(records))
@@ -168,7 +169,8 @@ def markdown(records: dict[str, dict]) -> str:
         trained = ("–", "–")
         if record.get("parameters"):
             trained = (f"{record['parameters'] / 1e6:.1f} M", f"{record['training_windows']:,}")
-        lines.append(f"| `{name}` | {' | '.join([str(record['settings']['members']), *trained, *cells])} |")
+        members = 1 if record["settings"].get("sampler") == "mean" else record["settings"]["members"]
+        lines.append(f"| `{name}` | {' | '.join([str(members), *trained, *cells])} |")
     return "\n".join(lines)
 
 

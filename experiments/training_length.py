@@ -56,7 +56,7 @@ class Experiment:
 def job(experiment: Experiment, runs: int, times: int) -> Job:
     """The training on so many runs and times."""
     return Job(
-        (DataConfig(prior="dual", runs=runs + BLOCK, times=times),),
+        (DataConfig(prior="dual", runs=runs + BLOCK, times=times, others=()),),
         ModelConfig(network=experiment.network, target="regression"),
         TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
         visitor=experiment.visitor,

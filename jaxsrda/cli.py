@@ -121,7 +121,7 @@ class Assimilate:
     representativeness: float | None = None
     """Variance added to R for what the model's grid cannot hold."""
     prior: str | None = None
-    """Where diffsrda's first guess comes from: dual, enkf-sr or lr."""
+    """Where the first guess of diffsrda and cnn comes from: dual, enkf-sr or lr."""
     restart: str | None = None
     """What diffsrda's forecasts go on from: each (its own sample), mean, first, or open (the prior's analysis)."""
     steps: int | None = None
@@ -131,7 +131,7 @@ class Assimilate:
     eta: float | None = None
     """Randomness of ddim, 0 to 1."""
     weights: str | None = None
-    """diffsrda's weights: a released name or a file that `train` wrote; by default the released ones for the prior."""
+    """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
     out: Path | None = None
     """Write the analyses here: NetCDF (.nc) or Zarr (.zarr)."""
     save_members: bool = False

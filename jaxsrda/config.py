@@ -245,10 +245,13 @@ def to_json(config: Any) -> str:
 
 
 def changes(config: Any) -> str:
-    """What differs from the defaults of a configuration dataclass, as JSON: a name that new fields leave as it is."""
-    fields = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    """What differs from the defaults of a configuration dataclass, as JSON: a name that new fields leave as it is.
+
+    Where files are named by it, a changed default has to raise their NUMERICS.
+    """
     plain = dataclasses.asdict(type(config)())
-    return json.dumps({name: value for name, value in fields.items() if value != plain[name]}, sort_keys=True)
+    changed = {name: value for name, value in dataclasses.asdict(config).items() if value != plain[name]}
+    return json.dumps(changed, sort_keys=True)
 
 
 def from_json(cls: type[ConfigT], text: str) -> ConfigT:

@@ -156,7 +156,7 @@ def training_windows(
             _block, config.level, dtype, cycler, batch, block, f"{layout} {repeat} {restart} {tag}", layout
         )
         arrays = cached_npz(f"windows-{config.prior}-{block:04d}", json.dumps(named), compute)
-        windows = Windows(arrays["condition"], arrays["correction"])
+        windows = Windows(arrays["condition"], arrays["correction"])  # type: ignore[arg-type]
         # Times lead where all runs of a block go together, else runs do.
         parts.append(jax.tree.map(functools.partial(earliest, config.times, batch < BLOCK), windows))
     progress("windows", len(plan), len(plan))

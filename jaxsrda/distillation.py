@@ -14,21 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.data import Windows
 from jaxsrda.diffusion.denoiser import precondition, preconditioning
 from jaxsrda.diffusion.samplers import SAMPLERS, Knobs
-from jaxsrda.diffusion.schedules import student_sigmas
+from jaxsrda.diffusion.schedules import STUDENT_RANGE, student_sigmas
 from jaxsrda.model import ModelConfig, network, with_denoiser
 
 TEACHER_STEPS = 4
 """Steps of the teacher between noise and sample."""
 
 
-def teacher_levels(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
+def teacher_levels(steps: int, rho: float = 7.0) -> np.ndarray:
     """The student's levels with others between, evenly in σ^{1/ρ}: (TEACHER_STEPS + 1,), decreasing to 0."""
-    student = student_sigmas(steps, sigma_min, sigma_max, rho)
-    roots = np.append(student[:-1], sigma_min) ** (1 / rho)  # the last stretch ends at sigma_min, then at 0
+    student = student_sigmas(steps)
+    roots = np.append(student[:-1], STUDENT_RANGE[0]) ** (1 / rho)  # the last stretch ends there, then at 0
     parts = [
         np.linspace(high, low, TEACHER_STEPS // steps, endpoint=i + 1 == steps) ** rho
         for i, (high, low) in enumerate(itertools.pairwise(roots))
@@ -79,9 +78,7 @@ def distillation_loss(
     net = network(model, bfloat16)
     features = jax.lax.stop_gradient(net.encode(teacher, windows.condition.astype(jnp.float32)))
     features = jax.tree.map(lambda a: jnp.repeat(a, noises, axis=0), features)
-    config = DiffSRDAConfig()
-    levels = teacher_levels(model.distilled, config.sigma_min, config.sigma_max)
-    student = student_sigmas(model.distilled, config.sigma_min, config.sigma_max)
+    levels, student = teacher_levels(model.distilled), student_sigmas(model.distilled)
     whole = with_denoiser(teacher, params)
 
     def denoiser(params: Any):

@@ -67,6 +67,8 @@ def fit(
     and seed give the same curve however often the job is killed.  Raises ValueError if the folder holds
     another training, or if there are fewer windows than a batch.
     """
+    if model.distilled and config.part != "denoiser":
+        raise ValueError("distilled: a student learns its denoiser alone, expected part denoiser with it, got all")
     if config.part == "denoiser" and params is None:
         raise ValueError("part: training the denoiser alone needs the rest; give weights to start from as init")
     if len(windows) < config.batch:

@@ -93,7 +93,9 @@ def network(kind: ModelConfig, bfloat16: bool = False) -> Network:
         if name == "paper":
             return PaperUNet(PaperUNetConfig(FRAMES, CHANNELS, bfloat16=bfloat16), rngs=nnx.Rngs(seed))
         if name in SRDA_PRESETS:
-            config = SRDAConfig(FRAMES, CHANNELS, kind.nx, kind.ny, bfloat16=bfloat16, **SRDA_PRESETS[name])
+            config = SRDAConfig(
+                FRAMES, CHANNELS, kind.nx, kind.ny, quiet=(AHEAD,), bfloat16=bfloat16, **SRDA_PRESETS[name]
+            )
             return SRDA(config, rngs=nnx.Rngs(seed))
         config = UNetConfig(FRAMES, CHANNELS, quiet=(AHEAD,), bfloat16=bfloat16, **PRESETS[name])
         return UNet(config, rngs=nnx.Rngs(seed))
@@ -182,8 +184,10 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
             f"steps: these weights were distilled to {kind.distilled}, expected as many, got {config.steps}; "
             f"say steps {kind.distilled}"
         )
+    if kind.distilled and config.sampler not in ("mean", "dpmpp-2m"):
+        raise ValueError(f"sampler: a student's steps are those of dpmpp-2m, got {config.sampler}; leave it out")
     if kind.distilled:
-        sigmas = student_sigmas(kind.distilled, config.sigma_min, config.sigma_max)
+        sigmas = student_sigmas(kind.distilled)
     elif config.noise == "vp":
         sigmas = sigma_grid("vp", config.steps)
     else:

@@ -64,6 +64,8 @@ class Job:
             raise ValueError("part: training the denoiser alone needs the rest; give weights to start from as init")
         if self.model.distilled and self.training.part != "denoiser":
             raise ValueError("distilled: a student learns its denoiser alone, expected part denoiser with it, got all")
+        if self.training.part == "denoiser" and self.model.target == "regression":
+            raise ValueError("part: a regression has no use for its denoiser; use target residual or direct")
         if self.training.part == "denoiser" and self.model.network not in UNETS:
             raise ValueError(f"part: only {', '.join(UNETS)} have a denoiser apart, got {self.model.network}")
         if self.held_out < BLOCK or self.held_out % BLOCK or self.held_out >= min(d.runs for d in self.data):
@@ -117,9 +119,21 @@ def train(
         free["distilled"] = job.model.distilled
     if model is not None and dataclasses.replace(model.config, **free) != job.model:
         raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
+    if model is not None and job.model.distilled and (model.config.distilled or model.config.target == "regression"):
+        raise ValueError(
+            "init: a teacher draws samples in many steps, got a "
+            f"{'student' if model.config.distilled else 'regression'}; "
+            "give the weights of a model with target residual or direct"
+        )
     if job.model.priors != tuple(data.prior for data in job.data):
         raise ValueError(f"priors: the model's are {job.model.priors}, the data's differ; make them agree")
     visitor = load_model(job.visitor)[0] if job.visitor else model
+    if visitor is not None and job.visit != "none" and not set(job.model.priors) <= set(visitor.config.priors):
+        raise ValueError(
+            f"visitor: serves priors {', '.join(visitor.config.priors)}, the job asks for "
+            f"{', '.join(job.model.priors)}; "
+            "give weights that serve them all"
+        )
     setup = Setup(twin.default_climatology())
     windows, held_out = gather(job, setup, visitor, progress)
     progress("windows", 1, 1)

@@ -31,8 +31,9 @@ class TrainConfig:
     it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
     denoiser (`diffusion.denoiser.LOSSES`); levels: of noise, `vp`, uniform in t on that schedule (arXiv:2006.11239,
     algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression: weight of the
-    conditioner's losses; part: what is trained, `all` or the `denoiser` alone; bfloat16: compute in it, weights stay
-    float32; half_lives: of the averages of the weights, in samples; seed.
+    conditioner's losses; part: what is trained, `all` or the `denoiser` alone (a student takes `noises` paths a window
+    and knows no loss, levels or regression); bfloat16: compute in it, weights stay float32; half_lives: of the
+    averages of the weights, in samples; seed.
     """
 
     samples: int = 50_000

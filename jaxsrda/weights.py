@@ -74,9 +74,11 @@ def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "")
             raise ValueError(f"weights: {name} holds numbers that are not finite in float16; nothing was written")
     sha = digest(arrays | {"scale": model.scale})
     header = {"format": FORMAT, "conditioning": NORMALIZATION, "model": dataclasses.asdict(model.config)}
-    header |= {"sha256": sha, "record": record, "base": base}
+    header |= {"sha256": sha, "record": record, "base": {}}
     if base:
-        shared = {name: _half(leaf) for name, leaf in flatten(load_model(base)[0].params).items()}
+        other, noted = load_model(base)
+        header["base"] = {"name": base, "sha256": noted["sha256"]}
+        shared = {name: _half(leaf) for name, leaf in flatten(other.params).items()}
         arrays = {name: a for name, a in arrays.items() if not np.array_equal(a, shared.get(name))}
     write_npz(path, header=json.dumps(header), scale=model.scale, **{f"params.{n}": a for n, a in arrays.items()})
     return sha
@@ -120,9 +122,16 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
     if scale.shape != (FRAMES,) or not (np.isfinite(scale) & (scale > 0)).all():
         raise ValueError(f"{path}: expected a scale of {FRAMES} finite numbers above 0, got {scale}; train again")
     if base := header.get("base"):
-        if base == path.stem or base not in released():
-            raise ValueError(f"{path}: expected weights that build on released ones, got {base!r}; train again")
-        given = {name: _half(leaf) for name, leaf in flatten(load_model(base)[0].params).items()} | given
+        name = base["name"]
+        if name not in released() or path.resolve() == (RELEASED / f"{name}.npz").resolve():
+            raise ValueError(f"{path}: builds on weights {name!r}, which are not released here; train again")
+        other, noted = load_model(name)
+        if noted["sha256"] != base["sha256"]:
+            raise ValueError(
+                f"{path}: builds on another version of the released weights {name!r}; use it with the version of "
+                "jaxsrda that it was trained with, or train again"
+            )
+        given = {name: _half(leaf) for name, leaf in flatten(other.params).items()} | given
     if digest(given | {"scale": scale}) != header["sha256"]:
         raise ValueError(
             f"{path}: the weights do not match their SHA-256; the file is damaged, fetch or train it again"

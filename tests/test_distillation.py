@@ -50,7 +50,7 @@ def windows(count=2):
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_students_levels_are_among_the_teachers(steps):
-    student, teacher = student_sigmas(steps, 0.04, 12.0), teacher_levels(steps, 0.04, 12.0)
+    student, teacher = student_sigmas(steps), teacher_levels(steps)
     assert len(student) == steps + 1 and len(teacher) == TEACHER_STEPS + 1 and (np.diff(teacher) < 0).all()
     np.testing.assert_allclose(teacher[:: TEACHER_STEPS // steps], student)
     assert teacher[0] == pytest.approx(12) and teacher[-1] == 0 and teacher[-2] == pytest.approx(0.04)
@@ -64,7 +64,7 @@ def gaussian():
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_path_ends_where_the_sampler_does(steps):
-    levels = teacher_levels(steps, 0.04, 12.0)
+    levels = teacher_levels(steps)
     noise = initial_noise(KEY, (6,), 1.0, "float64")
     path = teacher_path(gaussian(), noise, levels, TEACHER_STEPS // steps)
     assert path.shape == (steps + 1, 6)
@@ -75,10 +75,8 @@ def test_the_path_ends_where_the_sampler_does(steps):
 
 def test_a_student_that_hits_its_targets_goes_the_teachers_way():
     """DDIM with the targets as estimates walks from state to state."""
-    student = student_sigmas(2, 0.04, 12.0)
-    path = teacher_path(
-        gaussian(), initial_noise(KEY, (6,), 1.0, "float64"), teacher_levels(2, 0.04, 12.0), TEACHER_STEPS // 2
-    )
+    student = student_sigmas(2)
+    path = teacher_path(gaussian(), initial_noise(KEY, (6,), 1.0, "float64"), teacher_levels(2), TEACHER_STEPS // 2)
     x = path[0]
     for i in range(2):
         sigma, after = jnp.asarray(student[i]), jnp.asarray(student[i + 1])
@@ -90,7 +88,7 @@ def test_a_student_that_hits_its_targets_goes_the_teachers_way():
 
 def test_the_loss_vanishes_for_a_teacher_of_one_step(monkeypatch):
     """A teacher with the student's own levels asks for what it says itself."""
-    student = student_sigmas(1, 0.04, 12.0)
+    student = student_sigmas(1)
     monkeypatch.setattr(distillation, "teacher_levels", lambda *_: student)
     monkeypatch.setattr(distillation, "TEACHER_STEPS", 1)
     teacher = parameters()
@@ -122,6 +120,8 @@ def test_a_denoiser_alone_needs_the_rest(tmp_path):
     data = WindowSet([windows()])
     with pytest.raises(ValueError, match="part: training the denoiser alone needs the rest; give weights"):
         fit(tmp_path, STUDENT, TrainConfig(samples=4, batch=2, part="denoiser"), data, data)
+    with pytest.raises(ValueError, match="distilled: a student learns its denoiser alone, expected part denoiser"):
+        fit(tmp_path, STUDENT, TrainConfig(samples=4, batch=2), data, data)
 
 
 def test_the_denoiser_alone_is_trained_on_windows_too(tmp_path):

@@ -274,6 +274,8 @@ def test_a_student_draws_in_its_own_steps_only():
     close(got, drawn(conditions, steps=1))
     with pytest.raises(ValueError, match="these weights were distilled to 1, expected as many, got 4; say steps 1"):
         make_draw(model, configuration(steps=4))
+    with pytest.raises(ValueError, match="sampler: a student's steps are those of dpmpp-2m, got heun; leave it out"):
+        make_draw(model, configuration(steps=1, sampler="heun"))
     make_draw(model, configuration(steps=4, sampler="mean"))
 
 

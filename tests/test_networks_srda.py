@@ -1,4 +1,4 @@
-"""4D-SRDA: shapes, symmetry in x, types, that frames talk to one another, and what is refused."""
+"""4D-SRDA: shapes, types, that frames talk to one another, and what is refused."""
 
 import dataclasses
 import functools
@@ -86,6 +86,18 @@ def test_layer_norm_is_its_formula(dtype):
         got = layer_norm(x, scale, bias)
     assert got.dtype == dtype
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_quiet_channels_say_nothing_before_training():
+    def encode(quiet):
+        graph, params = nnx.split(SRDA(dataclasses.replace(SMALL, quiet=quiet), rngs=nnx.Rngs(0)))
+        params = jax.tree.map(lambda a: a, params)
+        return lambda condition: nnx.merge(graph, params).encode(condition).mean
+
+    condition = normal(1, NX, NY, 4)
+    for quiet, heard in [((), True), ((3,), False), ((2,), True)]:
+        mean = encode(quiet)
+        assert bool(np.any(mean(condition) != mean(condition.at[..., 3].add(1.0)))) == heard
 
 
 def test_it_computes_in_bfloat16_and_answers_in_float32():

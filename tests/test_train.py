@@ -93,6 +93,10 @@ def random_model(target="residual"):
         ({"visit": "mean"}, "visit: the model's own cycling needs a model; give its weights as init or visitor"),
         ({"visitor": "a.npz"}, "visitor: its windows are not asked for; say how it cycles, with visit best"),
         ({"training": TrainConfig(part="denoiser")}, "part: training the denoiser alone needs the rest; give weights"),
+        (
+            {"training": TrainConfig(part="denoiser"), "model": ModelConfig(target="regression"), "init": "a.npz"},
+            "part: a regression has no use for its denoiser",
+        ),
         ({"model": ModelConfig(distilled=1)}, "a student learns its denoiser alone, expected part denoiser"),
         (
             {"training": TrainConfig(part="denoiser"), "model": ModelConfig("paper", target="direct"), "init": "a.npz"},
@@ -286,6 +290,27 @@ def test_bad_options_of_train_are_refused_at_once(capsys, monkeypatch, tmp_path,
     out = [] if "--out" in arguments else ["--out", "a.npz"]
     fails(capsys, ["train", *out, *arguments], message)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("change, kind", [({"target": "regression"}, "regression"), ({"distilled": 1}, "student")])
+def test_only_a_model_of_many_steps_teaches(capsys, tmp_path, change, kind):
+    model = random_model()
+    model = dataclasses.replace(model, config=dataclasses.replace(model.config, **change))
+    save_model(tmp_path / "a.npz", model, {})
+    arguments = ["train", "--out", str(tmp_path / "b.npz"), "--network", "tiny", "--init", str(tmp_path / "a.npz")]
+    fails(capsys, [*arguments, "--distill", "1"], f"a teacher draws samples in many steps, got a {kind}")
+
+
+@pytest.mark.usefixtures("no_work")
+def test_a_visitor_serves_the_priors(capsys, tmp_path):
+    save_model(tmp_path / "a.npz", random_model(), {})
+    arguments = ["train", "--out", str(tmp_path / "b.npz"), "--network", "tiny", "--prior", "lr"]
+    fails(
+        capsys,
+        [*arguments, "--visitor", str(tmp_path / "a.npz"), "--visit", "mean"],
+        "visitor: serves priors dual, the job asks for lr",
+    )
 
 
 @pytest.mark.usefixtures("no_work")

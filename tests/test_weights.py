@@ -11,7 +11,7 @@ from helpers import observed, quick_jit, setup
 
 from jaxsrda import model as models
 from jaxsrda import weights
-from jaxsrda.config import DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
 from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.model import Model, ModelConfig
 from jaxsrda.networks.unet import PRESETS
@@ -94,6 +94,11 @@ def test_released_weights_load():
         assert all(default_weights(prior) in released() for prior in config.priors)
 
 
+def test_all_weights_that_are_named_come_with_the_package():
+    named = {config.weights for config in CONFIGS.values() if isinstance(config, DiffSRDAConfig) and config.weights}
+    assert named and named <= set(released())
+
+
 def test_released_weights_come_by_name(monkeypatch, tmp_path, smallest):
     monkeypatch.setattr(weights, "RELEASED", tmp_path)
     assert released() == []
@@ -132,10 +137,10 @@ def test_weights_that_share_with_released_ones_are_stored_without(monkeypatch, t
     for name, leaf in flatten(load_model(whole)[0].params).items():
         np.testing.assert_array_equal(flatten(load_model(small)[0].params)[name], leaf, err_msg=name)
     save_model(tmp_path / "base.npz", random_model(1), {})  # another model under that name
-    with pytest.raises(ValueError, match="do not match their SHA-256"):
+    with pytest.raises(ValueError, match="builds on another version of the released weights 'base'; use it with"):
         load_model(small)
     (tmp_path / "base.npz").unlink()
-    with pytest.raises(ValueError, match="expected weights that build on released ones, got 'base'"):
+    with pytest.raises(ValueError, match="builds on weights 'base', which are not released here"):
         load_model(small)
 
 

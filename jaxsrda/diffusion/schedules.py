@@ -81,12 +81,16 @@ def edm_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rh
     return np.append(np.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), steps) ** rho, 0.0)
 
 
-def student_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> np.ndarray:
+STUDENT_RANGE = (0.04, 12.0)
+"""Lowest and highest level of a distilled sampler; students learn these levels and no others."""
+
+
+def student_sigmas(steps: int) -> np.ndarray:
     """Levels of a distilled sampler: those of `edm_sigmas` with one step more, the last above 0 left out: (steps + 1,).
 
     So that both steps of two do work: 12, 1.2, 0 and not 12, 0.04, 0.
     """
-    return np.delete(edm_sigmas(steps + 1, sigma_min, sigma_max, rho), steps)
+    return np.delete(edm_sigmas(steps + 1, *STUDENT_RANGE), steps)
 
 
 def log_snr_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0) -> np.ndarray:

@@ -28,7 +28,8 @@ class SRDAConfig:
 
     frames: of the target, whose first guesses lead the condition; channels: of the condition; nx, ny: of the grid;
     widths: channels of the stages, each of half the resolution; token: length of a frame's vector; blocks: of the
-    transformer.  ValueError for a grid that cannot be halved so often.
+    transformer; quiet: channels whose first weights are zero (as in `unet.UNetConfig`).
+    ValueError for a grid that cannot be halved so often.
     """
 
     frames: int
@@ -38,6 +39,7 @@ class SRDAConfig:
     widths: tuple[int, ...] = (64, 128, 256, 128)
     token: int = 512
     blocks: int = 4
+    quiet: tuple[int, ...] = ()
     bfloat16: bool = False
 
     def __post_init__(self):
@@ -112,6 +114,10 @@ class SRDA(nnx.Module):
         self.up = nnx.List([Conv(a, b, rngs=rngs) for a, b in itertools.pairwise(widths[::-1])])
         self.up_norms = nnx.List([GroupNorm(width) for width in widths[-2::-1]])
         self.own_skip, self.shared_skip = (Conv(4 * n, widths[0], size=1, rngs=rngs) for n in (1, shared))
+        for layer in (self.shared, self.shared_skip):
+            rows = layer.kernel[...].reshape(4, shared, widths[0])
+            rows = rows.at[:, jnp.asarray(config.quiet, jnp.int32) - config.frames].set(0)
+            layer.kernel[...] = rows.reshape(layer.kernel.shape)
         self.norm = GroupNorm(widths[0])
         self.head = Conv(widths[0], 4, scale=1e-2, rngs=rngs)
 
