@@ -88,7 +88,7 @@ def small_scales(statistics: dict) -> float:
 
 
 def main(experiment: Experiment) -> None:
-    console = Console()
+    console = Console(width=160)  # the table is wide
     weights = {kind: common.trained("deterministic", kind, job(experiment, kind), console) for kind in experiment.kinds}
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
     rows = {kind: common.scored(path, DiffSRDAConfig(prior="dual"), truth) for kind, path in weights.items()}
