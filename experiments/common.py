@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 
 import jaxsrda
-from jaxsrda import report
+from jaxsrda import plotting, report
 from jaxsrda.cache import cache_dir, content_hash
-from jaxsrda.config import DiffSRDAConfig, to_json
+from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig
+from jaxsrda.io import write_json
 from jaxsrda.train import Job, train
 from jaxsrda.weights import flatten, load_model
 
@@ -21,9 +25,11 @@ def trained(family: str, name: str, job: Job, console: Console) -> Path:
     folder = cache_dir() / family
     folder.mkdir(parents=True, exist_ok=True)
     # Weights in the job by what they are, not by where they lie.
-    used = [load_model(source)[1]["sha256"] for source in (job.init, job.visitor) if source]
-    named = to_json(dataclasses.replace(job, init="", visitor="", visit="none")) + job.visit + " ".join(used)
-    weights = folder / f"{name}-{content_hash(named)}.npz"
+    used = {
+        field: load_model(source)[1]["sha256"] if source else ""
+        for field, source in (("init", job.init), ("visitor", job.visitor))
+    }
+    weights = folder / f"{name}-{content_hash(json.dumps(dataclasses.asdict(job) | used))}.npz"
     if weights.exists():
         return weights
     said = [0]
@@ -74,3 +80,13 @@ def over(row: dict, base: dict, score: str = "maer") -> str:
     """A score over that of another row, paired over the truths, as text."""
     ratio = np.array(row["per_truth"][score]) / np.array(base["per_truth"][score])
     return "{:.3f} [{:.3f}, {:.3f}]".format(*map(float, jaxsrda.bootstrap_interval(ratio)))
+
+
+def write(experiment: Any, rows: dict[str, dict], scores: tuple[str, ...]) -> None:
+    """The record of an experiment at its `out`, and beside it the picture of scores against time."""
+    settings = {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}
+    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
+    series = {name: {key: np.asarray(row["series"][key]) for key in scores} for name, row in rows.items()}
+    frames = max(len(line) for lines in series.values() for line in lines.values())
+    times = 0.25 * (FRAMES_PER_CYCLE + np.arange(frames))
+    plotting.plot_series(experiment.out.with_suffix(".png"), times, series, scores)

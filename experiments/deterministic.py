@@ -20,17 +20,14 @@ import dataclasses
 from pathlib import Path
 
 import common
-import jax
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import plotting
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import LEVELS, DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
-from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
@@ -102,11 +99,7 @@ def main(experiment: Experiment) -> None:
     if "regression" in rows:
         for kind in (kind for kind in rows if kind != "regression"):
             console.print(f"{kind} over regression: MAER {common.over(rows[kind], rows['regression'])}")
-    settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k not in ("out", "kinds")}
-    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
-    times = 0.25 * np.arange(FRAMES_PER_CYCLE, FRAMES_PER_CYCLE + len(next(iter(rows.values()))["series"]["maer"]))
-    series = {kind: {k: np.asarray(v) for k, v in row["series"].items()} for kind, row in rows.items()}
-    plotting.plot_series(experiment.out.with_suffix(".png"), times, series)
+    common.write(experiment, rows, ("maer", "crps", "spread_skill", "mssim_loss"))
 
 
 if __name__ == "__main__":

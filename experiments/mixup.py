@@ -21,17 +21,13 @@ import dataclasses
 from pathlib import Path
 
 import common
-import jax
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import plotting
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import LEVELS, DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
-from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
@@ -87,11 +83,7 @@ def main(experiment: Experiment) -> None:
         scores = (common.interval(row, score) for score in ("maer", "mssim_loss"))
         table.add_row(name, held_out, *scores, common.over(row, rows["clean"]))
     console.print(table)
-    settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k != "out"}
-    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
-    series = {name: {k: np.asarray(v) for k, v in row["series"].items()} for name, row in rows.items()}
-    times = 0.25 * (FRAMES_PER_CYCLE + np.arange(len(series["clean"]["maer"])))
-    plotting.plot_series(experiment.out.with_suffix(".png"), times, series, ("maer", "mssim_loss"))
+    common.write(experiment, rows, ("maer", "mssim_loss"))
 
 
 if __name__ == "__main__":

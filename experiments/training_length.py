@@ -14,17 +14,13 @@ import dataclasses
 from pathlib import Path
 
 import common
-import jax
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import plotting
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import LEVELS, DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
-from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
@@ -71,22 +67,15 @@ def main(experiment: Experiment) -> None:
     plan = [(runs, 0) for runs in experiment.runs] + [(max(experiment.runs), times) for times in experiment.times]
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
     table = Table("runs", "times", "MAER", "MSSIM loss", title="Number and length of training runs")
-    rows = []
+    rows = {}
     for runs, times in plan:
         name = f"{runs} runs, {times or 'all'} times"
         weights = common.trained("training_length", name.replace(" ", "-"), job(experiment, runs, times), console)
         row = common.scored(weights, DiffSRDAConfig(prior="dual"), truth)
-        rows.append({"runs": runs, "times": times, **row})
+        rows[name] = {"runs": runs, "times": times, **row}
         table.add_row(str(runs), str(times or "all"), *(common.interval(row, k) for k in ("maer", "mssim_loss")))
     console.print(table)
-    settings = {k: v for k, v in dataclasses.asdict(experiment).items() if k != "out"}
-    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
-    series = {
-        f"{row['runs']} runs, {row['times'] or 'all'} times": {k: np.asarray(v) for k, v in row["series"].items()}
-        for row in rows
-    }
-    times = 0.25 * (FRAMES_PER_CYCLE + np.arange(len(rows[0]["series"]["maer"])))
-    plotting.plot_series(experiment.out.with_suffix(".png"), times, series, ("maer", "mssim_loss"))
+    common.write(experiment, rows, ("maer", "mssim_loss"))
 
 
 if __name__ == "__main__":

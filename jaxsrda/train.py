@@ -38,8 +38,8 @@ class Job:
     data: training sets, one for each prior that the model is to serve.  init: weights to go on from.  visit: how
     windows of a model's own cycling are gathered: `none`, a restart (`open`, `mean` or `each`, see
     `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART; visitor: that model, by default init.
-    open_loop: take the windows of the
-    priors alone too.  held_out: runs for validation, the last of each set.  cycling: truths of the cycling test.
+    open_loop: take the windows of the priors alone too.  held_out: runs for validation, the last of each set.
+    cycling: truths of the cycling test.
     """
 
     data: tuple[DataConfig, ...] = (DataConfig(),)

@@ -12,3 +12,15 @@ jax.config.update("jax_cpu_enable_async_dispatch", False)
 @pytest.fixture(params=["float32", "float64"])
 def dtype(request):
     return request.param
+
+
+@pytest.fixture
+def smallest(monkeypatch):
+    """The network preset tiny, smaller still."""
+    from jaxsrda.model import network
+    from jaxsrda.networks.unet import PRESETS
+
+    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
+    network.cache_clear()
+    yield
+    network.cache_clear()

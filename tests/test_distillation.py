@@ -18,7 +18,6 @@ from jaxsrda.diffusion.schedules import student_sigmas
 from jaxsrda.distillation import TEACHER_STEPS, distillation_loss, step_target, teacher_levels, teacher_path
 from jaxsrda.fit import fit
 from jaxsrda.model import DENOISER, ModelConfig, denoiser_part, network
-from jaxsrda.networks.unet import PRESETS
 from jaxsrda.training import TrainConfig
 
 NX, NY = 16, 9
@@ -26,13 +25,7 @@ STUDENT = ModelConfig("tiny", nx=NX, ny=NY, distilled=1)
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def smallest(monkeypatch):
-    """The preset tiny, smaller still."""
-    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
-    network.cache_clear()
-    yield
-    network.cache_clear()
+pytestmark = pytest.mark.usefixtures("smallest")
 
 
 def parameters(model=STUDENT):

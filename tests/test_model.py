@@ -22,7 +22,7 @@ from jaxsrda.model import (
     make_draw,
     with_denoiser,
 )
-from jaxsrda.networks.unet import PRESETS, Features
+from jaxsrda.networks.unet import Features
 
 NX, NY = 16, 9
 SHAPE = (NX, NY, FRAMES)
@@ -32,14 +32,7 @@ LOCAL = 0.75
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def smallest(monkeypatch):
-    """The preset tiny, smaller still."""
-    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
-    clear = models.network.cache_clear
-    clear()
-    yield
-    clear()
+pytestmark = pytest.mark.usefixtures("smallest")
 
 
 def normal(*shape, dtype="float32", seed=0):

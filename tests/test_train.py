@@ -16,7 +16,6 @@ from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.data import Windows
 from jaxsrda.datasets import DataConfig, WindowSet
 from jaxsrda.model import Model, ModelConfig, network
-from jaxsrda.networks.unet import PRESETS
 from jaxsrda.train import Job, cycling_scores, gather, thinned
 from jaxsrda.training import TrainConfig, batch_indices
 from jaxsrda.weights import load_model, model_hash, save_model
@@ -24,13 +23,7 @@ from jaxsrda.weights import load_model, model_hash, save_model
 NX, NY = 128, 65
 
 
-@pytest.fixture(autouse=True)
-def smallest(monkeypatch):
-    """The preset tiny, smaller still."""
-    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
-    network.cache_clear()
-    yield
-    network.cache_clear()
+pytestmark = pytest.mark.usefixtures("smallest")
 
 
 def made_up(seed, count=2):

@@ -24,7 +24,6 @@ from jaxsrda.datasets import WindowSet
 from jaxsrda.diffusion.denoiser import edm_loss_sigma, training_loss, vp_loss_sigma
 from jaxsrda.fit import fit
 from jaxsrda.model import ModelConfig, network
-from jaxsrda.networks.unet import PRESETS
 from jaxsrda.training import TrainConfig, batch_indices, initial_state, make_train_step, optimizer, window_loss
 from jaxsrda.weights import flatten
 
@@ -35,13 +34,7 @@ TRAIN = TrainConfig(samples=24, batch=2, half_lives=(4, 64), learning_rate=1e-2)
 KEY = jax.random.key(0)
 
 
-@pytest.fixture(autouse=True)
-def smallest(monkeypatch):
-    """The preset tiny, smaller still."""
-    monkeypatch.setitem(PRESETS, "tiny", SMALLEST)
-    network.cache_clear()
-    yield
-    network.cache_clear()
+pytestmark = pytest.mark.usefixtures("smallest")
 
 
 @pytest.fixture
@@ -359,7 +352,8 @@ def test_a_fit_goes_on_after_kill_9(tmp_path, often, unscored):
     code = (
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
         "import conftest, jax, test_training as t; jax.config.update('jax_numpy_dtype_promotion', 'standard');"
-        "t.PRESETS['tiny'] = t.SMALLEST; t.fits.SAVE_EVERY, t.fits.LOG_EVERY = 0.0, 2;"
+        "from jaxsrda.networks.unet import PRESETS; PRESETS['tiny'] = t.SMALLEST;"
+        "t.fits.SAVE_EVERY, t.fits.LOG_EVERY = 0.0, 2;"
         "t.undisturbed(Path(sys.argv[2]), report=lambda *_: time.sleep(0.2))"
     )
     folder = tmp_path / "killed"

@@ -14,17 +14,7 @@ from jaxsrda import weights
 from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
 from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.model import Model, ModelConfig
-from jaxsrda.networks.unet import PRESETS
 from jaxsrda.weights import default_weights, digest, flatten, load_model, model_hash, released, save_model
-
-
-@pytest.fixture
-def smallest(monkeypatch):
-    """The preset tiny, smaller still."""
-    monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})
-    models.network.cache_clear()
-    yield
-    models.network.cache_clear()
 
 
 @pytest.fixture
