@@ -353,7 +353,7 @@ def test_a_fit_goes_on_after_kill_9(tmp_path, often, unscored):
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
         "import conftest, jax, test_training as t; jax.config.update('jax_numpy_dtype_promotion', 'standard');"
         "from jaxsrda.networks.unet import PRESETS; PRESETS['tiny'] = t.SMALLEST;"
-        "t.fits.SAVE_EVERY, t.fits.LOG_EVERY = 0.0, 2;"
+        "t.fits.SAVE_EVERY, t.fits.LOG_EVERY, t.fits.evaluate = 0.0, 2, t.size;"
         "t.undisturbed(Path(sys.argv[2]), report=lambda *_: time.sleep(0.2))"
     )
     folder = tmp_path / "killed"
