@@ -61,6 +61,10 @@ class Train:
     """all, or denoiser: that alone, the rest staying as it is in init."""
     distill: int = 0
     """Make a student of the weights in init that draws in 1 or 2 steps (trains the denoiser alone)."""
+    latent: str = ""
+    """Diffuse in the latent of an autoencoder: vq, vq-ema (2000 codes, one number a node) or kl (several numbers)."""
+    autoencoder_samples: int = 30_000
+    """With latent: frames that the autoencoder's training sees in all; it comes first and is kept in the cache."""
     init: str = ""
     """Weights to go on from: a released name or a file."""
     visit: str = "none"
@@ -75,6 +79,7 @@ class Train:
     """Seed of the weights, the order of the windows and the noise."""
 
     def run(self) -> None:
+        from jaxsrda.autoencoding import autoencoder_training
         from jaxsrda.checks import check_choice
         from jaxsrda.datasets import DataConfig
         from jaxsrda.model import ModelConfig
@@ -102,6 +107,7 @@ class Train:
                 parametrization=self.parametrization,
                 target=self.target,
                 distilled=self.distill,
+                latent=self.latent,
             ),
             TrainConfig(
                 samples=self.samples,
@@ -119,6 +125,7 @@ class Train:
             visitor=self.visitor,
             open_loop=self.open_loop,
             cycling=self.cycling,
+            autoencoder=autoencoder_training(self.autoencoder_samples, self.seed),
         )
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
@@ -128,7 +135,8 @@ class Train:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             def report(done: int, total: int, metrics: dict[str, float]) -> None:
-                losses = [f"{name} {metrics[name]:.3f}" for name in ("regression", "diffusion") if name in metrics]
+                shown = ("regression", "diffusion", "relative_l1", "perplexity")
+                losses = [f"{name} {metrics[name]:.3f}" for name in shown if name in metrics]
                 line = ", ".join([*losses, f"{metrics['samples_per_s']:.0f} samples/s"])
                 bar.update(task, description=line, completed=done, total=total, refresh=True)
                 if not console.is_terminal and time.monotonic() - said[0] > LINE_EVERY:  # a log gets lines, not a bar

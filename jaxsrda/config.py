@@ -148,6 +148,7 @@ BEST_RESTART = {"dual": "mean", "enkf-sr": "open", "lr": "each"}
 SAMPLERS = ("ddim", "heun", "dpmpp-2m", "dpmpp-2m-sde", "mean")
 NOISE_GRIDS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
+GUIDANCE = ("none", "lifted", "projected")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,6 +165,9 @@ class DiffSRDAConfig:
     centred: the samples' mean is made the conditioner's own, which it estimates without sampling noise (models with
     target residual and one condition for all samples; a member then depends on how many there are).
     chunk: samples drawn at once, to bound memory.
+    guidance: what the observations of t do besides conditioning the model: `none`; `lifted`, each step's estimate is
+    moved towards them (`diffusion.guidance.lifted`, through the decoder if there is one); `projected`, each member's
+    misfit is kriged onto its frame t in the end.  With either the samples are not centred.
     """
 
     prior: str = "dual"
@@ -178,6 +182,7 @@ class DiffSRDAConfig:
     weights: str = ""
     centred: bool = True
     chunk: int = 50
+    guidance: str = "none"
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
@@ -186,6 +191,11 @@ class DiffSRDAConfig:
         check_choice("restart", self.restart, RESTARTS)
         check_choice("sampler", self.sampler, SAMPLERS)
         check_choice("noise", self.noise, NOISE_GRIDS)
+        check_choice("guidance", self.guidance, GUIDANCE)
+        if self.guidance != "none" and self.sampler == "mean":
+            raise ValueError(
+                "guidance: sampler mean draws nothing that could be guided; take another, or guidance none"
+            )
         for name in ("members", "steps", "chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

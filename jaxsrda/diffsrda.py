@@ -186,8 +186,8 @@ class State(NamedTuple):
     memory: Memory
 
 
-Draw = Callable[[Array, Array], Array]
-"""draw(key, conditions (G, nx, ny, CHANNELS)) → corrections (M, 5, nx, ny) to the guess's frames."""
+Draw = Callable[..., Array]
+"""draw(key, conditions (G, nx, ny, CHANNELS), observations) → corrections (M, 5, nx, ny) to the guess's frames."""
 
 
 def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = "open") -> Callable:
@@ -212,7 +212,7 @@ def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = 
             omega = guess.frames
         else:
             conditions = jax.vmap(functools.partial(channels, grid))(now, state.memory)
-            corrections = draw(draw_key, conditions)
+            corrections = draw(draw_key, conditions, observations)
             omega = guess.frames[jnp.arange(len(corrections)) % prior.guesses] + corrections
             if restart != "open":
                 later = prior.restart(later, omega[:, 0], restart)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +14,21 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.checks import check_choice, check_positive, check_shape
-from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, mirror
+from jaxsrda.conditioning import AHEAD, CHANNELS, FIELD_SCALE, FRAMES, krige, mirror
 from jaxsrda.config import PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
+from jaxsrda.diffusion.guidance import lifted
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
+from jaxsrda.grid import ChannelGrid
+from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, latent_nodes, units
+from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
 from jaxsrda.networks.paper import PaperUNet, PaperUNetConfig
 from jaxsrda.networks.srda import PRESETS as SRDA_PRESETS
 from jaxsrda.networks.srda import SRDA, SRDAConfig
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
+from jaxsrda.observations import Observations, Operator, vorticity
 
 TARGETS = ("residual", "direct", "regression")
 MOST_DISTILLED = 2
@@ -43,7 +49,8 @@ class ModelConfig:
     and sigma_data: of the denoiser (`diffusion.denoiser`); target: `residual`, diffusion around the
     conditioner's mean (Mardani et al. 2023, arXiv:2309.15214) in units of its scale, so that what is drawn has the same
     size everywhere; `direct`, around the first guess; or `regression`, that mean alone, which nothing is drawn from.
-    distilled: steps that a student of another model draws in, 0 for a model that is no student.
+    distilled: steps that a student of another model draws in, 0 for a model that is no student.  latent: a preset of
+    `networks.autoencoder` in whose latent the diffusion runs (Rombach et al. 2022, arXiv:2112.10752), empty for none.
     """
 
     network: str = "small"
@@ -54,6 +61,7 @@ class ModelConfig:
     sigma_data: float = 1.3
     target: str = "residual"
     distilled: int = 0
+    latent: str = ""
 
     def __post_init__(self):
         object.__setattr__(self, "priors", tuple(self.priors))  # a list, from JSON
@@ -72,15 +80,30 @@ class ModelConfig:
             )
         if self.distilled and self.target == "regression":
             raise ValueError("distilled: a regression draws nothing; distil a model with target residual or direct")
+        if self.latent:
+            check_choice("latent", self.latent, AUTOENCODERS)
+            if self.network not in UNETS or self.target == "regression" or self.distilled:
+                raise ValueError(
+                    f"latent: expected a network of {', '.join(UNETS)} with target residual or direct that is no "
+                    f"student, got {self.network}, {self.target}"
+                )
         check_choice("parametrization", self.parametrization, PARAMETRIZATIONS)
         check_positive("sigma_data", self.sigma_data)
+
+    @property
+    def drawn(self) -> tuple[int, int, int]:
+        """Shape of what is drawn: a window, or its latent."""
+        if not self.latent:
+            return self.nx, self.ny, FRAMES
+        config = AUTOENCODERS[self.latent]
+        return *latent_nodes(config, self.nx, self.ny), FRAMES * config.channels
 
 
 class Network(NamedTuple):
     """A network split into its definition and two pure functions of its parameters."""
 
     encode: Any  # (params, condition [B, nx, ny, C]) → Features
-    denoise: Any  # (params, noisy [B, nx, ny, 5], level [B], Features, dropout key or None) → [B, nx, ny, 5]
+    denoise: Any  # (params, noisy [B, *drawn], level [B], Features, dropout key or None) → [B, *drawn]
     initial: Any  # (seed) → params
 
 
@@ -97,7 +120,8 @@ def network(kind: ModelConfig, bfloat16: bool = False) -> Network:
                 FRAMES, CHANNELS, kind.nx, kind.ny, quiet=(AHEAD,), bfloat16=bfloat16, **SRDA_PRESETS[name]
             )
             return SRDA(config, rngs=nnx.Rngs(seed))
-        config = UNetConfig(FRAMES, CHANNELS, quiet=(AHEAD,), bfloat16=bfloat16, **PRESETS[name])
+        latent = AUTOENCODERS[kind.latent].channels if kind.latent else 0
+        config = UNetConfig(FRAMES, CHANNELS, latent=latent, quiet=(AHEAD,), bfloat16=bfloat16, **PRESETS[name])
         return UNet(config, rngs=nnx.Rngs(seed))
 
     graph = nnx.graphdef(nnx.eval_shape(lambda: build(0)))
@@ -128,11 +152,13 @@ def with_denoiser(params: Any, part: dict[str, Array]) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A trained model: configuration, parameters (an NNX state), and the scale (5,) of corrections, by frame."""
+    """A trained model: configuration, parameters (an NNX state), the scale (5,) of corrections, by frame, and the
+    autoencoder of a latent one."""
 
     config: ModelConfig
     params: Any
     scale: np.ndarray
+    space: LatentSpace | None = None
 
     @property
     def network(self) -> Network:
@@ -141,7 +167,7 @@ class Model:
 
 
 def conditional_denoiser(model: Model, features: Features) -> Denoiser:
-    """D(x, σ) of one normalized sample x (nx, ny, 5), given the features (batch axis of one) of one condition."""
+    """D(x, σ) of one normalized sample x, given the features (batch axis of one) of one condition."""
 
     def raw(x: Array, level: Array) -> Array:
         return model.network.denoise(model.params, x[None], level[None], features)[0]
@@ -166,14 +192,8 @@ def encode(model: Model, conditions: Array) -> Features:
     )
 
 
-def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, members: int | None = None) -> Draw:
-    """draw(key, conditions (G, nx, ny, C)) → corrections (members, 5, nx, ny) to the guess, in vorticity.
-
-    G is 1 (one condition for all samples, encoded once) or the number of members.  eta (traced) and members: instead
-    of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is that mean.
-    ValueError for a regression with any other sampler.
-    """
-    kind = model.config
+def sampling_levels(kind: ModelConfig, config: DiffSRDAConfig) -> np.ndarray:
+    """The noise levels that a model draws by; ValueError for a sampler or steps that it was not made for."""
     if kind.target == "regression" and config.sampler != "mean":
         raise ValueError(
             f"sampler: these weights are a regression, expected sampler mean with them, got {config.sampler}; "
@@ -187,43 +207,104 @@ def make_draw(model: Model, config: DiffSRDAConfig, eta: Array | None = None, me
     if kind.distilled and config.sampler not in ("mean", "dpmpp-2m"):
         raise ValueError(f"sampler: a student's steps are those of dpmpp-2m, got {config.sampler}; leave it out")
     if kind.distilled:
-        sigmas = student_sigmas(kind.distilled)
-    elif config.noise == "vp":
-        sigmas = sigma_grid("vp", config.steps)
-    else:
-        sigmas = sigma_grid(config.noise, config.steps, config.sigma_min, config.sigma_max)
+        return student_sigmas(kind.distilled)
+    if config.noise == "vp":
+        return sigma_grid("vp", config.steps)
+    return sigma_grid(config.noise, config.steps, config.sigma_min, config.sigma_max)
+
+
+def placement(model: Model, conditions: Array, features: Features, scale: Array) -> Callable[[Array], Array]:
+    """What samples are corrections of: normalized samples (M, *drawn) → corrections (M, nx, ny, 5) to the guess.
+
+    On the grid μ + scale · r, on a latent D(E(guess + μ) + s r) − guess (`latent.units`), with the conditioner's mean μ
+    and scale for target residual, zero and one for direct.  conditions, features: (1 or M, …); scale: of corrections.
+    """
+    residual, space = model.config.target == "residual", model.space
+    if space is None:
+        if not residual:
+            return lambda drawn: drawn * scale
+        return lambda drawn: (features.mean + features.scale * drawn) * scale
+    guess = conditions[..., :FRAMES] * FIELD_SCALE
+    size = features.scale * scale if residual else jnp.broadcast_to(scale, guess.shape)
+    preset = model.config.latent
+    centre = encode_frames(preset, space, guess + features.mean * scale if residual else guess)
+    unit = units(preset, space, size)
+    return lambda drawn: decode_frames(preset, space, centre + unit * drawn) - guess
+
+
+def make_draw(
+    model: Model,
+    config: DiffSRDAConfig,
+    eta: Array | None = None,
+    members: int | None = None,
+    operator: Operator = vorticity,
+) -> Draw:
+    """draw(key, conditions (G, nx, ny, C), observations) → corrections (members, 5, nx, ny) to the guess, in vorticity.
+
+    G is 1 (one condition for all samples, encoded once) or the number of members.  eta (traced) and members: instead
+    of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is that mean.
+    operator: what the observations measure, which guidance alone needs.
+    ValueError for a regression with any other sampler, and for a student with other steps than its own.
+    """
+    kind = model.config
+    sigmas = sampling_levels(kind, config)
     inside = np.ones((kind.ny, 1), np.float32)
     inside[[0, -1]] = 0  # vorticity is zero on the walls
     scale = jnp.asarray(model.scale * inside, jnp.float32)
-    residual = kind.target == "residual"
     members = config.members if members is None else members
+    grid = ChannelGrid(kind.nx, kind.ny)
 
-    def samples(key: Array, features: Features, dtype: Any) -> Array:
-        draw = functools.partial(
+    def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Array:
+        check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
+        if observations is None and config.guidance != "none":
+            raise ValueError(f"guidance: {config.guidance} needs observations, got none; pass them to draw")
+        sensors: Any = observations
+        features = encode(model, conditions)
+        by_frame = scale.astype(conditions.dtype)
+        mean = features.mean * by_frame
+        if kind.target != "direct" and config.sampler == "mean":
+            return jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1)
+
+        def misfit(omega: Array) -> Array:
+            return sensors.values - operator(grid, omega, sensors.positions)
+
+        def denoiser(told: tuple[Array, Features]) -> Denoiser:
+            """Of one condition, batch axis of one."""
+            plain = conditional_denoiser(model, told[1])
+            if config.guidance != "lifted":
+                return plain
+            place, guess = placement(model, *told, by_frame), told[0][0, ..., 0] * FIELD_SCALE
+
+            def observe(x: Array) -> Array:
+                return operator(grid, guess + place(x[None])[0, ..., 0], sensors.positions)
+
+            return lifted(plain, observe, sensors, kind.sigma_data)
+
+        samples = functools.partial(
             sample_members,
             key=key,
             members=members,
-            shape=(kind.nx, kind.ny, FRAMES),
+            shape=kind.drawn,
             sigmas=sigmas,
             sampler=config.sampler,
             eta=config.eta if eta is None else eta,
             chunk=config.chunk,
-            dtype=dtype,
+            dtype=conditions.dtype,
         )
-        if len(features.mean) == 1:
-            drawn = draw(conditional_denoiser(model, features))
-            return drawn - drawn.mean(0) if residual and config.centred and members > 1 else drawn
-        each = jax.tree.map(lambda a: a[:, None], features)
-        return draw(lambda features, x, sigma: conditional_denoiser(model, features)(x, sigma), conditions=each)
-
-    def draw(key: Array, conditions: Array) -> Array:
-        check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
-        features = encode(model, conditions)
-        if kind.target != "direct" and config.sampler == "mean":
-            normal = jnp.broadcast_to(features.mean, (members, *features.mean.shape[1:]))
+        told = (conditions, features)
+        if len(conditions) == 1:
+            drawn = samples(denoiser(told))
         else:
-            normal = samples(key, features, conditions.dtype)
-            normal = features.mean + features.scale * normal if residual else normal
-        return jnp.moveaxis(normal * scale.astype(conditions.dtype), -1, 1)
+            each = jax.tree.map(lambda a: a[:, None], told)
+            drawn = samples(lambda told, x, sigma: denoiser(told)(x, sigma), conditions=each)
+        corrections = placement(model, *told, by_frame)(drawn)
+        if config.guidance == "projected":
+            first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
+            gain = jax.vmap(lambda omega: krige(grid, misfit(omega), sensors)[0])
+            corrections = corrections.at[..., 0].add(gain(first))
+        centred = kind.target == "residual" and config.centred and config.guidance == "none"
+        if centred and members > 1 and len(conditions) == 1:
+            corrections = corrections - corrections.mean(0) + mean
+        return jnp.moveaxis(corrections, -1, 1)
 
     return draw

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import platform
 import time
@@ -10,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda import twin
 from jaxsrda.assimilators import Setup
+from jaxsrda.autoencoding import autoencoder_training, trained_space
 from jaxsrda.checks import check_choice
+from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig, changes
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
-from jaxsrda.fit import Fitted, Report, fit
+from jaxsrda.fit import Fitted, fit
 from jaxsrda.io import check_writable, write_json
-from jaxsrda.model import UNETS, Model, ModelConfig, make_draw
+from jaxsrda.latent import LatentSpace, encoder_gain
+from jaxsrda.loop import Report
+from jaxsrda.model import UNETS, Model, ModelConfig, denoiser_part, make_draw, network, with_denoiser
 from jaxsrda.training import TrainConfig
 from jaxsrda.training_runs import BLOCK, training_runs
 from jaxsrda.weights import load_model, model_hash, released, save_model
@@ -39,7 +45,8 @@ class Job:
     windows of a model's own cycling are gathered: `none`, a restart (`open`, `mean` or `each`, see
     `DiffSRDAConfig.restart`), or `best`, each prior's own of BEST_RESTART; visitor: that model, by default init.
     open_loop: take the windows of the priors alone too.  held_out: runs for validation, the last of each set.
-    cycling: truths of the cycling test.
+    cycling: truths of the cycling test.  autoencoder: how the autoencoder of a latent model is trained, on the frames
+    of the first set's runs.
     """
 
     data: tuple[DataConfig, ...] = (DataConfig(),)
@@ -51,6 +58,7 @@ class Job:
     open_loop: bool = True
     held_out: int = BLOCK
     cycling: int = len(VALIDATION_TRUTHS)
+    autoencoder: TrainConfig = dataclasses.field(default_factory=autoencoder_training)
 
     def __post_init__(self):
         check_choice("visit", self.visit, VISITS)
@@ -117,6 +125,8 @@ def train(
         free["target"] = "residual"
     if model is not None and not model.config.distilled:
         free["distilled"] = job.model.distilled
+    if model is not None and not model.config.latent:
+        free["latent"] = job.model.latent
     if model is not None and dataclasses.replace(model.config, **free) != job.model:
         raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
     if model is not None and job.model.distilled and (model.config.distilled or model.config.target == "regression"):
@@ -139,13 +149,19 @@ def train(
     progress("windows", 1, 1)
     gathered = time.perf_counter()
     folder = out.with_suffix(".train") if folder is None else folder
-    params, scale = (None, None) if model is None else (model.params, model.scale)
-    fitted = fit(folder, job.model, job.training, windows, held_out, params, scale, report)
+    params, scale, space = (None, None, None) if model is None else (model.params, model.scale, model.space)
+    coded: dict[str, Any] = {}
+    if job.model.latent and space is None:
+        space, coded = latent_space(job, windows, report)
+        if params is not None:  # the denoiser of another space is no start
+            params = with_denoiser(params, denoiser_part(network(job.model).initial(job.training.seed)))
+    fitted = fit(folder, job.model, job.training, windows, held_out, params, scale, report, space)
     record = {
         "job": dataclasses.asdict(job),
         "windows": len(windows),
         "samples": job.training.steps * job.training.batch,
         "parent": parent,
+        "autoencoder": coded,
         "validation": fitted.validation,
         "curve": thinned(fitted.curve),
         "milestones": fitted.milestones,
@@ -161,6 +177,17 @@ def train(
         record["cycling"] = cycling_scores(fitted.model, VALIDATION_TRUTHS[: job.cycling], progress)
     write_json(out.with_suffix(".json"), record)
     return fitted, record
+
+
+def latent_space(job: Job, windows: WindowSet, report: Report) -> tuple[LatentSpace, dict[str, Any]]:
+    """The autoencoder of a job's latent model, trained or from the cache, with its gain; and its record."""
+    data = job.data[0]
+    space, record = trained_space(job.model.latent, data.level, data.runs, job.held_out, job.autoencoder, report)
+    sample = windows.take(np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int))
+    guess = jnp.asarray(sample.condition[..., :FRAMES], jnp.float32) * FIELD_SCALE
+    truth = guess + jnp.asarray(sample.correction, jnp.float32)
+    gain = jax.jit(functools.partial(encoder_gain, job.model.latent))(space, guess, truth)
+    return space._replace(gain=gain), record
 
 
 def cycling_scores(model: Model, seeds: tuple[int, ...], progress: twin.Progress) -> dict[str, Any]:

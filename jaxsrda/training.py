@@ -14,9 +14,11 @@ import optax
 from jax import Array
 
 from jaxsrda.checks import check_choice, check_positive
+from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.data import Windows, augment
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.distillation import distillation_loss
+from jaxsrda.latent import LatentSpace, encode_frames, units
 from jaxsrda.model import ModelConfig, denoiser_part, network, with_denoiser
 
 LEVELS_OF_NOISE = ("lognormal", "vp")
@@ -115,13 +117,14 @@ def window_loss(
     key: Array,
     windows: Windows,
     training: bool = True,
+    space: LatentSpace | None = None,
 ) -> tuple[Array, dict[str, Array]]:
     """The scalar loss of a batch of windows whose corrections are divided by `norm` (5,), and its parts.
 
     regression: L1 of the conditioner's mean, which a residual model diffuses around; scale: |target − mean|/b + ln b of
     its scale b, the likelihood of Laplace's law around a mean taken as given; diffusion: the error (`loss`) of the
     denoiser's network against its target, averaged over `noises` levels (not for a regression).
-    training: features are dropped, where the network does so.
+    training: features are dropped, where the network does so.  space: the autoencoder of a latent model, which stays.
     """
     net = network(model, config.bfloat16)
     target = windows.correction.astype(jnp.float32) / norm
@@ -133,7 +136,10 @@ def window_loss(
     metrics = {"regression": regression, "scale": scale}
     if model.target == "regression":
         return regression + scale, {"loss": regression + scale, **metrics}
-    clean = left / jax.lax.stop_gradient(features.scale) if model.target == "residual" else target
+    if space is not None:
+        clean = latent_target(model, space, norm, windows, jax.lax.stop_gradient(features))
+    else:
+        clean = left / jax.lax.stop_gradient(features.scale) if model.target == "residual" else target
     noise_key, level_key, drop_key = jax.random.split(key, 3)
     repeat = functools.partial(jnp.repeat, repeats=config.noises, axis=0)
     clean, features = repeat(clean), jax.tree.map(repeat, features)
@@ -153,14 +159,28 @@ def window_loss(
     return total, {"loss": total, **metrics, "diffusion": diffusion}
 
 
+def latent_target(model: ModelConfig, space: LatentSpace, norm: Array, windows: Windows, features: Any) -> Array:
+    """What a latent model learns to draw: r = (E(truth) − E(estimate))/s, [B, *drawn] (`model.placement`)."""
+    guess = windows.condition[..., :FRAMES].astype(jnp.float32) * FIELD_SCALE
+    residual = model.target == "residual"
+    estimate = guess + features.mean * norm if residual else guess
+    size = features.scale * norm if residual else jnp.broadcast_to(norm, guess.shape)
+    truth = encode_frames(model.latent, space, guess + windows.correction.astype(jnp.float32))
+    apart = truth - encode_frames(model.latent, space, estimate)
+    return jax.lax.stop_gradient(apart / units(model.latent, space, size))
+
+
 Loss = Callable[..., tuple[Array, dict[str, Array]]]
 """loss(params, key, windows, training) → (scalar, its parts)."""
 
 
-def objective(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None) -> Loss:
+def objective(
+    model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None, space: LatentSpace | None = None
+) -> Loss:
     """What a training minimizes: `window_loss`, or `distillation_loss` for a student.
 
     frozen: all parameters of the model that the trained ones are a part of (`part` denoiser; a student's teacher).
+    space: the autoencoder of a latent model.
     """
     norm = jnp.asarray(scale, jnp.float32)
 
@@ -168,18 +188,20 @@ def objective(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen
         if model.distilled:
             return distillation_loss(model, frozen, params, key, windows, config.noises, config.bfloat16)
         whole = params if config.part == "all" else with_denoiser(frozen, params)
-        return window_loss(model, config, norm, whole, key, windows, training)
+        return window_loss(model, config, norm, whole, key, windows, training, space)
 
     return loss
 
 
-def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None):
+def make_train_step(
+    model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None, space: LatentSpace | None = None
+):
     """step(state, key, windows) → (state, metrics), jitted; the state's buffers are reused."""
     rule = optimizer(config)
     decays = [0.5 ** (config.batch / half_life) for half_life in config.half_lives]
 
-    def step(frozen: Any, state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
-        loss = objective(model, config, scale, frozen)
+    def step(fixed: Any, state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
+        loss = objective(model, config, scale, *fixed)
         augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
         windows = augment(augment_key, windows)
         (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, loss_key, windows)
@@ -194,7 +216,7 @@ def make_train_step(model: ModelConfig, config: TrainConfig, scale: np.ndarray, 
         metrics["gradient"] = optax.tree.norm(gradient)
         return TrainState(params, moments, tuple(averages), state.step + 1), metrics
 
-    return functools.partial(jax.jit(step, donate_argnums=1), frozen)
+    return functools.partial(jax.jit(step, donate_argnums=1), (frozen, space))
 
 
 def batch_indices(config: TrainConfig, windows: int, step: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from jaxsrda.checks import check_choice
 from jaxsrda.conditioning import FRAMES, NORMALIZATION
 from jaxsrda.config import changes, from_json
 from jaxsrda.io import write_npz
+from jaxsrda.latent import LatentSpace
 from jaxsrda.model import Model, ModelConfig, network
+from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
+from jaxsrda.networks.autoencoder import functions
 
 FORMAT = 2
 """Raised when conditions or files change their meaning, so that older weights are refused."""
@@ -63,25 +67,42 @@ def _half(leaf: jax.Array) -> np.ndarray:
         return np.asarray(leaf, np.float16)
 
 
+def named_arrays(model: Model) -> dict[str, np.ndarray]:
+    """All arrays of a model as they are stored: weights in float16, what normalizes them and codes in float32.
+
+    Raises ValueError for weights that are not finite in float16.
+    """
+    trees = {"params": model.params} | ({"autoencoder": model.space.params} if model.space is not None else {})
+    arrays = {f"{tree}.{name}": _half(leaf) for tree in trees for name, leaf in flatten(trees[tree]).items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"weights: {name} holds numbers that are not finite in float16; nothing was written")
+    if model.space is not None:
+        arrays |= {"codes": np.asarray(model.space.codes, np.float32), "gain": np.asarray(model.space.gain, np.float32)}
+    return arrays
+
+
 def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "") -> str:
     """Write a model with its training record, atomically; weights in float16.  Returns their SHA-256.
 
     base: released weights; what is the same in them is not written again.
     """
-    arrays = {name: _half(leaf) for name, leaf in flatten(model.params).items()}
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"weights: {name} holds numbers that are not finite in float16; nothing was written")
-    sha = digest(arrays | {"scale": model.scale})
+    arrays = named_arrays(model)
+    sha = stored_digest(arrays, model.scale)
     header = {"format": FORMAT, "conditioning": NORMALIZATION, "model": dataclasses.asdict(model.config)}
     header |= {"sha256": sha, "record": record, "base": {}}
     if base:
         other, noted = load_model(base)
         header["base"] = {"name": base, "sha256": noted["sha256"]}
-        shared = {name: _half(leaf) for name, leaf in flatten(other.params).items()}
+        shared = named_arrays(other)
         arrays = {name: a for name, a in arrays.items() if not np.array_equal(a, shared.get(name))}
-    write_npz(path, header=json.dumps(header), scale=model.scale, **{f"params.{n}": a for n, a in arrays.items()})
+    write_npz(path, header=json.dumps(header), scale=model.scale, **arrays)
     return sha
+
+
+def stored_digest(arrays: dict[str, np.ndarray], scale: np.ndarray) -> str:
+    """SHA-256 of a model's arrays; the parameters of the network are named without their tree."""
+    return digest({name.removeprefix("params."): a for name, a in arrays.items()} | {"scale": scale})
 
 
 def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
@@ -101,7 +122,6 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
             arrays = dict(loaded)
         header = json.loads(str(arrays.pop("header")))
         scale = arrays.pop("scale")
-        given = {name.removeprefix("params."): array for name, array in arrays.items()}
     except Exception as error:  # numpy raises half a dozen kinds on a damaged file
         raise ValueError(
             f"{path}: expected weights written by `jaxsrda train`, could not read them ({error})"
@@ -131,17 +151,36 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
                 f"{path}: builds on another version of the released weights {name!r}; use it with the version of "
                 "jaxsrda that it was trained with, or train again"
             )
-        given = {name: _half(leaf) for name, leaf in flatten(other.params).items()} | given
-    if digest(given | {"scale": scale}) != header["sha256"]:
+        arrays = named_arrays(other) | arrays
+    if stored_digest(arrays, scale) != header["sha256"]:
         raise ValueError(
             f"{path}: the weights do not match their SHA-256; the file is damaged, fetch or train it again"
         )
-    return Model(config, unflatten(config, given, str(path)), scale), header["record"] | {"sha256": header["sha256"]}
+    space = None
+    if config.latent:
+        latent = AUTOENCODERS[config.latent]
+        params = unflatten(
+            functions(latent).initial, chosen("autoencoder", arrays), path, f"autoencoder {config.latent!r}"
+        )
+        codes, gain = (jnp.asarray(arrays.pop(name, np.zeros(0)), jnp.float32) for name in ("codes", "gain"))
+        if codes.shape != (latent.codes, latent.channels) or gain.shape != (latent.channels,):
+            raise ValueError(
+                f"{path}: expected codes {(latent.codes, latent.channels)} and gain {(latent.channels,)} of "
+                f"autoencoder {config.latent!r}, got {codes.shape} and {gain.shape}"
+            )
+        space = LatentSpace(params, codes, gain)
+    params = unflatten(network(config).initial, chosen("params", arrays), path, f"network {config.network!r}")
+    return Model(config, params, scale, space), header["record"] | {"sha256": header["sha256"]}
 
 
-def unflatten(config: ModelConfig, given: dict[str, np.ndarray], source: str) -> Any:
-    """The parameter tree of a network from path → array; ValueError naming what is missing or of another shape."""
-    shapes = jax.eval_shape(lambda: network(config).initial(0))
+def chosen(tree: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of one tree, by their paths in it."""
+    return {name.removeprefix(f"{tree}."): array for name, array in arrays.items() if name.startswith(f"{tree}.")}
+
+
+def unflatten(initial: Callable[[int], Any], given: dict[str, np.ndarray], source: str | Path, what: str) -> Any:
+    """The parameter tree that `initial` makes, from path → array; ValueError naming what does not fit."""
+    shapes = jax.eval_shape(lambda: initial(0))
     wanted = flatten(shapes)
     wrong = [
         f"{name} {given[name].shape if name in given else 'absent'} instead of {leaf.shape}"
@@ -150,11 +189,13 @@ def unflatten(config: ModelConfig, given: dict[str, np.ndarray], source: str) ->
     ]
     if wrong or set(given) - set(wanted):
         detail = "; ".join(wrong[:3]) or f"unknown {sorted(set(given) - set(wanted))[:3]}"
-        raise ValueError(f"{source}: these weights are for other sizes than network {config.network!r} has: {detail}")
+        raise ValueError(f"{source}: these weights are for other sizes than {what} has: {detail}")
     return jax.tree.unflatten(jax.tree.structure(shapes), [jnp.asarray(given[name], jnp.float32) for name in wanted])
 
 
 def model_hash(model: Model) -> str:
     """A short name for a model's weights."""
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(model.params).items()}
+    if model.space is not None:
+        arrays |= {f"space.{name}": np.asarray(leaf) for name, leaf in flatten(model.space._asdict()).items()}
     return hashlib.sha256((changes(model.config) + digest(arrays | {"scale": model.scale})).encode()).hexdigest()[:12]

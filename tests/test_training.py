@@ -18,6 +18,7 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda import fit as fits
+from jaxsrda import loop
 from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.data import Windows, augment
 from jaxsrda.datasets import WindowSet
@@ -256,7 +257,7 @@ def test_every_window_comes_once_an_epoch():
 
 
 def test_a_handful_of_windows_is_learned(tmp_path, monkeypatch, lenient, unscored):
-    monkeypatch.setattr(fits, "LOG_EVERY", 20)
+    monkeypatch.setattr(loop, "LOG_EVERY", 20)
     config = TrainConfig(samples=560, batch=4, learning_rate=5e-3, warmup=0.1, p_mean=2.0)  # noise hides the target
     four = WindowSet([smooth_windows(4)])
     # What is left around a mean, in units of its own size, never gets small; the target itself does.
@@ -282,9 +283,9 @@ def size(loss, params, held, batch):
 @pytest.fixture
 def often(monkeypatch, lenient):
     """A checkpoint and a line of the curve every two steps, each kind of step compiled once for all tests."""
-    monkeypatch.setattr(fits, "SAVE_EVERY", 0.0)
-    monkeypatch.setattr(fits, "LOG_EVERY", 2)
-    monkeypatch.setattr(fits, "make_train_step", lambda m, c, scale, _: compiled_step(m, c, tuple(scale.tolist())))
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop, "LOG_EVERY", 2)
+    monkeypatch.setattr(fits, "make_train_step", lambda m, c, scale, *_: compiled_step(m, c, tuple(scale.tolist())))
 
 
 @pytest.fixture
@@ -353,7 +354,7 @@ def test_a_fit_goes_on_after_kill_9(tmp_path, often, unscored):
         "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
         "import conftest, jax, test_training as t; jax.config.update('jax_numpy_dtype_promotion', 'standard');"
         "from jaxsrda.networks.unet import PRESETS; PRESETS['tiny'] = t.SMALLEST;"
-        "t.fits.SAVE_EVERY, t.fits.LOG_EVERY, t.fits.evaluate = 0.0, 2, t.size;"
+        "t.loop.SAVE_EVERY, t.loop.LOG_EVERY, t.fits.evaluate = 0.0, 2, t.size;"
         "t.undisturbed(Path(sys.argv[2]), report=lambda *_: time.sleep(0.2))"
     )
     folder = tmp_path / "killed"

@@ -33,8 +33,9 @@ class UNetConfig:
     """Sizes of the efficient U-Net.
 
     frames: of the target; channels: of the condition; patch: points a side of a node; widths: channels at each level
-    of the conditioner, coarser by two each; blocks: residual blocks a level; denoiser_widths: the denoiser's; quiet:
-    channels of the condition whose first weights are zero, so that one that training never heard says nothing later.
+    of the conditioner, coarser by two each; blocks: residual blocks a level; denoiser_widths: the denoiser's; latent:
+    numbers a node and frame, if what is denoised lives on the nodes and not on the grid; quiet: channels of the
+    condition whose first weights are zero, so that one that training never heard says nothing later.
     """
 
     frames: int
@@ -44,6 +45,7 @@ class UNetConfig:
     blocks: int = 2
     denoiser_widths: tuple[int, ...] = (48, 96)
     denoiser_blocks: int = 1
+    latent: int = 0
     quiet: tuple[int, ...] = ()
     bfloat16: bool = False
 
@@ -133,11 +135,12 @@ class UNet(nnx.Module):
         self.mean_norm = GroupNorm(widths[0])
         self.mean_head = Conv(widths[0], area * 2 * config.frames, scale=1e-2, rngs=rngs)
         self.handover = nnx.List([Conv(wide, thin, size=1, rngs=rngs) for wide, thin in zip(widths, light)])
-        self.noisy_stem = Conv(area * config.frames, light[0], size=1, rngs=rngs)
+        drawn = (config.latent or area) * config.frames
+        self.noisy_stem = Conv(drawn, light[0], size=1, rngs=rngs)
         self.embedding = Embedding(embedding, rngs=rngs)
         self.denoiser = Pyramid(light, config.denoiser_blocks, embedding, attention=False, rngs=rngs)
         self.norm = GroupNorm(light[0])
-        self.head = Conv(light[0], area * config.frames, scale=1e-2, rngs=rngs)
+        self.head = Conv(light[0], drawn, scale=1e-2, rngs=rngs)
 
     @property
     def dtype(self):
@@ -154,10 +157,14 @@ class UNet(nnx.Module):
         return Features(mean, scale, tuple(give(level) for give, level in zip(self.handover, levels)))
 
     def __call__(self, noisy: Array, level: Array, features: Features) -> Array:
-        """The network's raw output [B, nx, ny, frames] for a scaled noisy target and noise levels [B]."""
-        x = self.noisy_stem(to_patches(noisy.astype(self.dtype), self.config.patch))
+        """The network's raw output for a scaled noisy target [B, nx, ny, frames] and noise levels [B].
+
+        With a latent noisy and output are [B, x, y, frames · latent] on the nodes.
+        """
+        x = noisy.astype(self.dtype)
+        x = self.noisy_stem(x if self.config.latent else to_patches(x, self.config.patch))
         # In float32, because the highest frequencies lose their phase in bfloat16.
         embedding = self.embedding(level.astype(jnp.float32)).astype(self.dtype)
         x = self.denoiser(x, embedding, features.levels)[0]
-        out = from_patches(self.head(jax.nn.silu(self.norm(x))), self.config.patch)
-        return out.astype(noisy.dtype)
+        out = self.head(jax.nn.silu(self.norm(x)))
+        return (out if self.config.latent else from_patches(out, self.config.patch)).astype(noisy.dtype)

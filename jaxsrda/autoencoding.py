@@ -1,0 +1,241 @@
+"""Training of the autoencoders: loss, one jitted step, how well frames come back, and a fit that resumes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from jaxsrda import loop
+from jaxsrda.cache import cached_npz, content_hash, scratch_dir
+from jaxsrda.config import LEVELS
+from jaxsrda.latent import LatentSpace
+from jaxsrda.loop import Report
+from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
+from jaxsrda.networks.codebook import (
+    Codebook,
+    codebook_losses,
+    counted,
+    first_codebook,
+    follow,
+    quantize,
+    restart_dead,
+    usage,
+)
+from jaxsrda.training import TrainConfig, batch_indices, optimizer
+from jaxsrda.training_runs import training_runs
+from jaxsrda.weights import chosen, flatten, unflatten
+
+NUMERICS = 1
+"""Raised when the numbers of cached autoencoders change."""
+
+COUNTING = 0.99
+"""Decay of the counts by which dead codes are known, where codes are trained by gradient."""
+
+
+def autoencoder_training(samples: int = 30_000, seed: int = 0) -> TrainConfig:
+    """How autoencoders are trained unless told."""
+    return TrainConfig(samples=samples, learning_rate=2e-3, seed=seed)
+
+
+class AutoencoderState(NamedTuple):
+    """Parameters of the network, the codebook, the optimizer's state (of both), and steps done."""
+
+    params: Any
+    codebook: Codebook
+    optimizer: Any
+    step: Array
+
+
+def reconstruction_loss(
+    config: AutoencoderConfig, params: Any, codes: Array, key: Array, omega: Array
+) -> tuple[Array, tuple[dict[str, Array], Array, Array]]:
+    """The scalar loss of frames [B, nx, ny]; its parts, the latents before quantization, and the chosen codes' numbers.
+
+    Mean |ω̂ − ω|/3, plus ‖sg[z] − e‖² (unless codes follow by running averages) and the commitment β ‖z − sg[e]‖², or
+    plus w · ½(μ² + σ² − ln σ² − 1), the divergence of the latent's law N(μ, σ²) from N(0, 1), for each number.
+    """
+    network = functions(config)
+    latent = network.encode(params, omega)
+    z, numbers = latent.mean, jnp.zeros(latent.mean.shape[:-1], jnp.int32)
+    metrics = {}
+    if config.codes:
+        to_decode, numbers = quantize(codes, z)
+        moved, committed = codebook_losses(codes, z, numbers)
+        penalty = config.commitment * committed + (0.0 if config.decay else 1.0) * moved
+        metrics["used"], metrics["perplexity"] = usage(numbers, config.codes)
+    else:
+        to_decode = z + jnp.exp(latent.log_variance / 2) * jax.random.normal(key, z.shape, z.dtype)
+        divergence = 0.5 * (z**2 + jnp.exp(latent.log_variance) - latent.log_variance - 1).sum(-1).mean()
+        penalty = config.divergence * divergence
+        metrics["divergence"] = divergence
+    off = jnp.abs(network.decode(params, to_decode) - omega).mean()
+    metrics["relative_l1"] = off / jnp.abs(omega).mean()
+    loss = off / FIELD_SCALE + penalty
+    return loss, ({"loss": loss, **metrics}, z, numbers)
+
+
+def initial_autoencoder(config: AutoencoderConfig, training: TrainConfig) -> AutoencoderState:
+    """The state before the first step."""
+    params = functions(config).initial(training.seed)
+    codebook = first_codebook(jax.random.key(training.seed), max(config.codes, 1), config.channels)
+    return AutoencoderState(
+        params, codebook, optimizer(training).init((params, codebook.vectors)), jnp.zeros((), jnp.int32)
+    )
+
+
+def make_autoencoder_step(config: AutoencoderConfig, training: TrainConfig):
+    """step(state, frames [B, nx, ny]) → (state, metrics), jitted.
+
+    Frames are shifted in x and reflected at random, exact symmetries of the testbed: −ω(x, π − y).
+    """
+    rule, base = optimizer(training), jax.random.key(training.seed)
+
+    def step(state: AutoencoderState, omega: Array) -> tuple[AutoencoderState, dict[str, Array]]:
+        shift_key, side_key, noise_key, code_key = jax.random.split(jax.random.fold_in(base, state.step), 4)
+        shifts = jax.random.randint(shift_key, (len(omega),), 0, omega.shape[1])
+        sides = jax.random.bernoulli(side_key, shape=(len(omega), 1, 1))
+        omega = jax.vmap(functools.partial(jnp.roll, axis=0))(omega, shifts)
+        omega = jnp.where(sides, -omega[:, :, ::-1], omega)
+
+        def loss(trained):
+            params, codes = trained
+            return reconstruction_loss(config, params, codes, noise_key, omega)
+
+        trained = (state.params, state.codebook.vectors)
+        (_, (metrics, z, numbers)), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
+        updates, moments = rule.update(gradient, state.optimizer, trained)
+        updated: Any = optax.apply_updates(trained, updates)
+        params, vectors = updated
+        codebook = state.codebook
+        if config.codes:
+            codebook = counted(codebook, z, numbers, config.decay or COUNTING)
+            codebook = follow(codebook) if config.decay else codebook._replace(vectors=vectors)
+            codebook = restart_dead(codebook, code_key, z, config.least)
+        return AutoencoderState(params, codebook, moments, state.step + 1), metrics
+
+    return jax.jit(step, donate_argnums=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedAutoencoder:
+    """A trained autoencoder: parameters, codes, curve, scores on validation frames, seconds of training."""
+
+    params: Any
+    codes: np.ndarray
+    curve: list[dict[str, float]]
+    milestones: list[dict[str, float]]
+    validation: dict[str, float]
+    seconds: float
+
+
+def fit_autoencoder(
+    folder: Path,
+    preset: str,
+    training: TrainConfig,
+    frames: np.ndarray,
+    held_out: np.ndarray,
+    report: Report = lambda *_: None,
+) -> FittedAutoencoder:
+    """Train on frames (n, nx, ny) in `folder`, going on from its last checkpoint; `loop.run` says what is raised.
+
+    ValueError for fewer frames than a batch.
+    """
+    config = PRESETS[preset]
+    if len(frames) < training.batch:
+        raise ValueError(f"training: {len(frames)} frames are less than a batch of {training.batch}; use more runs")
+    start = initial_autoencoder(config, training)
+    data = [content_hash(part[:: max(1, len(part) // 8)].tobytes().hex()) for part in (frames, held_out)]
+    mark = json.dumps([preset, dataclasses.asdict(config), dataclasses.asdict(training), data])
+
+    def batch(i: int) -> Array:
+        return jnp.asarray(frames[batch_indices(training, len(frames), i)], jnp.float32)
+
+    @jax.jit
+    def validated(params: Any, codes: Array, omega: Array) -> dict[str, Array]:
+        back, numbers = reconstruct(config, params, codes, omega)
+        parts = {"error": jnp.abs(back - omega).sum(), "size": jnp.abs(omega).sum()}
+        if config.codes:
+            parts["counts"] = jnp.zeros(config.codes, jnp.int32).at[numbers.reshape(-1)].add(1)
+        return parts
+
+    def score(state: AutoencoderState) -> dict[str, float]:
+        pieces = range(0, len(held_out), training.batch)
+        parts = [
+            validated(state.params, state.codebook.vectors, jnp.asarray(held_out[i : i + training.batch], jnp.float32))
+            for i in pieces
+        ]
+        total = {name: np.sum([np.asarray(part[name], np.float64) for part in parts], axis=0) for name in parts[0]}
+        scores = {"relative_l1": float(total["error"] / total["size"])}
+        if config.codes:
+            share = total["counts"] / total["counts"].sum()
+            entropy = -float(np.sum(share[share > 0] * np.log(share[share > 0])))
+            scores |= {"used": float((share > 0).mean()), "perplexity": float(np.exp(entropy))}
+        return scores
+
+    step = make_autoencoder_step(config, training)
+    course = loop.run(folder, mark, start, step, batch, score, training.steps, training.batch, report)
+    codes = np.asarray(course.state.codebook.vectors) if config.codes else np.zeros((0, config.channels), np.float32)
+    return FittedAutoencoder(
+        course.state.params, codes, course.curve, course.milestones, course.milestones[-1], course.seconds
+    )
+
+
+def trained_space(
+    preset: str,
+    level: str,
+    runs: int,
+    held_out: int,
+    training: TrainConfig,
+    report: Report = lambda *_: None,
+) -> tuple[LatentSpace, dict[str, Any]]:
+    """An autoencoder trained on the frames of training runs, its last `held_out` runs kept apart, and its record.
+
+    Kept in the cache, so it is trained once for each configuration; a killed training goes on.  Its gain is one until
+    windows tell it (`latent.encoder_gain`).
+    """
+    named = [NUMERICS, dataclasses.asdict(PRESETS[preset]), dataclasses.asdict(training), level, runs, held_out]
+    name = json.dumps(named)
+
+    def compute() -> dict[str, np.ndarray]:
+        omega = training_runs(LEVELS[level], runs)
+        frames, held = (part.reshape(-1, *omega.shape[2:]) for part in (omega[:-held_out], omega[-held_out:]))
+        fitted = fit_autoencoder(
+            scratch_dir() / f"autoencoder-{content_hash(name)}", preset, training, frames, held, report
+        )
+        record = {
+            "preset": preset,
+            "config": dataclasses.asdict(PRESETS[preset]),
+            "training": dataclasses.asdict(training),
+            "frames": len(frames),
+            "samples": training.steps * training.batch,
+            "milestones": fitted.milestones,
+            "validation": fitted.validation,
+            "seconds": fitted.seconds,
+        }
+        weights = {f"params.{n}": np.asarray(a) for n, a in flatten(fitted.params).items()}
+        return weights | {"codes": fitted.codes, "record": np.array(json.dumps(record))}
+
+    arrays = cached_npz(f"autoencoder-{preset}", name, compute)
+    config = PRESETS[preset]
+    params = unflatten(functions(config).initial, chosen("params", arrays), "cache", f"autoencoder {preset!r}")
+    space = LatentSpace(params, jnp.asarray(arrays["codes"]), jnp.ones(config.channels, jnp.float32))
+    return space, json.loads(str(arrays["record"]))
+
+
+def reconstruct(config: AutoencoderConfig, params: Any, codes: Array, omega: Array) -> tuple[Array, Array]:
+    """Frames [B, nx, ny] after encoding and decoding, and the numbers of the codes between (zeros without codes)."""
+    network = functions(config)
+    z = network.encode(params, omega).mean
+    numbers = jnp.zeros(z.shape[:-1], jnp.int32)
+    if config.codes:
+        z, numbers = quantize(codes, z)
+    return network.decode(params, z), numbers
