@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -202,15 +203,16 @@ def trained_space(
     Kept in the cache, so it is trained once for each configuration; a killed training goes on.  Its gain is one until
     windows tell it (`latent.encoder_gain`).
     """
+    leftover: list[Path] = []
     named = [NUMERICS, dataclasses.asdict(PRESETS[preset]), dataclasses.asdict(training), level, runs, held_out]
     name = json.dumps(named)
 
     def compute() -> dict[str, np.ndarray]:
         omega = training_runs(LEVELS[level], runs)
+        folder = scratch_dir() / f"autoencoder-{content_hash(name)}"
         frames, held = (part.reshape(-1, *omega.shape[2:]) for part in (omega[:-held_out], omega[-held_out:]))
-        fitted = fit_autoencoder(
-            scratch_dir() / f"autoencoder-{content_hash(name)}", preset, training, frames, held, report
-        )
+        fitted = fit_autoencoder(folder, preset, training, frames, held, report)
+        leftover.append(folder)
         record = {
             "preset": preset,
             "config": dataclasses.asdict(PRESETS[preset]),
@@ -225,6 +227,8 @@ def trained_space(
         return weights | {"codes": fitted.codes, "record": np.array(json.dumps(record))}
 
     arrays = cached_npz(f"autoencoder-{preset}", name, compute)
+    for folder in leftover:  # only now that the result is kept
+        shutil.rmtree(folder, ignore_errors=True)
     config = PRESETS[preset]
     params = unflatten(functions(config).initial, chosen("params", arrays), "cache", f"autoencoder {preset!r}")
     space = LatentSpace(params, jnp.asarray(arrays["codes"]), jnp.ones(config.channels, jnp.float32))

@@ -61,8 +61,8 @@ def units(preset: str, space: LatentSpace, size: Array) -> Array:
     config = PRESETS[preset]
     batch = len(size)
     size = size.at[:, :, jnp.array([0, -1])].set(0)  # nothing is off on the walls
-    square = jax.vmap(lambda a: to_patches(a[..., None], config.patch), -1, -1)(size * size).mean(3)
-    pooled = jnp.sqrt(square)  # [B, x, y, F]; beyond a wall the mirror image has the same square
+    points = jax.vmap(lambda a: to_patches(a[..., None], config.patch), -1, -1)(size)
+    pooled = jnp.sqrt((points * points).mean(3))  # [B, x, y, F]
     return (pooled[..., None] * space.gain.astype(size.dtype)).reshape(batch, *pooled.shape[1:3], -1)
 
 
