@@ -213,23 +213,38 @@ def sampling_levels(kind: ModelConfig, config: DiffSRDAConfig) -> np.ndarray:
     return sigma_grid(config.noise, config.steps, config.sigma_min, config.sigma_max)
 
 
+def still_walls(scale: Array, ny: int) -> Array:
+    """The scale (5,) of corrections at every row, (ny, 5): zero on the walls, where vorticity is."""
+    inside = jnp.ones((ny, 1), scale.dtype).at[jnp.array([0, -1])].set(0)
+    return scale * inside
+
+
+def latent_estimate(kind: ModelConfig, space: LatentSpace, guess: Array, features: Features, scale: Array):
+    """Where samples of a latent model lie, E(estimate), and their unit s (`latent.units`), [B, *drawn] each.
+
+    The estimate is the guess [B, nx, ny, 5] plus the conditioner's mean, and s follows its scale; for target direct it
+    is the guess alone, and s follows the scale (ny, 5) of corrections.
+    """
+    residual = kind.target == "residual"
+    estimate = guess + features.mean * scale if residual else guess
+    size = features.scale * scale if residual else jnp.broadcast_to(scale, guess.shape)
+    return encode_frames(kind.latent, space, estimate), units(kind.latent, space, size)
+
+
 def placement(model: Model, conditions: Array, features: Features, scale: Array) -> Callable[[Array], Array]:
     """What samples are corrections of: normalized samples (M, *drawn) → corrections (M, nx, ny, 5) to the guess.
 
-    On the grid μ + scale · r, on a latent D(E(guess + μ) + s r) − guess (`latent.units`), with the conditioner's mean μ
-    and scale for target residual, zero and one for direct.  conditions, features: (1 or M, …); scale: of corrections.
+    On the grid μ + scale · r, with the conditioner's mean and scale for target residual, zero and one for direct; on a
+    latent D(E(estimate) + s r) − guess (`latent_estimate`).  conditions, features: (1 or M, …); scale: (ny, 5).
     """
-    residual, space = model.config.target == "residual", model.space
+    kind, space = model.config, model.space
     if space is None:
-        if not residual:
+        if kind.target != "residual":
             return lambda drawn: drawn * scale
         return lambda drawn: (features.mean + features.scale * drawn) * scale
     guess = conditions[..., :FRAMES] * FIELD_SCALE
-    size = features.scale * scale if residual else jnp.broadcast_to(scale, guess.shape)
-    preset = model.config.latent
-    centre = encode_frames(preset, space, guess + features.mean * scale if residual else guess)
-    unit = units(preset, space, size)
-    return lambda drawn: decode_frames(preset, space, centre + unit * drawn) - guess
+    centre, unit = latent_estimate(kind, space, guess, features, scale)
+    return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn) - guess
 
 
 def make_draw(
@@ -248,9 +263,7 @@ def make_draw(
     """
     kind = model.config
     sigmas = sampling_levels(kind, config)
-    inside = np.ones((kind.ny, 1), np.float32)
-    inside[[0, -1]] = 0  # vorticity is zero on the walls
-    scale = jnp.asarray(model.scale * inside, jnp.float32)
+    scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
     members = config.members if members is None else members
     grid = ChannelGrid(kind.nx, kind.ny)
 

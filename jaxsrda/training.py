@@ -18,8 +18,8 @@ from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.data import Windows, augment
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.distillation import distillation_loss
-from jaxsrda.latent import LatentSpace, encode_frames, units
-from jaxsrda.model import ModelConfig, denoiser_part, network, with_denoiser
+from jaxsrda.latent import LatentSpace, encode_frames
+from jaxsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
 
 LEVELS_OF_NOISE = ("lognormal", "vp")
 PARTS = ("all", "denoiser")
@@ -160,14 +160,11 @@ def window_loss(
 
 
 def latent_target(model: ModelConfig, space: LatentSpace, norm: Array, windows: Windows, features: Any) -> Array:
-    """What a latent model learns to draw: r = (E(truth) − E(estimate))/s, [B, *drawn] (`model.placement`)."""
+    """What a latent model learns to draw: r = (E(truth) − E(estimate))/s, [B, *drawn] (`model.latent_estimate`)."""
     guess = windows.condition[..., :FRAMES].astype(jnp.float32) * FIELD_SCALE
-    residual = model.target == "residual"
-    estimate = guess + features.mean * norm if residual else guess
-    size = features.scale * norm if residual else jnp.broadcast_to(norm, guess.shape)
+    centre, unit = latent_estimate(model, space, guess, features, still_walls(norm, model.ny))
     truth = encode_frames(model.latent, space, guess + windows.correction.astype(jnp.float32))
-    apart = truth - encode_frames(model.latent, space, estimate)
-    return jax.lax.stop_gradient(apart / units(model.latent, space, size))
+    return jax.lax.stop_gradient((truth - centre) / unit)
 
 
 Loss = Callable[..., tuple[Array, dict[str, Array]]]

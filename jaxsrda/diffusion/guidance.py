@@ -41,8 +41,11 @@ def lifted(
         def lift(v: Array) -> Array:
             return variance * pull(seen * v)[0]
 
+        # J u as the gradient of the linear Jᵀ v: layers with a gradient of their own know no forward mode.
+        push = jax.vjp(lambda v: pull(v)[0], predicted)[1]
+
         def system(v: Array) -> Array:
-            return sensors.variance * v + seen * jax.jvp(observe, (estimate,), (lift(v),))[1]
+            return sensors.variance * v + seen * push(lift(v))[0]
 
         departure = jnp.where(sensors.mask, sensors.values - predicted, 0)
         # Symmetric and positive definite, the noise's variance at the least.

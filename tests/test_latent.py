@@ -1,0 +1,318 @@
+"""Diffusion in a latent: windows there and back, units, what is drawn and learned, files, and guidance through it."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import GRID, observed, quick_jit, setup
+
+from jaxsrda import latent as latents
+from jaxsrda import model as models
+from jaxsrda import train as trains
+from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES
+from jaxsrda.config import DiffSRDAConfig
+from jaxsrda.data import Windows
+from jaxsrda.datasets import WindowSet
+from jaxsrda.fit import fit
+from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
+from jaxsrda.methods import make_diffsrda
+from jaxsrda.model import Model, ModelConfig, encode, make_draw, placement
+from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
+from jaxsrda.networks.layers import to_patches
+from jaxsrda.observations import vorticity
+from jaxsrda.training import TrainConfig, latent_target, window_loss
+from jaxsrda.weights import flatten, load_model, model_hash, save_model
+
+NX, NY = GRID.shape
+SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, smallest):
+    monkeypatch.setitem(PRESETS, "vq", AutoencoderConfig(hidden=16, blocks=1, codes=50))
+    monkeypatch.setitem(PRESETS, "kl", AutoencoderConfig(channels=3, hidden=16, blocks=1))
+
+
+def normal(*shape, dtype="float32", seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+
+
+def loud(shapes, seed=1):
+    leaves, tree = jax.tree.flatten(shapes)
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) for leaf in leaves]
+    return jax.tree.unflatten(tree, [jnp.asarray(a, jnp.float32) for a in arrays])
+
+
+@functools.cache
+def space(preset):
+    config = PRESETS[preset]
+    params = loud(jax.eval_shape(lambda: functions(config).initial(0)))
+    return LatentSpace(params, normal(config.codes, config.channels, seed=4), jnp.arange(1, config.channels + 1.0, 1))
+
+
+def space_of(preset):
+    """float32, whatever x64 says."""
+    return jax.tree.map(lambda a: a.astype(jnp.float32), space(preset))
+
+
+@functools.cache
+def small_model(preset="kl", target="residual"):
+    kind = ModelConfig("tiny", nx=NX, ny=NY, target=target, latent=preset)
+    params = loud(jax.eval_shape(lambda: models.network(kind).initial(0)))
+    return Model(kind, params, SCALE, space_of(preset))
+
+
+def windows(count=2, seed=0, dtype=np.float16):
+    rng = np.random.default_rng(seed)
+    inside = (np.arange(NY) % (NY - 1) > 0)[:, None]
+    condition, correction = (rng.normal(size=(count, NX, NY, n)) * inside for n in (CHANNELS, FRAMES))
+    return Windows(condition.astype(dtype), correction.astype(dtype))
+
+
+def configuration(**changes):
+    return DiffSRDAConfig(**{"members": 3, "steps": 2, "restart": "mean", "centred": False} | changes)
+
+
+# The space ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["vq", "kl"])
+def test_windows_are_their_frames_one_by_one(preset, dtype):
+    omega = jnp.asarray(windows().correction, dtype)
+    config, functions_ = PRESETS[preset], functions(PRESETS[preset])
+    z = encode_frames(preset, space_of(preset), omega)
+    assert z.shape == (2, NX // 4, (NY - 1) // 4 + 1, FRAMES * config.channels) and z.dtype == dtype
+    back = decode_frames(preset, space_of(preset), z)
+    assert back.shape == omega.shape and back.dtype == dtype
+    for window in range(2):
+        for frame in range(FRAMES):
+            own = functions_.encode(space(preset).params, omega[window : window + 1, ..., frame]).mean
+            part = slice(frame * config.channels, (frame + 1) * config.channels)
+            np.testing.assert_allclose(z[window, ..., part], own[0], rtol=2e-4, atol=2e-5)
+            if config.codes:
+                apart = jnp.abs(own - space(preset).codes[:, 0].astype(dtype))
+                own = space(preset).codes[apart.argmin(-1), 0].astype(dtype)[..., None]
+            expected = functions_.decode(space(preset).params, own)[0]
+            np.testing.assert_allclose(back[window, ..., frame], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_units_are_the_size_of_each_node_times_the_gain():
+    size = jnp.abs(normal(2, NX, NY, FRAMES)) + 0.1
+    unit = units("kl", space_of("kl"), size).reshape(2, NX // 4, -1, FRAMES, 3)
+    inner = np.asarray(size)[0, 4 * 3 - 2 : 4 * 3 + 2, 4 * 2 - 2 : 4 * 2 + 2, 1]
+    np.testing.assert_allclose(unit[0, 3, 2, 1], np.sqrt((inner**2).mean()) * np.arange(1, 4), rtol=1e-5)
+    still = np.asarray(size)[0, 2:6, 0:2, 1] * [[0, 1]]  # at a wall: its row, which is zero, and mirrored rows
+    mirrored = np.asarray(to_patches(jnp.asarray(size).at[:, :, jnp.array([0, -1])].set(0)[..., 1:2], 4))[0, 1, 0]
+    np.testing.assert_allclose(unit[0, 1, 0, 1, 0], np.sqrt((mirrored**2).mean()), rtol=1e-5)
+    assert (unit > 0).all() and np.abs(still).max() > 0
+
+
+def test_the_gain_is_what_the_encoder_makes_of_a_difference(monkeypatch):
+    guess, truth = (jnp.asarray(windows(seed=s).correction, "float32") for s in (1, 2))
+    apart = encode_frames("kl", space_of("kl"), truth) - encode_frames("kl", space_of("kl"), guess)
+    apart = np.abs(apart).reshape(-1, 3).mean(0) / np.abs(truth - guess).mean()
+    np.testing.assert_allclose(encoder_gain("kl", space_of("kl"), guess, truth), apart, rtol=1e-5)
+    monkeypatch.setattr(latents, "encode_frames", lambda preset, space, omega: 2.5 * omega[:, ::4, ::4, :3])
+    uniform = jnp.full_like(guess, 0.5)
+    np.testing.assert_allclose(encoder_gain("kl", space_of("kl"), guess, guess + uniform), 2.5, rtol=1e-5)
+
+
+# The model ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset, target", [("kl", "residual"), ("vq", "direct")])
+def test_a_draw_has_its_shape_type_and_still_walls(preset, target, dtype):
+    draw = quick_jit(make_draw(small_model(preset, target), configuration()))
+    conditions = jnp.asarray(windows(1).condition, dtype)
+    corrections = draw(KEY, conditions)
+    assert corrections.shape == (3, FRAMES, NX, NY) and corrections.dtype == dtype
+    guess = FIELD_SCALE * jnp.moveaxis(conditions[..., :FRAMES], -1, 1)
+    assert np.isfinite(corrections).all() and not np.any((corrections + guess)[..., [0, -1]])
+    assert np.abs(corrections[0] - corrections[1]).max() > 1e-3
+
+
+def test_what_is_learned_is_what_is_placed():
+    """A network that draws exactly what training asks of it gives the truth, as well as the decoder can."""
+    for preset, target in [("kl", "residual"), ("kl", "direct")]:
+        model, data = small_model(preset, target), jax.tree.map(lambda a: jnp.asarray(a, "float32"), windows(2))
+        features = models.network(model.config).encode(model.params, data.condition)
+        clean = latent_target(model.config, model.space, jnp.asarray(SCALE), data, features)
+        assert clean.shape == (2, *model.config.drawn)
+        inside = jnp.asarray((np.arange(NY) % (NY - 1) > 0)[:, None] * SCALE, jnp.float32)
+        placed = placement(model, data.condition, features, inside)(clean)
+        truth = FIELD_SCALE * data.condition[..., :FRAMES] + data.correction
+        z = encode_frames(preset, model.space, truth)
+        expected = decode_frames(preset, model.space, z) - FIELD_SCALE * data.condition[..., :FRAMES]
+        np.testing.assert_allclose(placed, expected, rtol=0, atol=2e-3 * float(jnp.abs(expected).max()))
+
+
+def test_centred_samples_have_the_conditioners_mean():
+    conditions = jnp.asarray(windows(1).condition, "float32")
+    drawn = quick_jit(make_draw(small_model(), configuration(centred=True)))(KEY, conditions)
+    mean = encode(small_model(), conditions).mean[0] * SCALE
+    inner = np.moveaxis(np.asarray(mean), -1, 0)[..., 1:-1]
+    np.testing.assert_allclose(drawn.mean(0)[..., 1:-1], inner, atol=1e-4 * np.abs(inner).max())
+
+
+def test_each_member_hears_its_own_condition():
+    conditions = jnp.asarray(windows(3).condition, "float32")
+    draw = quick_jit(make_draw(small_model(), configuration()))
+    together = draw(KEY, conditions)
+    changed = draw(KEY, conditions.at[1].multiply(0.5))
+    moved = np.abs(together - changed).max((1, 2, 3))
+    assert moved[1] > 1e-2 and moved[0] == moved[2] == 0
+
+
+def test_the_loss_trains_the_denoiser_alone_through_the_latent():
+    model, data = small_model(), jax.tree.map(jnp.asarray, windows(2))
+    config = TrainConfig(samples=4, batch=2, regression=0.0)
+
+    def loss(space, params):
+        return window_loss(model.config, config, jnp.asarray(SCALE), params, KEY, data, True, space)[0]
+
+    to_space, to_params = jax.grad(loss, (0, 1), allow_int=True)(model.space, model.params)
+    assert not any(np.any(leaf) for leaf in jax.tree.leaves(to_space))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(to_params))
+    assert any(np.any(leaf) for leaf in jax.tree.leaves(to_params))
+
+
+# Guidance -------------------------------------------------------------------------------------
+
+
+def analyses(guidance, preset="kl", **changes):
+    """Frames at t of the draws, and the sensors."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions = jnp.asarray(windows(1).condition, "float32") / 3
+    config = configuration(guidance=guidance, members=2, steps=8, **changes)
+    corrections = quick_jit(make_draw(small_model(preset), config, operator=vorticity))(KEY, conditions, seen)
+    return FIELD_SCALE * conditions[0, ..., 0] + corrections[:, 0], seen
+
+
+@pytest.mark.parametrize("guidance", ["lifted", "projected"])
+def test_guided_members_fit_the_observations_better(guidance):
+    def misfit(omega, seen):
+        at = jax.vmap(lambda field: vorticity(GRID, field, seen.positions))(omega)
+        return np.sqrt(np.mean((np.asarray(at - seen.values)[:, seen.mask]) ** 2))
+
+    assert misfit(*analyses(guidance)) < 0.7 * misfit(*analyses("none"))
+
+
+def test_guidance_works_in_the_cycle():
+    config = configuration(guidance="lifted")
+    method = make_diffsrda(setup("float32"), config, model=small_model())
+    one = jax.tree.map(lambda a: a[0], observed(dtype="float32"))
+    with jax.numpy_dtype_promotion("standard"):
+        window = quick_jit(lambda key: method.step(key, method.init(key), one)[1])(KEY)
+    assert window.omega.shape == (3, 4, NX, NY) and window.diagnostics.finite
+
+
+def test_guidance_needs_observations_and_samples():
+    draw = make_draw(small_model(), configuration(guidance="lifted"))
+    with pytest.raises(ValueError, match="guidance: lifted needs observations, got none; pass them to draw"):
+        draw(KEY, jnp.asarray(windows(1).condition, "float32"))
+    with pytest.raises(ValueError, match="guidance: sampler mean draws nothing that could be guided"):
+        configuration(guidance="lifted", sampler="mean")
+    with pytest.raises(ValueError, match="guidance: expected one of none, lifted, projected; got 'magic'"):
+        configuration(guidance="magic")
+
+
+# Files and training ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", ["vq", "kl"])
+def test_a_latent_model_comes_back_as_it_was_saved(tmp_path, preset):
+    model = small_model(preset)
+    save_model(tmp_path / "a.npz", model, {"samples": 5})
+    back, header = load_model(tmp_path / "a.npz")
+    assert back.config == model.config and header["samples"] == 5
+    for one, other in ((back.params, model.params), (back.space.params, model.space.params)):
+        for name, leaf in flatten(one).items():
+            np.testing.assert_allclose(leaf, flatten(other)[name], rtol=1e-3, atol=1e-6, err_msg=name)
+    np.testing.assert_array_equal(back.space.codes, model.space.codes)
+    np.testing.assert_array_equal(back.space.gain, model.space.gain)
+    changed = model._replace if hasattr(model, "_replace") else functools.partial(dataclasses.replace, model)
+    assert model_hash(model) != model_hash(changed(space=model.space._replace(gain=2 * model.space.gain)))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda a: a.pop("gain"),
+            r"expected codes \(0, 3\) and gain \(3,\) of autoencoder 'kl', got \(0, 3\) and \(0,\)",
+        ),
+        (lambda a: a.pop("autoencoder.head.bias"), "other sizes than autoencoder 'kl' has: head.bias absent"),
+    ],
+)
+def test_files_without_their_autoencoder_are_refused(tmp_path, change, message):
+    from test_weights import rewrite
+
+    from jaxsrda.weights import stored_digest
+
+    save_model(tmp_path / "a.npz", small_model(), {})
+
+    def both(arrays, header):
+        change(arrays)
+        header["sha256"] = stored_digest({n: a for n, a in arrays.items() if n != "scale"}, arrays["scale"])
+
+    rewrite(tmp_path / "a.npz", both)
+    with pytest.raises(ValueError, match=message):
+        load_model(tmp_path / "a.npz")
+
+
+def test_a_denoiser_is_trained_in_the_space_of_an_autoencoder(tmp_path, monkeypatch):
+    """`train` with init of a model on the grid: its conditioner stays, the denoiser is new and learns the latent."""
+    kind = ModelConfig("tiny", nx=NX, ny=NY)
+    plain = Model(kind, loud(jax.eval_shape(lambda: models.network(kind).initial(0))), SCALE)
+    save_model(tmp_path / "plain.npz", plain, {})
+    data = WindowSet([windows(6)])
+    monkeypatch.setattr(trains, "gather", lambda *_: (data, WindowSet([windows(2, seed=3)])))
+    monkeypatch.setattr(trains, "trained_space", lambda *_: (space_of("kl"), {"preset": "kl"}))
+    monkeypatch.setattr(trains.twin, "default_climatology", lambda: None)
+    job = trains.Job(
+        model=dataclasses.replace(kind, latent="kl"),
+        training=TrainConfig(samples=8, batch=2, part="denoiser"),
+        init=str(tmp_path / "plain.npz"),
+        cycling=0,
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        fitted, record = trains.train(job, tmp_path / "a.npz")
+    assert record["autoencoder"] == {"preset": "kl"} and fitted.model.space is not None
+    back, _ = load_model(tmp_path / "a.npz")
+    kept, before = flatten(back.params), flatten(load_model(tmp_path / "plain.npz")[0].params)
+    same = {name for name in kept if kept[name].shape == before[name].shape and (kept[name] == before[name]).all()}
+    assert {name.split(".")[0] for name in same} >= {"stem", "conditioner", "mean_head", "handover"}
+    assert kept["head.kernel"].shape[-1] == FRAMES * 3 and not any(n.startswith("head") for n in same)
+    guess = FIELD_SCALE * jnp.asarray(data.parts[0].condition[..., :FRAMES], "float32")
+    gain = encoder_gain("kl", space_of("kl"), guess, guess + jnp.asarray(data.parts[0].correction, "float32"))
+    np.testing.assert_allclose(back.space.gain, gain, rtol=1e-4)
+
+
+def test_a_latent_model_and_no_other_has_an_autoencoder(tmp_path):
+    data = WindowSet([windows(2)])
+    for latent, given in (("kl", None), ("", space_of("kl"))):
+        kind = ModelConfig("tiny", nx=NX, ny=NY, latent=latent)
+        with pytest.raises(ValueError, match="latent: a model that draws in a latent needs its autoencoder"):
+            fit(tmp_path / "a", kind, TrainConfig(samples=2, batch=2), data, data, space=given)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"latent": "jpeg"}, "latent: expected one of vq, vq-ema, kl; got 'jpeg'"),
+        ({"latent": "kl", "target": "regression"}, "latent: expected a network of tiny, small, base with target"),
+        ({"latent": "kl", "distilled": 1}, "latent: expected a network of .* that is no student"),
+        (
+            {"latent": "kl", "network": "paper", "target": "direct"},
+            "latent: expected a network of .* got paper, direct",
+        ),
+    ],
+)
+def test_bad_configurations_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig(**{"network": "tiny"} | changes)
