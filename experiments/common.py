@@ -16,8 +16,12 @@ from jaxsrda import plotting, report
 from jaxsrda.cache import cache_dir, content_hash
 from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig
 from jaxsrda.io import write_json
+from jaxsrda.model import Model
 from jaxsrda.train import Job, train
-from jaxsrda.weights import flatten, load_model
+from jaxsrda.weights import load_model
+
+SMALL_SCALES = 20
+"""Wavenumbers from here on count as small scales."""
 
 
 def trained(family: str, name: str, job: Job, console: Console) -> Path:
@@ -35,13 +39,20 @@ def trained(family: str, name: str, job: Job, console: Console) -> Path:
     said = [0]
 
     def announce(done: int, total: int, metrics: dict[str, float]) -> None:
-        if done >= said[0]:
+        if done >= said[0] or done < said[0] - total // 5:  # a second training, after that of an autoencoder
             said[0] = done + total // 10
-            losses = ", ".join(f"{k} {metrics[k]:.3f}" for k in ("regression", "diffusion") if k in metrics)
+            known = ("regression", "diffusion", "relative_l1")
+            losses = ", ".join(f"{k} {metrics[k]:.3f}" for k in known if k in metrics)
             console.print(f"{name}: {done} of {total} windows, {losses}, {metrics['samples_per_s']:.0f} a second")
 
     train(job, weights, report=announce)
     return weights
+
+
+def parameters(model: Model) -> int:
+    """How many numbers were trained, those of an autoencoder too."""
+    trees = [model.params] if model.space is None else [model.params, model.space]
+    return sum(leaf.size for tree in trees for leaf in jax.tree.leaves(tree))
 
 
 def scored(weights: Path, config: DiffSRDAConfig, truth: np.ndarray, at_once: int = 5) -> dict:
@@ -60,7 +71,7 @@ def scored(weights: Path, config: DiffSRDAConfig, truth: np.ndarray, at_once: in
     per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
     statistics = report.mean_statistics([s for part in parts for s in part.statistics])
     return {
-        "parameters": sum(leaf.size for leaf in flatten(model.params).values()),
+        "parameters": parameters(model),
         "samples": header["samples"],
         "training_seconds": header["seconds"]["training"],
         "held_out": header["validation"][next(iter(header["validation"]["chosen"]))],
@@ -69,6 +80,13 @@ def scored(weights: Path, config: DiffSRDAConfig, truth: np.ndarray, at_once: in
         "series": {k: np.concatenate([p.series[k] for p in parts]).mean(0) for k in parts[0].series},
         "statistics": {name: statistics[name] for name in ("shell", "energy_truth", "energy_members")},
     }
+
+
+def small_scales(statistics: dict) -> float:
+    """Energy of the members over the truth's, in wavenumbers from SMALL_SCALES on."""
+    tail = np.asarray(statistics["shell"]) >= SMALL_SCALES
+    members, truth = (np.asarray(statistics[f"energy_{name}"])[tail] for name in ("members", "truth"))
+    return float(np.sum(members) / np.sum(truth))
 
 
 def interval(row: dict, score: str) -> str:
@@ -82,10 +100,10 @@ def over(row: dict, base: dict, score: str = "maer") -> str:
     return "{:.3f} [{:.3f}, {:.3f}]".format(*map(float, jaxsrda.bootstrap_interval(ratio)))
 
 
-def write(experiment: Any, rows: dict[str, dict], scores: tuple[str, ...]) -> None:
+def write(experiment: Any, rows: dict[str, dict], scores: tuple[str, ...], **more: Any) -> None:
     """The record of an experiment at its `out`, and beside it the picture of scores against time."""
     settings = {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}
-    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
+    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows} | more)
     series = {name: {key: np.asarray(row["series"][key]) for key in scores} for name, row in rows.items()}
     frames = max(len(line) for lines in series.values() for line in lines.values())
     times = 0.25 * (FRAMES_PER_CYCLE + np.arange(frames))

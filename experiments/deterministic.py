@@ -20,7 +20,6 @@ import dataclasses
 from pathlib import Path
 
 import common
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -39,9 +38,6 @@ KINDS: dict[str, tuple[str, str, float]] = {
     "direct": ("small", "direct", 1.0),
 }
 """Name → network, target, and standard deviation of what is diffused."""
-
-SMALL_SCALES = 20
-"""Wavenumbers from here on count as small scales."""
 
 
 @dataclasses.dataclass
@@ -78,21 +74,15 @@ def job(experiment: Experiment, kind: str) -> Job:
     )
 
 
-def small_scales(statistics: dict) -> float:
-    """Energy of the members over the truth's, in wavenumbers from SMALL_SCALES on."""
-    tail = np.asarray(statistics["shell"]) >= SMALL_SCALES
-    return float(np.sum(statistics["energy_members"][tail]) / np.sum(statistics["energy_truth"][tail]))
-
-
 def main(experiment: Experiment) -> None:
     console = Console(width=160)  # the table is wide
     weights = {kind: common.trained("deterministic", kind, job(experiment, kind), console) for kind in experiment.kinds}
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
     rows = {kind: common.scored(path, DiffSRDAConfig(prior="dual"), truth) for kind, path in weights.items()}
     columns = ("maer", "mssim_loss", "crps", "spread_skill", "energy_distance_members")
-    table = Table("network", "parameters", *columns, f"energy at k ≥ {SMALL_SCALES}", title="Trained alike")
+    table = Table("network", "parameters", *columns, f"energy at k ≥ {common.SMALL_SCALES}", title="Trained alike")
     for kind, row in rows.items():
-        row["small_scales"] = small_scales(row["statistics"])
+        row["small_scales"] = common.small_scales(row["statistics"])
         cells = [common.interval(row, name) for name in columns]
         table.add_row(kind, f"{row['parameters'] / 1e6:.1f} M", *cells, f"{row['small_scales']:.2f}")
     console.print(table)

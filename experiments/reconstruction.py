@@ -16,6 +16,7 @@ import json
 import os
 from pathlib import Path
 
+import common
 import numpy as np
 import tyro
 from rich.console import Console
@@ -24,13 +25,14 @@ import jaxsrda
 from jaxsrda import plotting, report
 from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig, FilterConfig, method_preset
 from jaxsrda.io import write_json
-from jaxsrda.weights import default_weights, flatten, load_model
+from jaxsrda.weights import default_weights, load_model
 
 VARIANTS: dict[str, tuple[str, dict]] = {
     "diffsrda/each": ("diffsrda", {"restart": "each"}),
     "diffsrda/open": ("diffsrda", {"restart": "open"}),
     "diffsrda/regression": ("diffsrda", {"sampler": "mean"}),
     "diffsrda/one-step": ("diffsrda", {"weights": "diffsrda-small-student", "steps": 1}),
+    "latent-diffsrda/uncentred": ("latent-diffsrda", {"centred": False}),
     "diffsrda/enkf-sr": ("diffsrda", {"prior": "enkf-sr", "restart": "open"}),
     "diffsrda/enkf-sr/each": ("diffsrda", {"prior": "enkf-sr", "restart": "each"}),
 }
@@ -122,8 +124,7 @@ def weights(experiment: Experiment, method: str) -> dict:
     while record:
         windows += record["samples"]
         record = record["parent"]
-    parameters = sum(leaf.size for leaf in flatten(model.params).values())
-    return {"weights": sha, "parameters": parameters, "training_windows": windows}
+    return {"weights": sha, "parameters": common.parameters(model), "training_windows": windows}
 
 
 def main(experiment: Experiment) -> None:

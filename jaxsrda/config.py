@@ -220,6 +220,7 @@ CONFIGS: dict[str, FilterConfig | DiffSRDAConfig] = {
     **FILTERS,
     "cnn": DiffSRDAConfig(sampler="mean", weights="4dsrda-small"),
     "diffsrda": DiffSRDAConfig(),
+    "latent-diffsrda": DiffSRDAConfig(weights="latent-kl-small"),
 }
 """The configuration that each method has unless told otherwise."""
 

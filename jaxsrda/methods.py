@@ -31,7 +31,7 @@ FILTER_METHODS: dict[str, FilterMaker] = {
 }
 """Makers of filters and controls: (setup, configuration, traced parameters) → Assimilator."""
 
-METHODS: tuple[str, ...] = (*FILTER_METHODS, "cnn", "diffsrda")
+METHODS: tuple[str, ...] = (*FILTER_METHODS, "cnn", "diffsrda", "latent-diffsrda")
 """Names of all methods."""
 
 

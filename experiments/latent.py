@@ -1,0 +1,170 @@
+"""Diffusion in a latent (LatDiffSRDA): what autoencoders of frames lose, and what that costs the analyses.
+
+    python experiments/latent.py            # hours on 2 cores; resumes
+
+Autoencoders of single frames, trained alike on frames of training runs and judged on frames of the truths:
+
+    vq      the sizes of arXiv:2604.21180: 2000 codes that are single numbers, one for each 4 × 4 points
+    vq-ema  the same, its codes following by running averages
+    kl      continuous, four numbers for each 4 × 4 points
+
+In their latents a denoiser each, trained alike on the windows that `diffsrda-small`'s own cycling visits, around its
+conditioner's mean, which stays as it is.  Rows of the second table differ in how samples are drawn, not in that mean:
+
+    NAME            samples centred on the conditioner's mean, as diffsrda does by default
+    NAME/uncentred  as the decoder gives them: what the autoencoder loses is lost
+    NAME/lifted     uncentred, each step moved towards the observations through the decoder
+    NAME/projected  uncentred, each member's misfit kriged onto frame t after decoding
+    diffsrda        the released denoiser on the grid, trained on many more windows
+
+Expected: vq loses several times what kl loses, and both lose calibration to the denoiser on the grid.
+Obtained: results/latent.json, latent.png (scores against time) and latent_spectra.png beside this file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import jaxsrda
+from jaxsrda import plotting
+from jaxsrda.autoencoding import autoencoder_training, reconstruct, trained_space
+from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.datasets import DataConfig
+from jaxsrda.grid import spectra, to_spectral
+from jaxsrda.latent import LatentSpace
+from jaxsrda.model import ModelConfig
+from jaxsrda.networks.autoencoder import PRESETS
+from jaxsrda.testbed import level_grid
+from jaxsrda.train import Job
+from jaxsrda.training import TrainConfig
+from jaxsrda.training_runs import BLOCK
+from jaxsrda.weights import RELEASED
+
+ROWS: dict[str, dict] = {
+    "": {},
+    "uncentred": {"centred": False},
+    "lifted": {"guidance": "lifted"},
+    "projected": {"guidance": "projected"},
+}
+
+
+@dataclasses.dataclass
+class Experiment:
+    """How much training, and on how many truths it is judged."""
+
+    runs: int = 64
+    """Training runs."""
+    frames: int = 24_000
+    """Frames that each autoencoder's training sees."""
+    samples: int = 8_000
+    """Windows that each denoiser's training sees."""
+    autoencoders: tuple[str, ...] = tuple(PRESETS)
+    """Which to train and compare."""
+    denoisers: tuple[str, ...] = ("kl", "vq")
+    """In which latents to diffuse."""
+    guided: tuple[str, ...] = ("kl",)
+    """In which of them to guide."""
+    truths: int = 10
+    """Truth seeds 0 … truths − 1."""
+    out: Path = Path(__file__).parent / "results" / "latent.json"
+    """JSON record; the pictures lie beside it."""
+
+
+def job(experiment: Experiment, preset: str) -> Job:
+    """The training of a denoiser, and of its autoencoder before."""
+    return Job(
+        (DataConfig(prior="dual", runs=experiment.runs),),
+        ModelConfig(network="small", latent=preset),
+        TrainConfig(samples=experiment.samples, part="denoiser"),
+        init="diffsrda-small",
+        visit="best",
+        open_loop=False,
+        cycling=0,
+        autoencoder=autoencoder_training(experiment.frames),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def returned(preset: str, space: LatentSpace, omega: jax.Array) -> tuple[jax.Array, ...]:
+    """Of frames (n, nx, ny): Σ |ω̂ − ω| and Σ |ω|, energy spectra of both, and how often each code was chosen."""
+    grid, config = level_grid(LEVELS["hr"]), PRESETS[preset]
+    back, numbers = reconstruct(config, space.params, space.codes, omega)
+    energy = [jax.vmap(lambda a: spectra(grid, to_spectral(grid, a))[0])(frames).sum(0) for frames in (omega, back)]
+    counts = jnp.bincount(numbers.ravel(), length=max(config.codes, 1))
+    return jnp.abs(back - omega).sum(), jnp.abs(omega).sum(), *energy, counts
+
+
+def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Console) -> dict:
+    """What an autoencoder loses of each truth's frames from t = 1 on."""
+    training = autoencoder_training(experiment.frames)
+    console.print(f"autoencoder {preset}")
+    space, record = trained_space(preset, "fine", experiment.runs, BLOCK, training)
+    parts = [returned(preset, space, jnp.asarray(run[FRAMES_PER_CYCLE:], jnp.float32)) for run in truth]
+    off, size, energy, back, counts = (np.array([part[i] for part in parts], float) for i in range(5))
+    shell = np.arange(energy.shape[1])
+    config = PRESETS[preset]
+    share = counts.sum(0) / counts.sum()
+    perplexity = np.exp(-np.sum(share[share > 0] * np.log(share[share > 0])))
+    statistics = {"shell": shell, "energy_truth": energy.sum(0), "energy_members": back.sum(0)}
+    return {
+        "per_truth": {"relative_l1": (off / size).tolist()},
+        "numbers": config.channels * 32 * 17,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(space.params)) + space.codes.size,
+        "used": float((share > 0).mean()) if config.codes else None,
+        "perplexity": float(perplexity) if config.codes else None,
+        "small_scales": common.small_scales(statistics),
+        "spectra": {"truth": energy.mean(0), "returned": back.mean(0)},
+        "training": record,
+    }
+
+
+def main(experiment: Experiment) -> None:
+    console = Console(width=160)
+    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
+    coded = {preset: loss_of(preset, experiment, truth, console) for preset in experiment.autoencoders}
+    columns = ("parameters", "numbers a frame", "relative L1", "codes used", "perplexity")
+    energy = f"energy at k ≥ {common.SMALL_SCALES}"
+    table = Table("autoencoder", *columns, energy, title="What comes back")
+    for preset, row in coded.items():
+        lost = "{:.4f} [{:.4f}, {:.4f}]".format(*jaxsrda.bootstrap_interval(np.array(row["per_truth"]["relative_l1"])))
+        codes = ("–", "–") if row["used"] is None else (f"{row['used']:.2f}", f"{row['perplexity']:.0f}")
+        table.add_row(preset, f"{row['parameters']:,}", str(row["numbers"]), lost, *codes, f"{row['small_scales']:.2f}")
+    console.print(table)
+
+    jobs = {preset: job(experiment, preset) for preset in experiment.denoisers}
+    weights = {preset: common.trained("latent", preset, jobs[preset], console) for preset in jobs}
+    plan = {"diffsrda": (RELEASED / "diffsrda-small.npz", {})}
+    for preset, path in weights.items():
+        rows = ROWS if preset in experiment.guided else {name: ROWS[name] for name in ("", "uncentred")}
+        plan |= {f"{preset}/{row}".removesuffix("/"): (path, changes) for row, changes in rows.items()}
+    scores = ("maer", "mssim_loss", "crps", "spread_skill", "observation_rmse_analysis")
+    table = Table("samples", "parameters", *scores, energy, title="Drawn in a latent")
+    rows = {}
+    for name, (path, changes) in plan.items():
+        rows[name] = row = common.scored(path, DiffSRDAConfig(**changes), truth)
+        row["small_scales"] = common.small_scales(row["statistics"])
+        cells = [common.interval(row, score) for score in scores]
+        table.add_row(name, f"{row['parameters'] / 1e6:.1f} M", *cells, f"{row['small_scales']:.2f}")
+        console.print(f"{name}: {', '.join(cells)}")
+    console.print(table)
+    for name in (name for name in rows if name != "diffsrda"):
+        console.print(f"{name} over diffsrda: CRPS {common.over(rows[name], rows['diffsrda'], 'crps')}")
+    common.write(experiment, rows, ("maer", "crps", "spread_skill", "mssim_loss"), autoencoders=coded)
+    spectra_of = {"truth": next(iter(coded.values()))["spectra"]["truth"]}
+    spectra_of |= {f"{preset}, returned": row["spectra"]["returned"] for preset, row in coded.items()}
+    spectra_of |= {f"{name}, members": rows[name]["statistics"]["energy_members"] for name in ("diffsrda", *weights)}
+    plotting.plot_spectra(experiment.out.with_name("latent_spectra.png"), spectra_of)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Experiment))
