@@ -44,6 +44,7 @@ if [ "$tiny" = --tiny ]; then
     train mean "$both" tiny 16 $small --bf16 --target regression
     train base "$both" tiny 16 $small --bf16 --init "$cache/mean.npz" --visit best --no-open-loop
     train student dual tiny 16 $small --bf16 --init "$cache/base.npz" --distill 1
+    train latent dual tiny 16 $small --bf16 --init "$cache/base.npz" --part denoiser --latent kl --autoencoder-samples 32
     train cnn dual 4dsrda-small 16 $small --bf16 --target regression --visitor "$cache/base.npz" --visit best \
         --no-open-loop
     job few_steps python experiments/few_steps.py --weights "$cache/base.npz" --truths 1 --members 4 --most 2 \
@@ -65,6 +66,8 @@ else
     job uhr python experiments/reconstruction.py --methods enkf-hr letkf-hr enkf-dual enkf-sr diffsrda diffsrda/enkf-sr \
         --weights "$cache/base.npz" --truth-level uhr --truths 10 --out "$out/uhr"
     train student "$both" base 200000 $many --init "$cache/base.npz" --distill 1
+    train latent "$both" base 500000 $many --init "$cache/base.npz" --part denoiser --latent kl \
+        --autoencoder-samples 500000 --visit best --no-open-loop
     train cnn "$both" 4dsrda 1000000 $many --target regression --visitor "$cache/base.npz" --visit best --no-open-loop
     train paper lr paper 300000 $many --target direct --parametrization noise --loss l1 --levels vp --starts mixup
     job transforms python benchmarks/transforms.py --out "$out/transforms.json"

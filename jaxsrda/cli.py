@@ -121,7 +121,7 @@ class Assimilate:
     representativeness: float | None = None
     """Variance added to R for what the model's grid cannot hold."""
     prior: str | None = None
-    """Where the first guess of diffsrda and cnn comes from: dual, enkf-sr or lr."""
+    """Where the first guess of diffsrda, latent-diffsrda and cnn comes from: dual, enkf-sr or lr."""
     restart: str | None = None
     """What diffsrda's forecasts go on from: each (its own sample), mean, first, or open (the prior's analysis)."""
     steps: int | None = None
@@ -130,6 +130,10 @@ class Assimilate:
     """dpmpp-2m, dpmpp-2m-sde, heun, ddim, or mean (one step, no spread)."""
     eta: float | None = None
     """Randomness of ddim, 0 to 1."""
+    centred: bool | None = None
+    """Whether the samples' mean is made the model's own estimate of it."""
+    guidance: str | None = None
+    """What observations do besides conditioning diffsrda: none, lifted (every step), or projected (in the end)."""
     weights: str | None = None
     """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
     out: Path | None = None
@@ -297,7 +301,7 @@ Command = (
 
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
-SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "weights")
+SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "guidance", "weights")
 
 
 def _tuned(options: Assimilate, preset):

@@ -213,6 +213,8 @@ class DiffSRDAConfig:
 PAPER_DIFFSRDA = DiffSRDAConfig(prior="lr", restart="first", steps=20, sampler="ddim", noise="vp")
 """The paper's cycle: one LR forecast, restarted from one sample, conditions all 30 (arXiv:2604.21180)."""
 
+PAPER_SAMPLING = {"diffsrda": PAPER_DIFFSRDA, "latent-diffsrda": dataclasses.replace(PAPER_DIFFSRDA, steps=10)}
+
 PRIOR_FILTERS: dict[str, FilterConfig] = {"dual": FILTERS["enkf-dual"], "enkf-sr": FILTERS["enkf-sr"]}
 """The filters' tuning as priors; their members are the diffusion model's."""
 
@@ -234,12 +236,12 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -
     check_choice("tuning", tuning, ("own", "paper"))
     if tuning == "own":
         return CONFIGS[method]
-    if method == "diffsrda":
-        return PAPER_DIFFSRDA
+    if method in PAPER_SAMPLING:
+        return PAPER_SAMPLING[method]
     name, _, interval = layout.partition(":")
     if method != "enkf-hr" or name != "lattice" or interval not in map(str, PAPER_FILTERS):
         raise ValueError(
-            f"tuning: the paper's is for diffsrda, and for enkf-hr on lattice:4, 6, 8 or 12; "
+            f"tuning: the paper's is for {', '.join(PAPER_SAMPLING)}, and for enkf-hr on lattice:4, 6, 8 or 12; "
             f"got {method} on {layout}; use tuning own"
         )
     return PAPER_FILTERS[int(interval)]

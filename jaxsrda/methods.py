@@ -54,6 +54,12 @@ def make_assimilator(
     if not isinstance(config, wanted):
         raise TypeError(f"{method}: expected a {wanted.__name__} as config, got {type(config).__name__}")
     if isinstance(config, DiffSRDAConfig):
+        model = configured_model(config) if model is None else model
+        if method == "latent-diffsrda" and model.space is None:
+            raise ValueError(
+                "latent-diffsrda: these weights draw on the grid; give some from `jaxsrda train --latent`, or use "
+                "method diffsrda"
+            )
         return make_diffsrda(setup, config, params, model)
     params = filter_params(config, setup.climatology.mean.dtype) if params is None else params
     return FILTER_METHODS[method](setup, config, params)

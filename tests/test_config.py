@@ -151,6 +151,8 @@ def test_check_finite():
 def test_method_presets():
     assert config.method_preset("enkf-hr") == config.FILTERS["enkf-hr"]
     assert config.method_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
+    steps = [config.method_preset(method, "lattice:8", "paper").steps for method in ("diffsrda", "latent-diffsrda")]
+    assert steps == [20, 10]
     for method, layout in (("enkf-sr", "lattice:8"), ("enkf-hr", "track:4"), ("enkf-hr", "lattice:5")):
         with pytest.raises(ValueError, match=f"the paper's is for .* got {method} on {layout}"):
             config.method_preset(method, layout, "paper")

@@ -18,7 +18,7 @@ from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
 from jaxsrda.fit import fit
 from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
-from jaxsrda.methods import make_diffsrda
+from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.model import Model, ModelConfig, encode, make_draw, placement
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
@@ -209,6 +209,13 @@ def test_guidance_works_in_the_cycle():
     with jax.numpy_dtype_promotion("standard"):
         window = quick_jit(lambda key: method.step(key, method.init(key), one)[1])(KEY)
     assert window.omega.shape == (3, 4, NX, NY) and window.diagnostics.finite
+
+
+def test_the_method_is_for_latent_weights():
+    assert make_assimilator("latent-diffsrda", setup("float32"), configuration(), model=small_model()).members == 3
+    plain = Model(ModelConfig("tiny", nx=NX, ny=NY), None, SCALE)
+    with pytest.raises(ValueError, match="latent-diffsrda: these weights draw on the grid"):
+        make_assimilator("latent-diffsrda", setup("float32"), configuration(), model=plain)
 
 
 def test_guidance_needs_observations_and_samples():
