@@ -53,8 +53,8 @@ from jaxsrda.weights import RELEASED
 ROWS: dict[str, dict] = {
     "": {},
     "uncentred": {"centred": False},
-    "lifted": {"guidance": "lifted"},
-    "projected": {"guidance": "projected"},
+    "lifted": {"guidance": "lifted", "guide_on": "all"},
+    "projected": {"guidance": "projected", "guide_on": "all"},
 }
 
 

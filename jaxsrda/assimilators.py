@@ -71,12 +71,14 @@ class DualState(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What every method is given: the levels, the climatology, and how the sensors see the vorticity."""
+    """What every method is given: the levels, the climatology, and how the sensors see the vorticity, those that guide
+    samples too (by default alike)."""
 
     climatology: Climatology
     operator: Operator = vorticity
     fine: Level = HR
     coarse: Level = LR
+    guide_operator: Operator | None = None
 
     @property
     def grid(self) -> ChannelGrid:

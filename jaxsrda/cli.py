@@ -133,7 +133,18 @@ class Assimilate:
     centred: bool | None = None
     """Whether the samples' mean is made the model's own estimate of it."""
     guidance: str | None = None
-    """What observations do besides conditioning diffsrda: none, lifted (every step), or projected (in the end)."""
+    """How diffsrda's samples are moved towards observations: none, projected (in the end), or at every step blend,
+    lifted, diffpir, oi, mmps, pigdm, sda or dps."""
+    strength: float | None = None
+    """Strength of the guidance, by default the method's own."""
+    guide_on: str | None = None
+    """Sensors that guide: new (those of guide-layout) or all (those of layout again, too)."""
+    guide_layout: str | None = None
+    """Sensors that guide samples and are used for nothing else."""
+    guide_operator: str | None = None
+    """What they measure, by default the same as the others."""
+    guide_noise: float | None = None
+    """Standard deviation of their noise, by default that of the others."""
     weights: str | None = None
     """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
     out: Path | None = None
@@ -168,6 +179,7 @@ class Assimilate:
         if self.truths < 1:
             raise ValueError(f"truths: expected at least 1, got {self.truths}")
         layout = _layout(self.layout)
+        guides = None if self.guide_layout is None else _layout(self.guide_layout)
         model = configured_model(config) if isinstance(config, DiffSRDAConfig) else None
 
         with _bar() as bar:
@@ -187,6 +199,9 @@ class Assimilate:
                 layout=layout,
                 measure=measure,
                 observation_std=self.obs_noise,
+                guide_layout=guides,
+                guide_measure=self.guide_operator,
+                guide_std=self.guide_noise,
                 withhold=self.withhold,
                 config=config,
                 model=model,
@@ -301,7 +316,7 @@ Command = (
 
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
-SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "guidance", "weights")
+SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "guidance", "strength", "guide_on", "weights")
 
 
 def _tuned(options: Assimilate, preset):

@@ -148,7 +148,9 @@ BEST_RESTART = {"dual": "mean", "enkf-sr": "open", "lr": "each"}
 SAMPLERS = ("ddim", "heun", "dpmpp-2m", "dpmpp-2m-sde", "mean")
 NOISE_GRIDS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
-GUIDANCE = ("none", "lifted", "projected")
+GUIDES = ("blend", "lifted", "diffpir", "oi", "mmps", "pigdm", "sda", "dps")
+GUIDANCE = ("none", *GUIDES, "projected")
+GUIDE_ON = ("new", "all")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +167,10 @@ class DiffSRDAConfig:
     centred: the samples' mean is made the conditioner's own, which it estimates without sampling noise (models with
     target residual and one condition for all samples; a member then depends on how many there are).
     chunk: samples drawn at once, to bound memory.
-    guidance: what the observations of t do besides conditioning the model: `none`; `lifted`, each step's estimate is
-    moved towards them (`diffusion.guidance.lifted`, through the decoder if there is one); `projected`, each member's
-    misfit is kriged onto its frame t in the end.  With either the samples are not centred.
+    guidance: how samples are moved towards observations of t: `none`; a method of `diffusion.guidance` at each step,
+    through the decoder if there is one; or `projected`, each member's misfit kriged onto its frame t in the end.  With
+    any of them the samples are not centred.  strength: of the method, None for its own.  guide_on: the sensors that
+    guide, the `new` ones that nothing else uses (see `twin.assimilate`), or `all`, with those that condition the model.
     """
 
     prior: str = "dual"
@@ -183,6 +186,8 @@ class DiffSRDAConfig:
     centred: bool = True
     chunk: int = 50
     guidance: str = "none"
+    strength: float | None = None
+    guide_on: str = "new"
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
@@ -192,6 +197,9 @@ class DiffSRDAConfig:
         check_choice("sampler", self.sampler, SAMPLERS)
         check_choice("noise", self.noise, NOISE_GRIDS)
         check_choice("guidance", self.guidance, GUIDANCE)
+        check_choice("guide_on", self.guide_on, GUIDE_ON)
+        if self.strength is not None:
+            check_positive("strength", self.strength)
         if self.guidance != "none" and self.sampler == "mean":
             raise ValueError(
                 "guidance: sampler mean draws nothing that could be guided; take another, or guidance none"

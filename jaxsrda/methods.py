@@ -94,7 +94,7 @@ def make_diffsrda(
         )
     # The mean alone is one field, however many members the prior has.
     members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
-    draw = make_draw(model, config, members=members, operator=setup.operator)
+    draw = make_draw(model, config, members=members, operator=setup.operator, guide_operator=setup.guide_operator)
     return diffsrda(
         setup, make_prior(setup, config, params), draw, members, config.restart, setup.climatology.mean.dtype
     )

@@ -18,7 +18,7 @@ from jaxsrda.conditioning import AHEAD, CHANNELS, FIELD_SCALE, FRAMES, krige, mi
 from jaxsrda.config import PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
-from jaxsrda.diffusion.guidance import lifted
+from jaxsrda.diffusion.guidance import GUIDES, smoothing
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
 from jaxsrda.grid import ChannelGrid
@@ -36,6 +36,9 @@ MOST_DISTILLED = 2
 
 DENOISER = ("noisy_stem", "embedding", "denoiser", "norm", "head")
 """Parts of the efficient U-Net that run at every step; the others run once a cycle."""
+
+BLUR = 2.0
+"""Width, in grid points, of what `blend` makes of a sensor."""
 
 UNETS = tuple(PRESETS)
 NETWORKS = (*UNETS, "paper", *SRDA_PRESETS)
@@ -247,18 +250,41 @@ def placement(model: Model, conditions: Array, features: Features, scale: Array)
     return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn) - guess
 
 
+def guiding(observations: Observations, guide_on: str) -> Observations:
+    """The sensors that guide, as those that are there: the `new` ones, or `all`."""
+    new = jnp.zeros_like(observations.mask) if observations.guides is None else observations.guides
+    return observations._replace(mask=new if guide_on == "new" else new | observations.mask)
+
+
+def guidance_options(kind: ModelConfig, config: DiffSRDAConfig, strength: Array | None) -> dict[str, Any]:
+    """What a method of guidance is told: its strength, and for `blend` a blur over points, or nodes of a latent."""
+    options: dict[str, Any] = {}
+    chosen = config.strength if strength is None else strength
+    if chosen is not None:
+        options["strength"] = chosen
+    elif config.guidance in ("lifted", "pigdm"):
+        options["strength"] = kind.sigma_data
+    elif config.guidance == "oi":
+        options["strength"] = kind.sigma_data**2
+    if config.guidance == "blend":
+        options["blur"] = smoothing(BLUR if not kind.latent else BLUR / 4, *kind.drawn[:2])
+    return options
+
+
 def make_draw(
     model: Model,
     config: DiffSRDAConfig,
     eta: Array | None = None,
     members: int | None = None,
     operator: Operator = vorticity,
+    guide_operator: Operator | None = None,
+    strength: Array | None = None,
 ) -> Draw:
     """draw(key, conditions (G, nx, ny, C), observations) → corrections (members, 5, nx, ny) to the guess, in vorticity.
 
-    G is 1 (one condition for all samples, encoded once) or the number of members.  eta (traced) and members: instead
-    of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is that mean.
-    operator: what the observations measure, which guidance alone needs.
+    G is 1 (one condition for all samples, encoded once) or the number of members.  eta, strength (traced) and members:
+    instead of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is
+    that mean.  operator, guide_operator: what observations measure, and those of them that guide, by default the same.
     ValueError for a regression with any other sampler, and for a student with other steps than its own.
     """
     kind = model.config
@@ -266,32 +292,36 @@ def make_draw(
     scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
     members = config.members if members is None else members
     grid = ChannelGrid(kind.nx, kind.ny)
+    options = guidance_options(kind, config, strength)
 
     def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Array:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
         if observations is None and config.guidance != "none":
             raise ValueError(f"guidance: {config.guidance} needs observations, got none; pass them to draw")
-        sensors: Any = observations
+        sensors: Any = None if observations is None else guiding(observations, config.guide_on)
         features = encode(model, conditions)
         by_frame = scale.astype(conditions.dtype)
         mean = features.mean * by_frame
         if kind.target != "direct" and config.sampler == "mean":
             return jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1)
 
-        def misfit(omega: Array) -> Array:
-            return sensors.values - operator(grid, omega, sensors.positions)
+        def measure(omega: Array) -> Array:
+            seen = operator(grid, omega, sensors.positions)
+            if guide_operator is None or sensors.guides is None:
+                return seen
+            return jnp.where(sensors.guides, guide_operator(grid, omega, sensors.positions), seen)
 
         def denoiser(told: tuple[Array, Features]) -> Denoiser:
             """Of one condition, batch axis of one."""
             plain = conditional_denoiser(model, told[1])
-            if config.guidance != "lifted":
+            if config.guidance not in GUIDES:
                 return plain
             place, guess = placement(model, *told, by_frame), told[0][0, ..., 0] * FIELD_SCALE
 
             def observe(x: Array) -> Array:
-                return operator(grid, guess + place(x[None])[0, ..., 0], sensors.positions)
+                return measure(guess + place(x[None])[0, ..., 0])
 
-            return lifted(plain, observe, sensors, kind.sigma_data)
+            return GUIDES[config.guidance](plain, observe, sensors, **options)
 
         samples = functools.partial(
             sample_members,
@@ -313,7 +343,7 @@ def make_draw(
         corrections = placement(model, *told, by_frame)(drawn)
         if config.guidance == "projected":
             first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
-            gain = jax.vmap(lambda omega: krige(grid, misfit(omega), sensors)[0])
+            gain = jax.vmap(lambda omega: krige(grid, sensors.values - measure(omega), sensors)[0])
             corrections = corrections.at[..., 0].add(gain(first))
         centred = kind.target == "residual" and config.centred and config.guidance == "none"
         if centred and members > 1 and len(conditions) == 1:

@@ -27,14 +27,16 @@ Operator = Callable[[ChannelGrid, Array, Array], Array]
 class Observations(NamedTuple):
     """Sensors at one time (or, with leading axes, at many).
 
-    values: (p,); positions: (p, 2) as (x, y); mask: (p,) True where there is a sensor;
-    variance: (p,) of the noise.
+    values: (p,); positions: (p, 2) as (x, y); mask: (p,) True where there is a sensor; variance: (p,) of the noise.
+    guides: (p,) True where a slot holds a sensor that guides samples and is otherwise not assimilated (its mask is
+    False); None if there are none.
     """
 
     values: Array
     positions: Array
     mask: Array
     variance: Array
+    guides: Array | None = None
 
     @property
     def capacity(self) -> int:
@@ -83,6 +85,9 @@ def check_observations(observations: Observations) -> Observations:
         check_shape(f"observations.{name}", getattr(observations, name), wanted)
     values, positions, variance = (np.asarray(a, float) for a in (observations[0], observations[1], observations[3]))
     mask = np.asarray(observations.mask, bool)
+    if observations.guides is not None:
+        check_shape("observations.guides", observations.guides, shape)
+        mask = mask | np.asarray(observations.guides, bool)
     for name, array in (("values", values), ("positions", positions), ("variance", variance)):
         on = mask if array.ndim == 2 else mask[..., None]
         check_finite(f"observations.{name}", np.where(on, array, 0))
@@ -93,7 +98,26 @@ def check_observations(observations: Observations) -> Observations:
     values, variance = np.where(mask, values, 0), np.where(mask, variance, 1)
     positions = np.where(mask[..., None], positions, 1)
     return Observations(
-        jnp.asarray(values, dtype), jnp.asarray(positions, dtype), jnp.asarray(mask), jnp.asarray(variance, dtype)
+        jnp.asarray(values, dtype),
+        jnp.asarray(positions, dtype),
+        jnp.asarray(observations.mask, bool),
+        jnp.asarray(variance, dtype),
+        None if observations.guides is None else jnp.asarray(observations.guides, bool),
+    )
+
+
+def with_guides(observations: Observations, guides: Observations) -> Observations:
+    """Both sets in one, the second as `guides`; leading axes (times, truths) are those of both."""
+
+    def both(a: Array, b: Array, axis: int = -1) -> Array:
+        return jnp.concatenate([a, b], axis=axis)
+
+    return Observations(
+        both(observations.values, guides.values),
+        both(observations.positions, guides.positions, -2),
+        both(observations.mask, jnp.zeros_like(guides.mask)),
+        both(observations.variance, guides.variance),
+        both(jnp.zeros_like(observations.mask), guides.mask),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda import climatology as climatologies
-from jaxsrda import cycle, scores
+from jaxsrda import cycle, scores, sensing
 from jaxsrda.assimilators import Assimilator, Setup
 from jaxsrda.cache import cached_npz, scratch_dir
 from jaxsrda.checks import check_choice, check_finite, check_fraction, check_positive
@@ -40,7 +40,13 @@ from jaxsrda.config import (
 from jaxsrda.grid import ChannelGrid, regrid
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.methods import METHODS, configured_model, make_assimilator
-from jaxsrda.observations import Observations, Operator, check_observations, observation_key, observe_run, operator
+from jaxsrda.observations import (
+    Observations,
+    Operator,
+    check_observations,
+    observation_key,
+    operator,
+)
 from jaxsrda.runs import Run, duration, estimate_seconds, simulate_resumable
 from jaxsrda.testbed import level_grid
 
@@ -173,6 +179,9 @@ def assimilate(
     measure: str | Operator = "vorticity",
     observation_std: float = OBSERVATION_STD,
     observations: Observations | None = None,
+    guide_layout: str | Layout | None = None,
+    guide_measure: str | Operator | None = None,
+    guide_std: float | None = None,
     withhold: float = 0.0,
     config: FilterConfig | DiffSRDAConfig | None = None,
     model: Model | None = None,
@@ -188,6 +197,8 @@ def assimilate(
     at the fine level from `seed`.  layout: a name (`layouts.parse_layout`) or a `Layout`; measure: a name in
     `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
+    guide_layout: further sensors that guide the samples of a method with `guidance` and are used for nothing else, with
+    an operator and a noise of their own, by default those of the others.
     withhold: fraction of the sensors, drawn anew at each time, that is kept from the method and used to verify it
     (`observation_rmse_withheld`).  config: the method's configuration, by default its preset; model: diffsrda's, by
     default the weights that the configuration names.  seed: of the noise and the members, and of the simulated
@@ -204,6 +215,11 @@ def assimilate(
     measure = operator(measure) if isinstance(measure, str) else measure
     layout = parse_layout(layout, grid) if isinstance(layout, str) else layout
     config = CONFIGS[method] if config is None else config
+    guides = parse_layout(guide_layout, grid) if isinstance(guide_layout, str) else guide_layout
+    guide_operator = operator(guide_measure) if isinstance(guide_measure, str) else guide_measure or measure
+    guide_std = observation_std if guide_std is None else guide_std
+    check_positive("guide_std", guide_std)
+    sensing.check_guidance(method, config, guides, observations)
     if isinstance(config, DiffSRDAConfig) and model is None:
         model = configured_model(config)
     report = progress or (lambda *_: None)
@@ -218,28 +234,30 @@ def assimilate(
     if own is not None:
         own = check_observations(own)
         if truth is not None:
-            _check_cycles(own, truth)
+            sensing.check_cycles(own, truth)
         observed = jax.tree.map(lambda a: a[None], own)
     else:
         truths = jnp.asarray(truth)
         numbers = _truth_numbers(truth_seeds, len(truths))
         keys = jax.vmap(lambda number: observation_key(seed, number))(numbers)
-        observed = jax.jit(
-            jax.vmap(
-                lambda key, frames: observe_run(key, grid, layout, frames, FRAMES_PER_CYCLE, observation_std, measure)
-            )
-        )(keys, truths)
+
+        own_set = sensing.Sensors(layout, measure, observation_std)
+        guide_set = None if guides is None else sensing.Sensors(guides, guide_operator, guide_std)
+        observed = sensing.observe_truths(keys, grid, truths, own_set, guide_set)
     report("climatology", 0, 1)
     climatology = default_climatology() if climatology is None else climatology
-    assimilator = make_assimilator(method, Setup(climatology, measure), config, model=model)
+    assimilator = make_assimilator(
+        method, Setup(climatology, measure, guide_operator=guide_operator), config, model=model
+    )
     keep: cycle.Keep = "members" if keep_members else "fields"
     numbers = _truth_numbers(truth_seeds, len(observed.values))
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
-    observed, withheld = _split(observed, keys, withhold)
+    observed, withheld = sensing.split(observed, keys, withhold)
     carry, history, seconds = run_segments(assimilator, grid, keys, observed, truth, keep, report)
 
     settings = {
         "layout": layout.name if own is None else "own observations",
+        "guide_layout": None if guides is None else guides.name,
         "observation_std": observation_std,
         "operator": measured,
         "seed": seed,
@@ -249,35 +267,8 @@ def assimilate(
     result = _collect(method, settings, grid, observed, truth, carry, history, seconds)
     if withhold > 0:
         analyses = jnp.asarray(result.mean[:, ::FRAMES_PER_CYCLE])
-        result.per_truth["observation_rmse_withheld"] = np.asarray(_misfit(measure, grid, withheld, analyses))
+        result.per_truth["observation_rmse_withheld"] = np.asarray(sensing.misfit(measure, grid, withheld, analyses))
     return result
-
-
-def _split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
-    """The observations (truths, cycles, p) to assimilate, and those to verify with."""
-    shape = observed.mask.shape[1:]
-    held = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
-    return observed._replace(mask=observed.mask & ~held), observed._replace(mask=observed.mask & held)
-
-
-def _misfit(measure: Operator, grid: ChannelGrid, withheld: Observations, analyses: Array) -> Array:
-    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
-
-    def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
-        error = jnp.where(observed.mask, measure(grid, omega, observed.positions) - observed.values, 0)
-        return jnp.sum(error**2), observed.mask.sum()
-
-    total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
-    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1).astype(total.dtype))
-
-
-def _check_cycles(observations: Observations, truth: np.ndarray) -> None:
-    cycles = truth.shape[1] // FRAMES_PER_CYCLE
-    if observations.values.shape[0] != cycles or len(truth) != 1:
-        raise ValueError(
-            f"observations: expected {cycles} assimilation times, one each {FRAMES_PER_CYCLE} frames of one truth; got "
-            f"{observations.values.shape[0]} for {len(truth)} truth(s)"
-        )
 
 
 def _truth_numbers(truth_seeds: Sequence[int] | None, truths: int) -> Array:

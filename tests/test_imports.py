@@ -43,7 +43,7 @@ LEVELS = (
     ("datasets", "training", "weights"),
     ("autoencoding", "methods"),
     ("cycle",),
-    ("sweep",),
+    ("sensing", "sweep"),
     ("twin",),
     ("evaluate", "fit", "report"),
     ("train",),

@@ -1,55 +1,325 @@
 """Observations that correct a denoiser's estimate, step by step: transformations denoiser → denoiser.
 
 The sampler knows nothing of it, and no training either.  `observe` is any differentiable function A of a sample,
-through a decoder or not.
+through a decoder or not, J its Jacobian at the estimate D = D(x_σ, σ); y the values, R the variances of their noise.
+
+    name     estimate                                       error of D is taken as        exact if x₀ is Gaussian
+    blend    D + blur(Jᵀ α d),  α = γ/(γ + R)                one number, blurred           no
+    lifted   D + V Jᵀ (R + J V Jᵀ)⁻¹ d,  V = r² I            white, r² = s²σ²/(s² + σ²)    and white
+    diffpir  the same with V = σ²/λ I                       white                         no
+    oi       the same with V = (S⁻¹ + σ⁻² I)⁻¹               what a given S leaves         with covariance S
+    mmps     the same with V = σ² ∂D/∂x                     Tweedie's covariance          yes
+    pigdm    D + σ² (∂D/∂x)ᵀ Jᵀ (R + r² J Jᵀ)⁻¹ d            white, r² as in lifted        and white
+    sda      D + σ² (∂D/∂x)ᵀ Jᵀ (R + γσ² I)⁻¹ d              one number for each sensor    no
+    dps      D + ζσ² (∂D/∂x)ᵀ Jᵀ R⁻¹ d                       nothing                       no
+
+with d = y − A(D).  Where an inverse is written, a few steps of conjugate gradients are taken.  A method of your own is
+a function of the same arguments.
+
+Measured on six dimensions with three sensors (tests/test_diffusion_guidance.py, 3000 samples), off by how many of the
+posterior's standard deviations the mean is, and the samples' variance along what is seen over the posterior's: blend
+(γ = 0.1) 0.3 and 0.03, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a white
+prior; all of these and lifted 2 to 3 deviations for one with variances from 0.05 to 2, pigdm 1.3, mmps none with four
+iterations and 0.8 with one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from jaxsrda.diffusion.denoiser import Denoiser
 from jaxsrda.observations import Observations
 
+Observe = Callable[[Array], Array]
+"""A: what the sensors would see of a sample, (p,)."""
 
-def lifted(
+Covariance = Callable[[Array], Array]
+"""V u of an array u shaped as a sample; symmetric, no eigenvalue below zero."""
+
+ITERATIONS = 5
+"""Steps of conjugate gradients unless told."""
+
+
+# What the methods share -----------------------------------------------------------------------
+
+
+def join(parts: list[tuple[Observe, Observations]]) -> tuple[Observe, Observations]:
+    """Several sets of sensors, each with an operator of its own, as one."""
+    sensors = jax.tree.map(lambda *a: jnp.concatenate(a), *(sensors for _, sensors in parts))
+    return (lambda x: jnp.concatenate([observe(x) for observe, _ in parts])), sensors
+
+
+def linearize(observe: Observe, sensors: Observations, at: Array) -> tuple[Array, Covariance, Covariance]:
+    """Departures d = y − A (p,), v → Jᵀ v and u → J u at a sample, masked sensors counting for nothing.
+
+    J u comes as the gradient of the linear Jᵀ v, because layers with a gradient of their own know no forward mode.
+    """
+    predicted, back = jax.vjp(observe, at)
+    seen = sensors.mask.astype(at.dtype)
+
+    def pull(v: Array) -> Array:
+        return back(seen * v)[0]
+
+    push = jax.vjp(pull, predicted)[1]
+    return jnp.where(sensors.mask, sensors.values - predicted, 0), pull, lambda u: push(u)[0]
+
+
+def gain(
+    observe: Observe, sensors: Observations, estimate: Array, covariance: Covariance, iterations: int = ITERATIONS
+) -> Array:
+    """V Jᵀ (R + J V Jᵀ)⁻¹ (y − A(estimate)), shaped as the estimate.
+
+    The Kalman update for an estimate with error covariance V (Evensen 2009, doi:10.1007/978-3-642-03711-5, eq. 3.39).
+    """
+    departures, pull, push = linearize(observe, sensors, estimate)
+
+    def system(v: Array) -> Array:  # symmetric; no eigenvalue below the noise's least variance
+        return sensors.variance * v + push(covariance(pull(v)))
+
+    solution, _ = jax.scipy.sparse.linalg.cg(system, departures, tol=0.0, maxiter=iterations)
+    return covariance(pull(solution))
+
+
+def remaining(spread: ArrayLike, sigma: Array) -> Array:
+    """r² = s²σ²/(s² + σ²): the variance of x₀ ~ N(m, s²) that x_σ leaves."""
+    square = jnp.square(spread)
+    return square * sigma**2 / (square + sigma**2)
+
+
+# Methods without a derivative of the denoiser -------------------------------------------------
+
+
+def blend(
     denoise: Denoiser,
-    observe: Callable[[Array], Array],
+    observe: Observe,
     sensors: Observations,
-    spread: float = 1.0,
-    iterations: int = 5,
+    strength: ArrayLike = 1.0,
+    blur: Callable[[Array, Array], Array] | None = None,
+    hard_below: float = 0.0,
 ) -> Denoiser:
-    """The estimate moved towards the observations by a Kalman gain, as if its error were white.
+    """The estimate replaced at the sensors: x̂ = D + blur(Jᵀ α d), α = γ/(γ + R), or 1 at σ ≤ `hard_below`.
 
-    x̂ = D + r² Jᵀ v,   (R + r² J Jᵀ) v = y − A(D),   r² = s²σ²/(s² + σ²),
-
-    with J the Jacobian of A at D, not through the denoiser, and v from `iterations` of conjugate gradients.  Exact for
-    linear A and x₀ ~ N(m, s²I) where they converge: r² is then the variance of x₀ given x_σ.  s: `spread`.  Song et
-    al. (2023, ΠGDM, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8, without the derivative of D).
+    strength: γ.  blur: (field, σ) → field, which carries what sensors say to their neighbours.  After arXiv:2604.21180;
+    for sensors on grid points, where Jᵀ puts a departure where its sensor is.
     """
 
     def guided(x: Array, sigma: Array) -> Array:
         estimate = denoise(x, sigma)
-        predicted, pull = jax.vjp(observe, estimate)
-        seen = sensors.mask.astype(x.dtype)
-        variance = spread**2 * sigma**2 / (spread**2 + sigma**2)
-
-        def lift(v: Array) -> Array:
-            return variance * pull(seen * v)[0]
-
-        # J u as the gradient of the linear Jᵀ v: layers with a gradient of their own know no forward mode.
-        push = jax.vjp(lambda v: pull(v)[0], predicted)[1]
-
-        def system(v: Array) -> Array:
-            return sensors.variance * v + seen * push(lift(v))[0]
-
-        departure = jnp.where(sensors.mask, sensors.values - predicted, 0)
-        # Symmetric and positive definite, the noise's variance at the least.
-        solution, _ = jax.scipy.sparse.linalg.cg(system, departure, tol=0.0, maxiter=iterations)
-        return estimate + lift(solution)
+        departures, pull, _ = linearize(observe, sensors, estimate)
+        soft = strength / (strength + sensors.variance)
+        change = pull(jnp.where(sigma <= hard_below, jnp.ones_like(soft), soft) * departures)
+        return estimate + (change if blur is None else blur(change, sigma))
 
     return guided
+
+
+def lifted(
+    denoise: Denoiser,
+    observe: Observe,
+    sensors: Observations,
+    strength: ArrayLike = 1.0,
+    iterations: int = ITERATIONS,
+) -> Denoiser:
+    """The estimate moved by a Kalman gain, as if its error were white: V = r² I, strength: s.
+
+    Song et al. (2023, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8), without the derivative of D.
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate, variance = denoise(x, sigma), remaining(strength, sigma)
+        return estimate + gain(observe, sensors, estimate, lambda u: variance * u, iterations)
+
+    return guided
+
+
+def diffpir(
+    denoise: Denoiser,
+    observe: Observe,
+    sensors: Observations,
+    strength: ArrayLike = 1.0,
+    iterations: int = ITERATIONS,
+) -> Denoiser:
+    """argmin_z ‖y − A(z)‖²_R + λ ‖z − D‖²/σ²: V = σ²/λ I, strength: λ.
+
+    Zhu et al. (2023, arXiv:2305.08995, eq. 12).
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate = denoise(x, sigma)
+        return estimate + gain(observe, sensors, estimate, lambda u: sigma**2 / strength * u, iterations)
+
+    return guided
+
+
+def oi(
+    denoise: Denoiser,
+    observe: Observe,
+    sensors: Observations,
+    strength: ArrayLike = 1.0,
+    covariance: Callable[[Array, Array], Array] | None = None,
+    iterations: int = ITERATIONS,
+) -> Denoiser:
+    """Optimal interpolation: V = (S⁻¹ + σ⁻² I)⁻¹ for a covariance S of x₀ around its mean; strength multiplies S.
+
+    covariance: (u, variance) → (S⁻¹ + I/variance)⁻¹ u, linear in u, such as `modes`; by default S = I.  σ² goes in as
+    variance/strength, and the result is multiplied by the strength.
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate = denoise(x, sigma)
+
+        def spread(u: Array) -> Array:
+            if covariance is None:
+                return remaining(jnp.sqrt(jnp.asarray(strength, u.dtype)), sigma) * u
+            return jnp.asarray(strength, u.dtype) * covariance(u, sigma**2 / strength)
+
+        return estimate + gain(observe, sensors, estimate, spread, iterations)
+
+    return guided
+
+
+def modes(vectors: Array, variances: Array) -> Callable[[Array, Array], Array]:
+    """The covariance S = Q diag(λ) Qᵀ for `oi`: (u, v) → Q diag(λv/(λ + v)) Qᵀ u.
+
+    vectors (n, k): orthonormal columns over the flat sample; variances (k,) ≥ 0.
+    """
+
+    def apply(u: Array, variance: Array) -> Array:
+        seen = jnp.matmul(u.ravel(), vectors, precision="highest")
+        shrunk = variances * variance / (variances + variance) * seen
+        return jnp.matmul(vectors, shrunk, precision="highest").reshape(u.shape)
+
+    return apply
+
+
+# Methods with a derivative of the denoiser ----------------------------------------------------
+
+
+def differentiated(denoise: Denoiser, x: Array, sigma: Array) -> tuple[Array, Covariance]:
+    """D(x, σ), and u → σ² (∂D/∂x)ᵀ u."""
+    estimate, back = jax.vjp(lambda x: denoise(x, sigma), x)
+    return estimate, lambda u: sigma**2 * back(u)[0]
+
+
+def mmps(
+    denoise: Denoiser,
+    observe: Observe,
+    sensors: Observations,
+    strength: ArrayLike = 1.0,
+    iterations: int = 1,
+) -> Denoiser:
+    """Moment matching: V = σ² ∂D/∂x, the covariance of x₀ given x_σ by Tweedie's formula; strength multiplies R.
+
+    The derivative of an exact denoiser is symmetric, so its transpose serves for it, one gradient an iteration.  Rozet
+    et al. (2024, arXiv:2405.13712, eqs. 11-13).
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate, tweedie = differentiated(denoise, x, sigma)
+        weighed = sensors._replace(variance=strength * sensors.variance)
+        return estimate + gain(observe, weighed, estimate, tweedie, iterations)
+
+    return guided
+
+
+def pigdm(
+    denoise: Denoiser,
+    observe: Observe,
+    sensors: Observations,
+    strength: ArrayLike = 1.0,
+    iterations: int = ITERATIONS,
+) -> Denoiser:
+    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + r² J Jᵀ), its covariance taken as constant; strength: s.
+
+    Song et al. (2023, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8).
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate, tweedie = differentiated(denoise, x, sigma)
+        departures, pull, push = linearize(observe, sensors, estimate)
+        variance = remaining(strength, sigma)
+
+        def system(v: Array) -> Array:
+            return sensors.variance * v + variance * push(pull(v))
+
+        solution, _ = jax.scipy.sparse.linalg.cg(system, departures, tol=0.0, maxiter=iterations)
+        return estimate + tweedie(pull(solution))
+
+    return guided
+
+
+def sda(denoise: Denoiser, observe: Observe, sensors: Observations, strength: ArrayLike = 1.0) -> Denoiser:
+    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + γσ² I); strength: γ.
+
+    Rozet & Louppe (2023, arXiv:2306.10574, eq. 13, in variance-exploding form).
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate, tweedie = differentiated(denoise, x, sigma)
+        departures, pull, _ = linearize(observe, sensors, estimate)
+        return estimate + tweedie(pull(departures / (sensors.variance + strength * sigma**2)))
+
+    return guided
+
+
+def dps(denoise: Denoiser, observe: Observe, sensors: Observations, strength: ArrayLike = 0.01) -> Denoiser:
+    """D − ζσ² ∇ₓ ½ Σ d²/R: the posterior's score with D in place of x₀, times ζ, the strength.
+
+    Chung et al. (2023, arXiv:2209.14687, eq. 16).  With ζ = 1 the pull of precise sensors is too strong while D is
+    uncertain, and many steps are needed to be stable.
+    """
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate, tweedie = differentiated(denoise, x, sigma)
+        departures, pull, _ = linearize(observe, sensors, estimate)
+        return estimate + strength * tweedie(pull(departures / sensors.variance))
+
+    return guided
+
+
+Guide = Callable[..., Denoiser]
+"""guide(denoise, observe, sensors, strength) → denoiser."""
+
+GUIDES: dict[str, Guide] = {
+    "blend": blend,
+    "lifted": lifted,
+    "diffpir": diffpir,
+    "oi": oi,
+    "mmps": mmps,
+    "pigdm": pigdm,
+    "sda": sda,
+    "dps": dps,
+}
+"""Methods by name; the choice is static, their strength may be traced."""
+
+
+def smoothing(width: float, nx: int, ny: int) -> Callable[[Array, Array], Array]:
+    """A blur for `blend` of samples (nx, ny, …): exp(−r²/2w²) in grid points, periodic in x.
+
+    Sensors at one place are not amplified: the sum is divided by that of the weights where it exceeds one.
+    """
+    x, y = np.arange(nx), np.arange(ny)
+    apart = np.abs(x[:, None] - x)
+    in_x = np.exp(-0.5 * (np.minimum(apart, nx - apart) / width) ** 2)
+    in_y = np.exp(-0.5 * ((y[:, None] - y) / width) ** 2)
+
+    def blur(field: Array, sigma: Array) -> Array:
+        def spread(a: Array) -> Array:
+            return jnp.einsum("xu,yv,uv...->xy...", jnp.asarray(in_x, a.dtype), jnp.asarray(in_y, a.dtype), a)
+
+        weights = spread((field != 0).astype(field.dtype))
+        return spread(field) / jnp.maximum(weights, 1)
+
+    return blur
+
+
+def guided(name: str, denoise: Denoiser, observe: Observe, sensors: Observations, **options: Any) -> Denoiser:
+    """The denoiser guided by a method's name; KeyError for another, which configurations refuse before."""
+    return GUIDES[name](denoise, observe, sensors, **options)

@@ -1,0 +1,89 @@
+"""Which observations a twin experiment meets: made from truths, checked, and some of them kept to verify with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig, FilterConfig
+from jaxsrda.grid import ChannelGrid
+from jaxsrda.layouts import Layout
+from jaxsrda.observations import Observations, Operator, observe_run, with_guides
+
+
+class Sensors(NamedTuple):
+    """Where sensors are, what they measure, and the standard deviation of their noise."""
+
+    layout: Layout
+    operator: Operator
+    std: float
+
+
+def observe_truths(
+    keys: Array, grid: ChannelGrid, truths: Array, sensors: Sensors, guides: Sensors | None = None
+) -> Observations:
+    """Observations (truths, cycles, p) of truths (truths, frames, nx, ny), one key each; guides: further sensors.
+
+    The first set is the same whatever guides.
+    """
+
+    def one(key: Array, frames: Array) -> Observations:
+        own = observe_run(key, grid, sensors.layout, frames, FRAMES_PER_CYCLE, sensors.std, sensors.operator)
+        if guides is None:
+            return own
+        key = jax.random.fold_in(key, 0x67)
+        return with_guides(
+            own, observe_run(key, grid, guides.layout, frames, FRAMES_PER_CYCLE, guides.std, guides.operator)
+        )
+
+    return jax.jit(jax.vmap(one))(keys, truths)
+
+
+def check_guidance(
+    method: str, config: FilterConfig | DiffSRDAConfig, guides: Layout | None, own: Observations | None
+) -> None:
+    """ValueError for sensors that would guide nothing, and for a guidance without sensors."""
+    guidance = config.guidance if isinstance(config, DiffSRDAConfig) else "none"
+    if guides is not None and guidance == "none":
+        raise ValueError(f"guide_layout: {method} is not guided; choose a guidance, or put these sensors into layout")
+    if guides is not None and own is not None:
+        raise ValueError(
+            "guide_layout: with your own observations, mark those that guide in them (Observations.guides)"
+        )
+    new = guides is not None or (own is not None and own.guides is not None)
+    if guidance != "none" and not new and isinstance(config, DiffSRDAConfig) and config.guide_on == "new":
+        raise ValueError(
+            f"guidance: {guidance} has no new sensors to follow; give a guide_layout, or guide_on all to use those of "
+            "layout again"
+        )
+
+
+def split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
+    """The observations (truths, cycles, p) to assimilate, and those to verify with."""
+    shape = observed.mask.shape[1:]
+    held = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
+    return observed._replace(mask=observed.mask & ~held), observed._replace(mask=observed.mask & held)
+
+
+def misfit(measure: Operator, grid: ChannelGrid, withheld: Observations, analyses: Array) -> Array:
+    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
+
+    def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
+        error = jnp.where(observed.mask, measure(grid, omega, observed.positions) - observed.values, 0)
+        return jnp.sum(error**2), observed.mask.sum()
+
+    total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
+    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1).astype(total.dtype))
+
+
+def check_cycles(observations: Observations, truth: np.ndarray) -> None:
+    cycles = truth.shape[1] // FRAMES_PER_CYCLE
+    if observations.values.shape[0] != cycles or len(truth) != 1:
+        raise ValueError(
+            f"observations: expected {cycles} assimilation times, one each {FRAMES_PER_CYCLE} frames of one truth; got "
+            f"{observations.values.shape[0]} for {len(truth)} truth(s)"
+        )

@@ -1,0 +1,112 @@
+"""Sensors that guide: apart from those that are assimilated, through the whole experiment, and what is refused."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import GRID, truth
+
+from jaxsrda import sensing
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.layouts import parse_layout
+from jaxsrda.observations import Observations, check_observations, observation_key, speed, vorticity, with_guides
+from jaxsrda.sensing import Sensors, check_guidance, observe_truths
+
+LATTICE = Sensors(parse_layout("lattice:8", GRID), vorticity, 0.1)
+SPEEDS = Sensors(parse_layout("random-fixed:5", GRID), speed, 0.3)
+
+
+def observed(guides=None):
+    keys = jax.vmap(lambda number: observation_key(0, number))(jnp.arange(2, dtype=jnp.uint32))
+    return observe_truths(keys, GRID, jnp.stack([truth(), truth(seed=1)]), LATTICE, guides)
+
+
+def test_guides_stand_behind_the_others_and_change_nothing_of_them():
+    alone, both = observed(), observed(SPEEDS)
+    count = alone.values.shape[-1]
+    assert both.values.shape == (2, 3, count + 5) and both.positions.shape == (2, 3, count + 5, 2)
+    for name in ("values", "positions", "mask", "variance"):
+        np.testing.assert_array_equal(getattr(both, name)[:, :, :count], getattr(alone, name))
+    assert not both.mask[..., count:].any() and both.guides[..., count:].all() and not both.guides[..., :count].any()
+    np.testing.assert_allclose(both.variance[..., count:], 0.09)
+    fields = jnp.stack([truth(), truth(seed=1)])[:, ::4]
+    exact = jax.vmap(jax.vmap(lambda field, at: speed(GRID, field, at)))(fields, both.positions[:, :, count:])
+    off = both.values[..., count:] - exact
+    assert 0.1 < np.sqrt(np.mean(off**2)) < 0.6
+
+
+def test_guides_are_checked_like_sensors():
+    ones = jax.tree.map(lambda a: np.array(a[0]), observed(SPEEDS))
+    assert check_observations(ones).guides.sum() == 15
+    spoilt = ones._replace(values=np.where(ones.guides, np.nan, ones.values))
+    with pytest.raises(ValueError, match=r"observations\.values"):
+        check_observations(spoilt)
+    for variance in (0.0, -1.0):
+        with pytest.raises(ValueError, match=r"observations\.variance: expected numbers above 0"):
+            check_observations(ones._replace(variance=np.where(ones.guides, variance, ones.variance)))
+    outside = np.where(ones.guides[..., None], 7.0, ones.positions)
+    with pytest.raises(ValueError, match="positions"):
+        check_observations(ones._replace(positions=outside))
+    with pytest.raises(ValueError, match=r"observations\.guides"):
+        check_observations(ones._replace(guides=ones.guides[:, :-1]))
+
+
+def test_observations_join_with_any_leading_axes():
+    one = jax.tree.map(lambda a: a[0, 0], observed())
+    both = with_guides(one, one)
+    assert both.values.shape == (2 * one.capacity,) and both.positions.shape == (2 * one.capacity, 2)
+
+
+LAYOUT = parse_layout("lattice:4", GRID)
+OWN = Observations(np.zeros((2, 1)), np.zeros((2, 1, 2)), np.ones((2, 1), bool), np.ones((2, 1)))
+
+
+@pytest.mark.parametrize(
+    "method, changes, guides, own, message",
+    [
+        ("enkf-sr", {}, LAYOUT, None, "guide_layout: enkf-sr is not guided; choose a guidance"),
+        ("diffsrda", {}, LAYOUT, None, "guide_layout: diffsrda is not guided"),
+        ("diffsrda", {"guidance": "mmps"}, LAYOUT, OWN, "guide_layout: with your own observations, mark those"),
+        (
+            "diffsrda",
+            {"guidance": "mmps"},
+            None,
+            None,
+            "guidance: mmps has no new sensors to follow; give a guide_layout",
+        ),
+        ("diffsrda", {"guidance": "mmps"}, None, OWN, "guidance: mmps has no new sensors"),
+    ],
+)
+def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, guides, own, message):
+    with pytest.raises(ValueError, match=message):
+        check_guidance(method, dataclasses.replace(CONFIGS[method], **changes), guides, own)
+
+
+def test_what_is_allowed_is():
+    guided = DiffSRDAConfig(guidance="mmps")
+    check_guidance("diffsrda", guided, LAYOUT, None)
+    check_guidance("diffsrda", dataclasses.replace(guided, guide_on="all"), None, None)
+    check_guidance("diffsrda", guided, None, OWN._replace(guides=np.ones((2, 1), bool)))
+    check_guidance("enkf-sr", CONFIGS["enkf-sr"], None, None)
+
+
+def test_withheld_sensors_are_not_those_that_guide():
+    both = observed(SPEEDS)
+    keys = jax.random.split(jax.random.key(0), 2)
+    used, withheld = sensing.split(both, keys, 0.5)
+    assert (used.guides == both.guides).all() and not (withheld.mask & both.guides).any()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"guidance": "magic"}, "guidance: expected one of none, blend, lifted"),
+        ({"guide_on": "some"}, "guide_on: expected one of new, all; got 'some'"),
+        ({"strength": 0.0}, "strength: expected a finite number above 0, got 0.0"),
+    ],
+)
+def test_bad_configurations_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        DiffSRDAConfig(**changes)
