@@ -5,7 +5,7 @@
 Autoencoders of single frames, trained alike on frames of training runs and judged on frames of the truths:
 
     vq      the sizes of arXiv:2604.21180: 2000 codes that are single numbers, one for each 4 × 4 points
-    vq-ema  the same, its codes following by running averages
+    vq-ema  the same, its codes following by running averages (--autoencoders kl vq vq-ema)
     kl      continuous, four numbers for each 4 × 4 points
 
 In their latents a denoiser each, trained alike on the windows that `diffsrda-small`'s own cycling visits, around its
@@ -68,7 +68,7 @@ class Experiment:
     """Frames that each autoencoder's training sees."""
     samples: int = 8_000
     """Windows that each denoiser's training sees."""
-    autoencoders: tuple[str, ...] = tuple(PRESETS)
+    autoencoders: tuple[str, ...] = ("kl", "vq")
     """Which to train and compare."""
     denoisers: tuple[str, ...] = ("kl", "vq")
     """In which latents to diffuse."""

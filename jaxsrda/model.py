@@ -234,20 +234,25 @@ def latent_estimate(kind: ModelConfig, space: LatentSpace, guess: Array, feature
     return encode_frames(kind.latent, space, estimate), units(kind.latent, space, size)
 
 
-def placement(model: Model, conditions: Array, features: Features, scale: Array) -> Callable[[Array], Array]:
-    """What samples are corrections of: normalized samples (M, *drawn) → corrections (M, nx, ny, 5) to the guess.
+def placement(
+    model: Model, conditions: Array, features: Features, scale: Array, frames: int = FRAMES
+) -> Callable[[Array], Array]:
+    """What samples are corrections of: normalized samples (M, *drawn) → corrections (M, nx, ny, frames) to the guess.
 
     On the grid μ + scale · r, with the conditioner's mean and scale for target residual, zero and one for direct; on a
-    latent D(E(estimate) + s r) − guess (`latent_estimate`).  conditions, features: (1 or M, …); scale: (ny, 5).
+    latent D(E(estimate) + s r) − guess (`latent_estimate`).  conditions, features: (1 or M, …); scale: (ny, 5); frames:
+    how many are wanted, from t on, the fewer the cheaper.
     """
     kind, space = model.config, model.space
+    features = features._replace(mean=features.mean[..., :frames], scale=features.scale[..., :frames])
+    scale = scale[..., :frames]
     if space is None:
         if kind.target != "residual":
-            return lambda drawn: drawn * scale
-        return lambda drawn: (features.mean + features.scale * drawn) * scale
-    guess = conditions[..., :FRAMES] * FIELD_SCALE
+            return lambda drawn: drawn[..., :frames] * scale
+        return lambda drawn: (features.mean + features.scale * drawn[..., :frames]) * scale
+    guess, numbers = conditions[..., :frames] * FIELD_SCALE, frames * kind.drawn[-1] // FRAMES
     centre, unit = latent_estimate(kind, space, guess, features, scale)
-    return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn) - guess
+    return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn[..., :numbers]) - guess
 
 
 def guiding(observations: Observations, guide_on: str) -> Observations:
@@ -316,7 +321,7 @@ def make_draw(
             plain = conditional_denoiser(model, told[1])
             if config.guidance not in GUIDES:
                 return plain
-            place, guess = placement(model, *told, by_frame), told[0][0, ..., 0] * FIELD_SCALE
+            place, guess = placement(model, *told, by_frame, frames=1), told[0][0, ..., 0] * FIELD_SCALE
 
             def observe(x: Array) -> Array:
                 return measure(guess + place(x[None])[0, ..., 0])

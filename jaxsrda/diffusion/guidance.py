@@ -43,7 +43,7 @@ Observe = Callable[[Array], Array]
 Covariance = Callable[[Array], Array]
 """V u of an array u shaped as a sample; symmetric, no eigenvalue below zero."""
 
-ITERATIONS = 5
+ITERATIONS = 3
 """Steps of conjugate gradients unless told."""
 
 
