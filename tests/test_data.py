@@ -43,7 +43,7 @@ def prior_of(name):
     return make_prior(setup("float64"), config, filter_params(PARAMS))
 
 
-def fake_draw(key, conditions):
+def fake_draw(key, conditions, *_):
     return 0.2 * jax.random.normal(key, (2, FRAMES, 1, 1)) * jnp.ones(GRID.shape)
 
 

@@ -42,7 +42,7 @@ def prior_of(name, dtype="float64", where=None):
     return make_prior(where, PRIORS[name], filter_params(CONFIG, dtype))
 
 
-def fake_draw(key, conditions):
+def fake_draw(key, conditions, *_):
     """Corrections (M, 5, nx, ny): waves of their own for each member and frame, and a fifth of the departures'."""
     x, y = (jnp.asarray(a, conditions.dtype) for a in (GRID.x, GRID.y))
     size = 0.3 * jax.random.normal(key, (MEMBERS, FRAMES, 1, 1), conditions.dtype)
@@ -280,7 +280,7 @@ def test_only_vorticity_is_kriged(name):
     where = small()._replace(operator=OPERATORS[name])
     case, heard = case_of("lr-first"), []
 
-    def listen(key, conditions):
+    def listen(key, conditions, *_):
         heard.append(conditions)
         return jnp.zeros((MEMBERS, FRAMES, *GRID.shape))
 
@@ -348,7 +348,7 @@ def test_a_lost_sample_shows(frame):
 
     @quick_jit
     def finite(value):
-        def draw(key, conditions):
+        def draw(key, conditions, *_):
             return jnp.zeros((MEMBERS, FRAMES, *GRID.shape)).at[1, frame, 3, 4].set(value)
 
         return recorded_step(where, prior, draw, "open")(KEY, case.state, case.seen)[1].diagnostics.finite
