@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from jax import Array
+
 from jaxsrda.assimilators import Assimilator, Setup, climatology, dual_filter, ensemble_filter, free_run, persistence
 from jaxsrda.checks import check_choice
 from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
@@ -73,9 +75,15 @@ def configured_model(config: DiffSRDAConfig) -> Model:
 
 
 def make_diffsrda(
-    setup: Setup, config: DiffSRDAConfig, params: FilterParams | None = None, model: Model | None = None
+    setup: Setup,
+    config: DiffSRDAConfig,
+    params: FilterParams | None = None,
+    model: Model | None = None,
+    strength: Array | None = None,
 ) -> Assimilator:
     """DiffSRDA with a model, by default the one that the configuration names.
+
+    params, strength (traced): of the prior's filter and of the guidance, by default the configuration's.
 
     Raises ValueError for weights that are missing, damaged, or made for another grid.
     """
@@ -94,7 +102,9 @@ def make_diffsrda(
         )
     # The mean alone is one field, however many members the prior has.
     members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
-    draw = make_draw(model, config, members=members, operator=setup.operator, guide_operator=setup.guide_operator)
+    draw = make_draw(
+        model, config, members=members, operator=setup.operator, guide_operator=setup.guide_operator, strength=strength
+    )
     return diffsrda(
         setup, make_prior(setup, config, params), draw, members, config.restart, setup.climatology.mean.dtype
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,15 +12,14 @@ from jax import Array
 from jaxsrda.assimilators import Assimilator
 from jaxsrda.checks import check_shape
 from jaxsrda.cycle import run_cycles
-from jaxsrda.enkf import FilterParams
 from jaxsrda.observations import Observations
 
 Score = dict[str, Array]
 
 
 def sweep(
-    make: Callable[[FilterParams], Assimilator],
-    params: FilterParams,
+    make: Callable[[Any], Assimilator],
+    params: Any,
     key: Array,
     observations: Observations,
     truth: Array,
@@ -27,7 +27,8 @@ def sweep(
 ) -> Score:
     """Mean scores (settings, truths) of every setting on every truth, compiled once.
 
-    make: traced parameters → Assimilator; params: each entry (settings,); observations, truth: truths leading,
+    make: traced parameters → Assimilator; params: a named tuple, such as `FilterParams` or one of the strength of a
+    guidance (`methods.make_diffsrda`), each entry (settings,); observations, truth: truths leading,
     (truths, frames, nx, ny).  All settings see the same truths, observations and keys.  Settings run
     `batch_size` at a time, truths side by side.  The first cycle is left out of the means; a run that was
     not finite has NaN scores, so that it cannot win.  Raises ValueError if the entries' lengths differ.
@@ -35,7 +36,7 @@ def sweep(
     for name, values in zip(params._fields, params):
         check_shape(f"params.{name}", values, (params[0].shape[0],))
 
-    def one(setting: FilterParams) -> Score:
+    def one(setting: Any) -> Score:
         def run(observations: Observations, truth: Array) -> Score:
             _, history = run_cycles(make(setting), key, observations, truth)
             if history.scores is None:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRID, observed, quick_jit, setup
+from helpers import GRID, observed, quick_jit, setup, truth
 
 from jaxsrda import latent as latents
 from jaxsrda import model as models
@@ -23,6 +24,7 @@ from jaxsrda.model import Model, ModelConfig, encode, make_draw, placement
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
 from jaxsrda.observations import vorticity
+from jaxsrda.sweep import sweep
 from jaxsrda.training import TrainConfig, latent_target, window_loss
 from jaxsrda.weights import flatten, load_model, model_hash, save_model
 
@@ -113,10 +115,10 @@ def test_units_are_the_size_of_each_node_times_the_gain():
 
 
 def test_the_gain_is_what_the_encoder_makes_of_a_difference(monkeypatch):
-    guess, truth = (jnp.asarray(windows(seed=s).correction, "float32") for s in (1, 2))
-    apart = encode_frames("kl", space_of("kl"), truth) - encode_frames("kl", space_of("kl"), guess)
-    apart = np.abs(apart).reshape(-1, 3).mean(0) / np.abs(truth - guess).mean()
-    np.testing.assert_allclose(encoder_gain("kl", space_of("kl"), guess, truth), apart, rtol=1e-5)
+    guess, wanted = (jnp.asarray(windows(seed=s).correction, "float32") for s in (1, 2))
+    apart = encode_frames("kl", space_of("kl"), wanted) - encode_frames("kl", space_of("kl"), guess)
+    apart = np.abs(apart).reshape(-1, 3).mean(0) / np.abs(wanted - guess).mean()
+    np.testing.assert_allclose(encoder_gain("kl", space_of("kl"), guess, wanted), apart, rtol=1e-5)
     monkeypatch.setattr(latents, "encode_frames", lambda preset, space, omega: 2.5 * omega[:, ::4, ::4, :3])
     uniform = jnp.full_like(guess, 0.5)
     np.testing.assert_allclose(encoder_gain("kl", space_of("kl"), guess, guess + uniform), 2.5, rtol=1e-5)
@@ -209,6 +211,26 @@ def test_guidance_works_in_the_cycle():
     with jax.numpy_dtype_promotion("standard"):
         window = quick_jit(lambda key: method.step(key, method.init(key), one)[1])(KEY)
     assert window.omega.shape == (3, 4, NX, NY) and window.diagnostics.finite
+
+
+def test_strengths_are_swept_in_one_program():
+    """Each member of a sweep is the run at its own strength."""
+    config = configuration(guidance="sda", guide_on="all")
+    given, key, model = setup("float32"), jax.random.key(0), small_model()
+    seen, fields = observed(2, "float32"), truth(2, "float32")
+
+    class Strength(NamedTuple):
+        strength: jax.Array
+
+    def make(setting):
+        return make_diffsrda(given, config, model=model, strength=setting.strength)
+
+    one = (jax.tree.map(lambda a: a[None], seen), fields[None])
+    with jax.numpy_dtype_promotion("standard"):
+        scores = sweep(make, Strength(jnp.asarray([0.1, 10.0], jnp.float32)), key, *one)
+        alone = sweep(make, Strength(jnp.asarray([10.0], jnp.float32)), key, *one)
+    assert scores["maer"].shape == (2, 1) and scores["maer"][0, 0] != scores["maer"][1, 0]
+    np.testing.assert_allclose(scores["maer"][1], alone["maer"][0], rtol=1e-4)
 
 
 def test_the_method_is_for_latent_weights():
