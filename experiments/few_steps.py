@@ -31,8 +31,9 @@ from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.config import BEST_RESTART, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
 from jaxsrda.data import cycle_windows
 from jaxsrda.diffsrda import make_prior
+from jaxsrda.drawing import make_draw
 from jaxsrda.io import write_json
-from jaxsrda.model import Model, make_draw
+from jaxsrda.model import Model
 from jaxsrda.weights import default_weights, load_model
 
 STEPS = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000)

@@ -87,7 +87,7 @@ def make_diffsrda(
 
     Raises ValueError for weights that are missing, damaged, or made for another grid.
     """
-    from jaxsrda.model import make_draw  # here and not above: it brings Flax, which the filters do without
+    from jaxsrda.drawing import make_draw  # here and not above: it brings Flax, which the filters do without
 
     model = configured_model(config) if model is None else model
     if (model.config.nx, model.config.ny) != setup.grid.shape:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,22 +12,16 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jaxsrda.checks import check_choice, check_positive, check_shape
-from jaxsrda.conditioning import AHEAD, CHANNELS, FIELD_SCALE, FRAMES, krige, mirror
-from jaxsrda.config import PRIORS, DiffSRDAConfig
-from jaxsrda.diffsrda import Draw
+from jaxsrda.checks import check_choice, check_positive
+from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, mirror
+from jaxsrda.config import PRIORS
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
-from jaxsrda.diffusion.guidance import GUIDES, smoothing
-from jaxsrda.diffusion.samplers import sample_members
-from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
-from jaxsrda.grid import ChannelGrid
-from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, latent_nodes, units
+from jaxsrda.latent import LatentSpace, encode_frames, latent_nodes, units
 from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
 from jaxsrda.networks.paper import PaperUNet, PaperUNetConfig
 from jaxsrda.networks.srda import PRESETS as SRDA_PRESETS
 from jaxsrda.networks.srda import SRDA, SRDAConfig
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
-from jaxsrda.observations import Observations, Operator, vorticity
 
 TARGETS = ("residual", "direct", "regression")
 MOST_DISTILLED = 2
@@ -36,9 +29,6 @@ MOST_DISTILLED = 2
 
 DENOISER = ("noisy_stem", "embedding", "denoiser", "norm", "head")
 """Parts of the efficient U-Net that run at every step; the others run once a cycle."""
-
-BLUR = 2.0
-"""Width, in grid points, of what `blend` makes of a sensor."""
 
 UNETS = tuple(PRESETS)
 NETWORKS = (*UNETS, "paper", *SRDA_PRESETS)
@@ -195,27 +185,6 @@ def encode(model: Model, conditions: Array) -> Features:
     )
 
 
-def sampling_levels(kind: ModelConfig, config: DiffSRDAConfig) -> np.ndarray:
-    """The noise levels that a model draws by; ValueError for a sampler or steps that it was not made for."""
-    if kind.target == "regression" and config.sampler != "mean":
-        raise ValueError(
-            f"sampler: these weights are a regression, expected sampler mean with them, got {config.sampler}; "
-            "train on with target residual for samples"
-        )
-    if kind.distilled and config.sampler != "mean" and config.steps != kind.distilled:
-        raise ValueError(
-            f"steps: these weights were distilled to {kind.distilled}, expected as many, got {config.steps}; "
-            f"say steps {kind.distilled}"
-        )
-    if kind.distilled and config.sampler not in ("mean", "dpmpp-2m"):
-        raise ValueError(f"sampler: a student's steps are those of dpmpp-2m, got {config.sampler}; leave it out")
-    if kind.distilled:
-        return student_sigmas(kind.distilled)
-    if config.noise == "vp":
-        return sigma_grid("vp", config.steps)
-    return sigma_grid(config.noise, config.steps, config.sigma_min, config.sigma_max)
-
-
 def still_walls(scale: Array, ny: int) -> Array:
     """The scale (5,) of corrections at every row, (ny, 5): zero on the walls, where vorticity is."""
     inside = jnp.ones((ny, 1), scale.dtype).at[jnp.array([0, -1])].set(0)
@@ -232,127 +201,3 @@ def latent_estimate(kind: ModelConfig, space: LatentSpace, guess: Array, feature
     estimate = guess + features.mean * scale if residual else guess
     size = features.scale * scale if residual else jnp.broadcast_to(scale, guess.shape)
     return encode_frames(kind.latent, space, estimate), units(kind.latent, space, size)
-
-
-def placement(
-    model: Model, conditions: Array, features: Features, scale: Array, frames: int = FRAMES
-) -> Callable[[Array], Array]:
-    """What samples are corrections of: normalized samples (M, *drawn) → corrections (M, nx, ny, frames) to the guess.
-
-    On the grid μ + scale · r, with the conditioner's mean and scale for target residual, zero and one for direct; on a
-    latent D(E(estimate) + s r) − guess (`latent_estimate`).  conditions, features: (1 or M, …); scale: (ny, 5); frames:
-    how many are wanted, from t on, the fewer the cheaper.
-    """
-    kind, space = model.config, model.space
-    features = features._replace(mean=features.mean[..., :frames], scale=features.scale[..., :frames])
-    scale = scale[..., :frames]
-    if space is None:
-        if kind.target != "residual":
-            return lambda drawn: drawn[..., :frames] * scale
-        return lambda drawn: (features.mean + features.scale * drawn[..., :frames]) * scale
-    guess, numbers = conditions[..., :frames] * FIELD_SCALE, frames * kind.drawn[-1] // FRAMES
-    centre, unit = latent_estimate(kind, space, guess, features, scale)
-    return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn[..., :numbers]) - guess
-
-
-def guiding(observations: Observations, guide_on: str) -> Observations:
-    """The sensors that guide, as those that are there: the `new` ones, or `all`."""
-    new = jnp.zeros_like(observations.mask) if observations.guides is None else observations.guides
-    return observations._replace(mask=new if guide_on == "new" else new | observations.mask)
-
-
-def guidance_options(kind: ModelConfig, config: DiffSRDAConfig, strength: Array | None) -> dict[str, Any]:
-    """What a method of guidance is told: its strength, and for `blend` a blur over points, or nodes of a latent."""
-    options: dict[str, Any] = {}
-    chosen = config.strength if strength is None else strength
-    if chosen is not None:
-        options["strength"] = chosen
-    elif config.guidance in ("lifted", "pigdm"):
-        options["strength"] = kind.sigma_data
-    elif config.guidance == "oi":
-        options["strength"] = kind.sigma_data**2
-    if config.guidance == "blend":
-        options["blur"] = smoothing(BLUR if not kind.latent else BLUR / 4, *kind.drawn[:2])
-    return options
-
-
-def make_draw(
-    model: Model,
-    config: DiffSRDAConfig,
-    eta: Array | None = None,
-    members: int | None = None,
-    operator: Operator = vorticity,
-    guide_operator: Operator | None = None,
-    strength: Array | None = None,
-) -> Draw:
-    """draw(key, conditions (G, nx, ny, C), observations) → corrections (members, 5, nx, ny) to the guess, in vorticity.
-
-    G is 1 (one condition for all samples, encoded once) or the number of members.  eta, strength (traced) and members:
-    instead of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is
-    that mean.  operator, guide_operator: what observations measure, and those of them that guide, by default the same.
-    ValueError for a regression with any other sampler, and for a student with other steps than its own.
-    """
-    kind = model.config
-    sigmas = sampling_levels(kind, config)
-    scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
-    members = config.members if members is None else members
-    grid = ChannelGrid(kind.nx, kind.ny)
-    options = guidance_options(kind, config, strength)
-
-    def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Array:
-        check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
-        if observations is None and config.guidance != "none":
-            raise ValueError(f"guidance: {config.guidance} needs observations, got none; pass them to draw")
-        sensors: Any = None if observations is None else guiding(observations, config.guide_on)
-        features = encode(model, conditions)
-        by_frame = scale.astype(conditions.dtype)
-        mean = features.mean * by_frame
-        if kind.target != "direct" and config.sampler == "mean":
-            return jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1)
-
-        def measure(omega: Array) -> Array:
-            seen = operator(grid, omega, sensors.positions)
-            if guide_operator is None or sensors.guides is None:
-                return seen
-            return jnp.where(sensors.guides, guide_operator(grid, omega, sensors.positions), seen)
-
-        def denoiser(told: tuple[Array, Features]) -> Denoiser:
-            """Of one condition, batch axis of one."""
-            plain = conditional_denoiser(model, told[1])
-            if config.guidance not in GUIDES:
-                return plain
-            place, guess = placement(model, *told, by_frame, frames=1), told[0][0, ..., 0] * FIELD_SCALE
-
-            def observe(x: Array) -> Array:
-                return measure(guess + place(x[None])[0, ..., 0])
-
-            return GUIDES[config.guidance](plain, observe, sensors, **options)
-
-        samples = functools.partial(
-            sample_members,
-            key=key,
-            members=members,
-            shape=kind.drawn,
-            sigmas=sigmas,
-            sampler=config.sampler,
-            eta=config.eta if eta is None else eta,
-            chunk=config.chunk,
-            dtype=conditions.dtype,
-        )
-        told = (conditions, features)
-        if len(conditions) == 1:
-            drawn = samples(denoiser(told))
-        else:
-            each = jax.tree.map(lambda a: a[:, None], told)
-            drawn = samples(lambda told, x, sigma: denoiser(told)(x, sigma), conditions=each)
-        corrections = placement(model, *told, by_frame)(drawn)
-        if config.guidance == "projected":
-            first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
-            gain = jax.vmap(lambda omega: krige(grid, sensors.values - measure(omega), sensors)[0])
-            corrections = corrections.at[..., 0].add(gain(first))
-        centred = kind.target == "residual" and config.centred and config.guidance == "none"
-        if centred and members > 1 and len(conditions) == 1:
-            corrections = corrections - corrections.mean(0) + mean
-        return jnp.moveaxis(corrections, -1, 1)
-
-    return draw

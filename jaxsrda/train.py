@@ -22,11 +22,12 @@ from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig, changes
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
+from jaxsrda.drawing import make_draw
 from jaxsrda.fit import Fitted, fit
 from jaxsrda.io import check_writable, write_json
 from jaxsrda.latent import LatentSpace, encoder_gain
 from jaxsrda.loop import Report
-from jaxsrda.model import UNETS, Model, ModelConfig, denoiser_part, make_draw, network, with_denoiser
+from jaxsrda.model import UNETS, Model, ModelConfig, denoiser_part, network, with_denoiser
 from jaxsrda.training import TrainConfig
 from jaxsrda.training_runs import BLOCK, training_runs
 from jaxsrda.weights import load_model, model_hash, released, save_model

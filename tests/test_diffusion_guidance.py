@@ -9,10 +9,22 @@ import pytest
 
 from jaxsrda.config import GUIDES as CONFIGURED
 from jaxsrda.diffusion.denoiser import gaussian_denoiser
-from jaxsrda.diffusion.guidance import GUIDES, blend, gain, join, lifted, linearize, mmps, modes, oi, smoothing
+from jaxsrda.diffusion.guidance import (
+    GUIDES,
+    blend,
+    channel_covariance,
+    gain,
+    join,
+    lifted,
+    linearize,
+    mmps,
+    modes,
+    oi,
+    smoothing,
+)
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import edm_sigmas
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.grid import ChannelGrid, to_physical
 from jaxsrda.observations import OPERATORS, Observations, block_mean, streamfunction, vorticity
 
 SIZE = 6
@@ -292,6 +304,25 @@ def test_a_blur_keeps_the_value_at_a_sensor():
     assert spread[0, 4] == 2 and spread[11, 4] == spread[1, 4] == pytest.approx(2 * np.exp(-0.5 / 1.5**2))
     several = blur(jnp.zeros((12, 9), "float64").at[0:2, 4].set(2.0), SIGMA)
     assert several.max() <= 2 + 1e-12
+
+
+def test_the_channels_covariance_is_that_of_its_modes():
+    """Against the dense matrix: (S⁻¹ + I/v)⁻¹ on the basis, nothing beyond it; symmetric."""
+    grid, between = ChannelGrid(8, 5), np.array([[1.0, 0.4], [0.4, 1.0]])
+    variances = np.random.default_rng(0).uniform(0.1, 3, grid.spectral_shape)
+    apply = channel_covariance(grid, variances, between)
+    size = grid.nx * grid.ny * 2
+    dense = np.asarray(
+        jax.vmap(lambda e: apply(e.reshape(8, 5, 2), jnp.asarray(0.5, "float64")).ravel())(jnp.eye(size))
+    )
+    np.testing.assert_allclose(dense, dense.T, atol=1e-12)
+    columns = jax.vmap(lambda e: to_physical(grid, e.reshape(grid.spectral_shape)).ravel())
+    basis = np.asarray(columns(jnp.eye(variances.size))).T
+    basis = basis / np.linalg.norm(basis, axis=0)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(variances.size), atol=1e-12)
+    own = np.kron(np.diag(variances.ravel()), between)
+    expected = np.kron(basis, np.eye(2)) @ np.linalg.inv(np.linalg.inv(own) + np.eye(len(own)) / 0.5)
+    np.testing.assert_allclose(dense, expected @ np.kron(basis, np.eye(2)).T, atol=1e-10)
 
 
 def test_oi_without_a_covariance_is_white():

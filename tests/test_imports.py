@@ -39,7 +39,7 @@ LEVELS = (
     ("conditioning", "latent"),
     ("diffsrda",),
     ("data", "model"),
-    ("distillation",),
+    ("distillation", "drawing"),
     ("datasets", "training", "weights"),
     ("autoencoding", "methods"),
     ("cycle",),

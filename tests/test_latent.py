@@ -17,10 +17,11 @@ from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES
 from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
+from jaxsrda.drawing import make_draw, placement
 from jaxsrda.fit import fit
 from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
 from jaxsrda.methods import make_assimilator, make_diffsrda
-from jaxsrda.model import Model, ModelConfig, encode, make_draw, placement
+from jaxsrda.model import Model, ModelConfig, encode
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
 from jaxsrda.observations import vorticity

@@ -13,15 +13,8 @@ from jaxsrda import model as models
 from jaxsrda.conditioning import CHANNELS, FRAMES, SIGNS
 from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, preconditioning, training_target
-from jaxsrda.model import (
-    DENOISER,
-    Model,
-    ModelConfig,
-    conditional_denoiser,
-    denoiser_part,
-    make_draw,
-    with_denoiser,
-)
+from jaxsrda.drawing import make_draw
+from jaxsrda.model import DENOISER, Model, ModelConfig, conditional_denoiser, denoiser_part, with_denoiser
 from jaxsrda.networks.unet import Features
 
 NX, NY = 16, 9

@@ -25,8 +25,8 @@ iterations and 0.8 with one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda.diffusion.denoiser import Denoiser
+from jaxsrda.grid import ChannelGrid, to_physical, to_spectral
 from jaxsrda.observations import Observations
 
 Observe = Callable[[Array], Array]
@@ -199,6 +200,26 @@ def modes(vectors: Array, variances: Array) -> Callable[[Array, Array], Array]:
     return apply
 
 
+def channel_covariance(
+    grid: ChannelGrid, variances: np.ndarray, between: np.ndarray
+) -> Callable[[Array, Array], Array]:
+    """The same for samples (nx, ny, frames) on the channel, S diagonal in Fourier × sine, equal for all frames.
+
+    variances (2K+1, L): of the orthonormal coefficients (n for white noise of variance n); between (frames, frames):
+    correlations of the frames.  What the basis cannot hold has no variance.
+    """
+    values, vectors = np.linalg.eigh(between)
+
+    def apply(u: Array, variance: Array) -> Array:
+        turn = jnp.asarray(vectors, u.dtype)
+        own = jnp.asarray(variances, u.dtype)[..., None] * jnp.asarray(values, u.dtype)
+        hat = jax.vmap(functools.partial(to_spectral, grid), -1, -1)(u) @ turn
+        kept = own * variance / (own + variance) * hat
+        return jax.vmap(functools.partial(to_physical, grid), -1, -1)(kept @ turn.T)
+
+    return apply
+
+
 # Methods with a derivative of the denoiser ----------------------------------------------------
 
 
@@ -318,8 +339,3 @@ def smoothing(width: float, nx: int, ny: int) -> Callable[[Array, Array], Array]
         return spread(field) / jnp.maximum(weights, 1)
 
     return blur
-
-
-def guided(name: str, denoise: Denoiser, observe: Observe, sensors: Observations, **options: Any) -> Denoiser:
-    """The denoiser guided by a method's name; KeyError for another, which configurations refuse before."""
-    return GUIDES[name](denoise, observe, sensors, **options)
