@@ -77,10 +77,14 @@ def placement(
     return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn[..., :numbers]) - guess
 
 
-def guiding(observations: Observations, guide_on: str) -> Observations:
-    """The sensors that guide, as those that are there: the `new` ones, or `all`."""
-    new = jnp.zeros_like(observations.mask) if observations.guides is None else observations.guides
-    return observations._replace(mask=new if guide_on == "new" else new | observations.mask)
+def guiding(observations: Observations | None, guide_on: str) -> Any:
+    """The sensors that guide, as `Observations`: the `new` ones or `all`; None if there are none."""
+    if observations is None:
+        return None
+    if guide_on == "all":
+        new = False if observations.guides is None else observations.guides
+        return observations._replace(mask=observations.mask | new)
+    return None if observations.guides is None else observations._replace(mask=observations.guides)
 
 
 def guidance_options(kind: ModelConfig, config: DiffSRDAConfig, strength: Array | None) -> dict[str, Any]:
@@ -132,7 +136,8 @@ def make_draw(
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
         if observations is None and config.guidance != "none":
             raise ValueError(f"guidance: {config.guidance} needs observations, got none; pass them to draw")
-        sensors: Any = None if observations is None else guiding(observations, config.guide_on)
+        sensors = guiding(observations, config.guide_on)
+        guidance = "none" if sensors is None else config.guidance
         features = encode(model, conditions)
         by_frame = scale.astype(conditions.dtype)
         mean = features.mean * by_frame
@@ -148,14 +153,14 @@ def make_draw(
         def denoiser(told: tuple[Array, Features]) -> Denoiser:
             """Of one condition, batch axis of one."""
             plain = conditional_denoiser(model, told[1])
-            if config.guidance not in GUIDES:
+            if guidance not in GUIDES:
                 return plain
             place, guess = placement(model, *told, by_frame, frames=1), told[0][0, ..., 0] * FIELD_SCALE
 
             def observe(x: Array) -> Array:
                 return measure(guess + place(x[None])[0, ..., 0])
 
-            return GUIDES[config.guidance](plain, observe, sensors, **options)
+            return GUIDES[guidance](plain, observe, sensors, **options)
 
         samples = functools.partial(
             sample_members,
@@ -175,11 +180,11 @@ def make_draw(
             each = jax.tree.map(lambda a: a[:, None], told)
             drawn = samples(lambda told, x, sigma: denoiser(told)(x, sigma), conditions=each)
         corrections = placement(model, *told, by_frame)(drawn)
-        if config.guidance == "projected":
+        if guidance == "projected":
             first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
             gain = jax.vmap(lambda omega: krige(grid, sensors.values - measure(omega), sensors)[0])
             corrections = corrections.at[..., 0].add(gain(first))
-        centred = kind.target == "residual" and config.centred and config.guidance == "none"
+        centred = kind.target == "residual" and config.centred and guidance == "none"
         if centred and members > 1 and len(conditions) == 1:
             corrections = corrections - corrections.mean(0) + mean
         return jnp.moveaxis(corrections, -1, 1)

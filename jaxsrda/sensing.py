@@ -62,6 +62,15 @@ def check_guidance(
         )
 
 
+def check_alike(operator: Operator, guide_operator: Operator) -> None:
+    """ValueError unless both sets of sensors measure the same, so that a method can assimilate them together."""
+    if operator is not guide_operator:
+        raise ValueError(
+            "guides_assimilated: a method assimilates sensors of one operator; give both sets the same, or let the new "
+            "ones guide"
+        )
+
+
 def split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
     """The observations (truths, cycles, p) to assimilate, and those to verify with."""
     shape = observed.mask.shape[1:]

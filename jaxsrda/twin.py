@@ -182,6 +182,7 @@ def assimilate(
     guide_layout: str | Layout | None = None,
     guide_measure: str | Operator | None = None,
     guide_std: float | None = None,
+    guides_assimilated: bool = False,
     withhold: float = 0.0,
     config: FilterConfig | DiffSRDAConfig | None = None,
     model: Model | None = None,
@@ -198,7 +199,8 @@ def assimilate(
     `observations.OPERATORS` or a function; observation_std: of the noise.  observations: your own instead,
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
     guide_layout: further sensors that guide the samples of a method with `guidance` and are used for nothing else, with
-    an operator and a noise of their own, by default those of the others.
+    an operator and a noise of their own, by default those of the others; guides_assimilated: they are assimilated like
+    all others instead, any method's alternative to guidance.
     withhold: fraction of the sensors, drawn anew at each time, that is kept from the method and used to verify it
     (`observation_rmse_withheld`).  config: the method's configuration, by default its preset; model: diffsrda's, by
     default the weights that the configuration names.  seed: of the noise and the members, and of the simulated
@@ -219,7 +221,10 @@ def assimilate(
     guide_operator = operator(guide_measure) if isinstance(guide_measure, str) else guide_measure or measure
     guide_std = observation_std if guide_std is None else guide_std
     check_positive("guide_std", guide_std)
-    sensing.check_guidance(method, config, guides, observations)
+    if guides_assimilated:
+        sensing.check_alike(measure, guide_operator)
+    else:
+        sensing.check_guidance(method, config, guides, observations)
     if isinstance(config, DiffSRDAConfig) and model is None:
         model = configured_model(config)
     report = progress or (lambda *_: None)
@@ -244,6 +249,8 @@ def assimilate(
         own_set = sensing.Sensors(layout, measure, observation_std)
         guide_set = None if guides is None else sensing.Sensors(guides, guide_operator, guide_std)
         observed = sensing.observe_truths(keys, grid, truths, own_set, guide_set)
+        if guides_assimilated and observed.guides is not None:
+            observed = observed._replace(mask=observed.mask | observed.guides, guides=None)
     report("climatology", 0, 1)
     climatology = default_climatology() if climatology is None else climatology
     assimilator = make_assimilator(

@@ -14,7 +14,7 @@ from jaxsrda import latent as latents
 from jaxsrda import model as models
 from jaxsrda import train as trains
 from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES
-from jaxsrda.config import DiffSRDAConfig
+from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
 from jaxsrda.drawing import make_draw, placement
@@ -24,7 +24,7 @@ from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.model import Model, ModelConfig, encode
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
-from jaxsrda.observations import vorticity
+from jaxsrda.observations import speed, vorticity, with_guides
 from jaxsrda.sweep import sweep
 from jaxsrda.training import TrainConfig, latent_target, window_loss
 from jaxsrda.weights import flatten, load_model, model_hash, save_model
@@ -203,6 +203,27 @@ def test_guided_members_fit_the_observations_better(guidance):
         return np.sqrt(np.mean((np.asarray(at - seen.values)[:, seen.mask]) ** 2))
 
     assert misfit(*analyses(guidance)) < 0.7 * misfit(*analyses("none"))
+
+
+def grid_model():
+    kind = ModelConfig("tiny", nx=NX, ny=NY)
+    return Model(kind, loud(jax.eval_shape(lambda: models.network(kind).initial(0))), SCALE)
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_new_sensors_guide_on_the_grid_and_in_a_latent(name):
+    """By every method, with another operator than the others'; without new sensors nothing changes, bitwise."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions = jnp.asarray(windows(1).condition, "float32") / 3
+    plain, config = configuration(members=2), configuration(members=2, guidance=name)
+    joined = with_guides(seen, seen)
+    for model in (grid_model(), small_model()):
+        draws = [
+            quick_jit(make_draw(model, chosen, guide_operator=operator))(KEY, conditions, given)
+            for chosen, operator, given in [(plain, None, seen), (config, None, seen), (config, speed, joined)]
+        ]
+        np.testing.assert_array_equal(draws[1], draws[0])
+        assert np.isfinite(draws[2]).all() and np.abs(draws[2] - draws[0]).max() > 1e-5
 
 
 def test_guidance_works_in_the_cycle():

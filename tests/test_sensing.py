@@ -84,6 +84,12 @@ def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, 
         check_guidance(method, dataclasses.replace(CONFIGS[method], **changes), guides, own)
 
 
+def test_sets_that_measure_different_things_are_not_assimilated_together():
+    sensing.check_alike(vorticity, vorticity)
+    with pytest.raises(ValueError, match="guides_assimilated: a method assimilates sensors of one operator"):
+        sensing.check_alike(vorticity, speed)
+
+
 def test_what_is_allowed_is():
     guided = DiffSRDAConfig(guidance="mmps")
     check_guidance("diffsrda", guided, LAYOUT, None)

@@ -1,0 +1,89 @@
+"""What guidance costs: seconds of a draw with each method over those of an unguided one, compile time apart.
+
+    python benchmarks/guidance.py                                  # released weights, 512 new sensors
+    python benchmarks/guidance.py --weights latent-kl-small        # through a decoder
+
+Thirty members, four steps, one condition of noise (cost does not depend on it).  Methods take turns, so that a busy
+machine slows all alike; the ratio is that of medians.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from machine import machine
+from rich.console import Console
+from rich.table import Table
+
+import jaxsrda
+from jaxsrda.conditioning import CHANNELS
+from jaxsrda.config import GUIDES, LEVELS, DiffSRDAConfig
+from jaxsrda.drawing import make_draw
+from jaxsrda.io import write_json
+from jaxsrda.observations import with_guides
+from jaxsrda.testbed import level_grid
+from jaxsrda.weights import load_model
+
+
+@dataclasses.dataclass
+class Benchmark:
+    """What is timed."""
+
+    weights: str = "diffsrda-small"
+    """Released weights or a file."""
+    layout: str = "lattice:4"
+    """The sensors that guide."""
+    methods: tuple[str, ...] = GUIDES
+    """Methods."""
+    members: int = 30
+    """Members drawn."""
+    steps: int = 4
+    """Steps of the sampler."""
+    repeats: int = 5
+    """Timed draws of each."""
+    out: Path | None = None
+    """JSON record, by default results/guidance_WEIGHTS.json beside this file."""
+
+
+def main(benchmark: Benchmark) -> None:
+    grid = level_grid(LEVELS["hr"])
+    model = load_model(benchmark.weights)[0]
+    field = jax.random.normal(jax.random.key(1), grid.shape, jnp.float32)
+    seen = [
+        jaxsrda.observe(jax.random.key(2), grid, jaxsrda.parse_layout(layout, grid), field, 0)
+        for layout in ("lattice:8", benchmark.layout)
+    ]
+    observations = with_guides(*seen)
+    conditions = jax.random.normal(jax.random.key(3), (1, *grid.shape, CHANNELS), jnp.float32)
+    runs, seconds = {}, {}
+    for name in ("none", *benchmark.methods):
+        config = DiffSRDAConfig(members=benchmark.members, steps=benchmark.steps, guidance=name)
+        began = time.perf_counter()
+        runs[name] = jax.jit(make_draw(model, config)).lower(jax.random.key(0), conditions, observations).compile()
+        seconds[name] = {"compile": time.perf_counter() - began, "runs": []}
+    for _ in range(1 + benchmark.repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            jax.block_until_ready(run(jax.random.key(0), conditions, observations))
+            seconds[name]["runs"].append(time.perf_counter() - began)
+    table = Table("guidance", "compile, s", "a draw, s", "over none", title=f"{benchmark.weights}, {benchmark.layout}")
+    rows = {}
+    for name, row in seconds.items():
+        median = float(np.median(row["runs"][1:]))
+        rows[name] = {"compile": row["compile"], "seconds": median}
+        rows[name]["ratio"] = median / rows["none"]["seconds"]
+        table.add_row(name, f"{row['compile']:.1f}", f"{median:.3f}", f"{rows[name]['ratio']:.2f}")
+    Console().print(table)
+    out = benchmark.out or Path(__file__).parent / "results" / f"guidance_{Path(benchmark.weights).stem}.json"
+    settings = {key: value for key, value in dataclasses.asdict(benchmark).items() if key != "out"}
+    write_json(out, {"settings": settings, "machine": machine(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Benchmark))
