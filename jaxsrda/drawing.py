@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -77,8 +77,8 @@ def placement(
     return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn[..., :numbers]) - guess
 
 
-def guiding(observations: Observations | None, guide_on: str) -> Any:
-    """The sensors that guide, as `Observations`: the `new` ones or `all`; None if there are none."""
+def guiding(observations: Observations | None, guide_on: str) -> Observations | None:
+    """The sensors that guide, as those that are there: the `new` ones or `all`; None if there are none."""
     if observations is None:
         return None
     if guide_on == "all":
@@ -136,8 +136,9 @@ def make_draw(
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))
         if observations is None and config.guidance != "none":
             raise ValueError(f"guidance: {config.guidance} needs observations, got none; pass them to draw")
-        sensors = guiding(observations, config.guide_on)
-        guidance = "none" if sensors is None else config.guidance
+        found = guiding(observations, config.guide_on)
+        guidance = "none" if found is None else config.guidance
+        sensors = cast(Observations, found)  # looked at by guidance alone
         features = encode(model, conditions)
         by_frame = scale.astype(conditions.dtype)
         mean = features.mean * by_frame

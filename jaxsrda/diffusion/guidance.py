@@ -72,6 +72,31 @@ def linearize(observe: Observe, sensors: Observations, at: Array) -> tuple[Array
     return jnp.where(sensors.mask, sensors.values - predicted, 0), pull, lambda u: push(u)[0]
 
 
+def lifted_solution(
+    noise: Array, lift: Callable[[Array], Array], push: Covariance, departures: Array, iterations: int
+) -> Array:
+    """L v for (R + J L) v = d after some steps of conjugate gradients, J L symmetric with no eigenvalue below zero.
+
+    noise (p,): R; lift: v → L v; push: u → J u.  L v is summed up with v (Hestenes & Stiefel 1952,
+    doi:10.6028/jres.049.044, section 3), so that a step costs one L and one J and the end nothing.
+    """
+
+    def step(_, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        lifted, left, way, size = carry
+        ahead = lift(way)
+        change = noise * way + push(ahead)
+        steep = jnp.sum(way * change)
+        length = jnp.where(steep > 0, size / jnp.where(steep > 0, steep, 1), 0)
+        left = left - length * change
+        smaller = jnp.sum(left * left)
+        turn = jnp.where(size > 0, smaller / jnp.where(size > 0, size, 1), 0)
+        return lifted + length * ahead, left, left + turn * way, smaller
+
+    start = jnp.zeros_like(jax.eval_shape(lift, departures), departures.dtype)
+    begin = (start, departures, departures, jnp.sum(departures * departures))
+    return jax.lax.fori_loop(0, iterations, step, begin)[0]
+
+
 def gain(
     observe: Observe, sensors: Observations, estimate: Array, covariance: Covariance, iterations: int = ITERATIONS
 ) -> Array:
@@ -80,12 +105,7 @@ def gain(
     The Kalman update for an estimate with error covariance V (Evensen 2009, doi:10.1007/978-3-642-03711-5, eq. 3.39).
     """
     departures, pull, push = linearize(observe, sensors, estimate)
-
-    def system(v: Array) -> Array:  # symmetric; no eigenvalue below the noise's least variance
-        return sensors.variance * v + push(covariance(pull(v)))
-
-    solution, _ = jax.scipy.sparse.linalg.cg(system, departures, tol=0.0, maxiter=iterations)
-    return covariance(pull(solution))
+    return lifted_solution(sensors.variance, lambda v: covariance(pull(v)), push, departures, iterations)
 
 
 def remaining(spread: ArrayLike, sigma: Array) -> Array:
@@ -266,12 +286,9 @@ def pigdm(
         estimate, tweedie = differentiated(denoise, x, sigma)
         departures, pull, push = linearize(observe, sensors, estimate)
         variance = remaining(strength, sigma)
-
-        def system(v: Array) -> Array:
-            return sensors.variance * v + variance * push(pull(v))
-
-        solution, _ = jax.scipy.sparse.linalg.cg(system, departures, tol=0.0, maxiter=iterations)
-        return estimate + tweedie(pull(solution))
+        # Jᵀ v is wanted for the gradient: the white covariance goes to J's side.
+        pulled = lifted_solution(sensors.variance, pull, lambda u: push(variance * u), departures, iterations)
+        return estimate + tweedie(pulled)
 
     return guided
 
