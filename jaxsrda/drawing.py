@@ -23,7 +23,7 @@ from jaxsrda.grid import ChannelGrid, bases
 from jaxsrda.latent import decode_frames
 from jaxsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
 from jaxsrda.networks.unet import Features
-from jaxsrda.observations import Observations, Operator, vorticity
+from jaxsrda.observations import Observations, Operator, vorticity, vorticity_spectral
 
 RESIDUAL_SPECTRUM = (58.0, 8.5)
 """a and k₀ of the variance a exp(−k/k₀) of what the released model draws, in orthonormal coefficients."""
@@ -123,10 +123,15 @@ def make_draw(
     G is 1 (one condition for all samples, encoded once) or the number of members.  eta, strength (traced) and members:
     instead of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is
     that mean.  operator, guide_operator: what observations measure, and those of them that guide, by default the same.
-    ValueError for a regression with any other sampler, and for a student with other steps than its own.
+    ValueError for a regression with any other sampler, for a student with other steps than its own, and for guidance
+    `projected` of sensors that do not measure vorticity.
     """
     kind = model.config
     sigmas = sampling_levels(kind, config)
+    if config.guidance == "projected" and (guide_operator or operator) not in (vorticity, vorticity_spectral):
+        raise ValueError(
+            "guidance: projected kriges misfits of vorticity; for other operators take a method of each step"
+        )
     scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
     members = config.members if members is None else members
     grid = ChannelGrid(kind.nx, kind.ny)
@@ -184,7 +189,8 @@ def make_draw(
         if guidance == "projected":
             first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
             gain = jax.vmap(lambda omega: krige(grid, sensors.values - measure(omega), sensors)[0])
-            corrections = corrections.at[..., 0].add(gain(first))
+            inside = jnp.sign(by_frame[:, 0])  # zero on the walls
+            corrections = corrections.at[..., 0].add(inside * gain(first))
         centred = kind.target == "residual" and config.centred and guidance == "none"
         if centred and members > 1 and len(conditions) == 1:
             corrections = corrections - corrections.mean(0) + mean

@@ -100,10 +100,7 @@ def test_the_estimate_is_the_posterior_mean_of_any_gaussian(name, sigma):
 def test_other_estimates_are_their_formulas():
     estimate = np.asarray(white(MEAN)(X, SIGMA))
     departure, shrink = Y - MATRIX @ estimate, SPREAD**2 / (SPREAD**2 + SIGMA**2)
-    got = {
-        name: GUIDES[name](white(MEAN), see, sensors(Y), 0.3)(X, SIGMA) - estimate for name in ("blend", "sda", "dps")
-    }
-    np.testing.assert_allclose(got["blend"], MATRIX.T @ (0.3 / (0.3 + NOISE) * departure), rtol=1e-9)
+    got = {name: GUIDES[name](white(MEAN), see, sensors(Y), 0.3)(X, SIGMA) - estimate for name in ("sda", "dps")}
     np.testing.assert_allclose(
         got["sda"], SIGMA**2 * shrink * MATRIX.T @ (departure / (NOISE + 0.3 * SIGMA**2)), rtol=1e-9
     )
@@ -111,15 +108,22 @@ def test_other_estimates_are_their_formulas():
     proximal = GUIDES["diffpir"](white(MEAN), see, sensors(Y), 0.3, iterations=8)(X, SIGMA)
     expected, _ = posterior(SIGMA**2 / 0.3 * np.eye(SIZE), estimate)
     np.testing.assert_allclose(proximal, expected, rtol=1e-8)
-    hard = blend(white(MEAN), see, sensors(Y), 0.3, hard_below=0.6)(X, SIGMA)
-    np.testing.assert_allclose(hard - estimate, MATRIX.T @ departure, rtol=1e-9)
+
+
+def test_blend_replaces_what_sensors_of_their_own_points_see():
+    apart = jnp.diag(jnp.asarray([1.0, 0.1, 3.0, 1.0, 1.0, 1.0], "float64"))[:3]
+    estimate = white(MEAN)(X, SIGMA)
+    for hard_below, share in ((0.0, 0.3 / (0.3 + NOISE)), (0.6, 1.0)):
+        replaced = blend(white(MEAN), lambda x: apart @ x, sensors(Y), 0.3, hard_below=hard_below)(X, SIGMA)
+        np.testing.assert_allclose(apart @ replaced, apart @ estimate + share * (Y - apart @ estimate), rtol=1e-9)
+        np.testing.assert_array_equal(replaced[3:], estimate[3:])
 
 
 def test_the_gain_does_with_fewer_iterations_what_it_can():
     errors = []
     expected, _ = posterior(np.eye(SIZE), np.asarray(X))
     for iterations in (1, 2, 3):
-        errors.append(np.abs(X + gain(see, sensors(Y), X, lambda u: u, iterations) - expected).max())
+        errors.append(np.abs(X + gain(see, sensors(Y), X, SIGMA, lambda u: u, iterations) - expected).max())
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-9
 
 
@@ -154,7 +158,7 @@ def test_samples_are_those_of_the_posterior_of_a_white_gaussian(name):
 @pytest.mark.parametrize(
     "name, strength, white_off, white_variance, coloured_off, coloured_variance",
     [
-        ("blend", 0.1, 0.32, 0.03, 2.26, 0.04),
+        ("blend", 0.1, 0.76, 0.01, 1.72, 0.01),
         ("lifted", SPREAD, 0.0, 1.0, 2.2, 1.03),
         ("diffpir", 1.0, 0.17, 0.81, 2.05, 0.85),
         ("sda", SPREAD**2, 0.47, 0.99, 2.1, 1.36),
@@ -171,13 +175,15 @@ def test_biases_have_the_size_that_the_documentation_says(
         (white(MEAN), SPREAD**2 * np.eye(SIZE), white_off, white_variance),
         (coloured(MEAN)[0], np.asarray(vectors * variances @ vectors.T), coloured_off, coloured_variance),
     ]
-    seen = np.linalg.svd(MATRIX)[2][:3]
+    matrix = np.eye(SIZE)[:3] if name == "blend" else MATRIX  # blend is for sensors of their own points
+    seen = np.linalg.svd(matrix)[2][:3]
     for denoise, prior, off, ratio in cases:
-        mean, covariance = posterior(prior, MEAN)
+        mean, covariance = posterior(prior, MEAN, matrix)
         relative = np.sqrt(np.trace(prior) / SIZE) / SPREAD
         own = strength * {"lifted": relative, "sda": relative**2}.get(name, 1.0)
         options = {"iterations": 4} if name in ("lifted", "mmps") else {}
-        got_mean, got = moments(GUIDES[name](denoise, see, sensors(Y), own, **options), (SIZE,))
+        guided = GUIDES[name](denoise, lambda x: jnp.asarray(matrix) @ x, sensors(Y), own, **options)
+        got_mean, got = moments(guided, (SIZE,))
         bias = np.sqrt(np.mean((got_mean - mean) ** 2 / np.diag(covariance)))
         assert bias == pytest.approx(off, abs=0.12 + 0.06 * off)
         share = np.trace(seen @ got @ seen.T) / np.trace(seen @ covariance @ seen.T)

@@ -262,6 +262,11 @@ def test_the_method_is_for_latent_weights():
         make_assimilator("latent-diffsrda", setup("float32"), configuration(), model=plain)
 
 
+def test_projection_is_of_vorticity():
+    with pytest.raises(ValueError, match="guidance: projected kriges misfits of vorticity"):
+        make_draw(small_model(), configuration(guidance="projected"), guide_operator=speed)
+
+
 def test_guidance_needs_observations_and_samples():
     draw = make_draw(small_model(), configuration(guidance="lifted"))
     with pytest.raises(ValueError, match="guidance: lifted needs observations, got none; pass them to draw"):

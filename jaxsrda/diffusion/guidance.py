@@ -4,7 +4,7 @@ The sampler knows nothing of it, and no training either.  `observe` is any diffe
 through a decoder or not, J its Jacobian at the estimate D = D(x_σ, σ); y the values, R the variances of their noise.
 
     name     estimate                                       error of D is taken as        exact if x₀ is Gaussian
-    blend    D + blur(Jᵀ α d),  α = γ/(γ + R)                one number, blurred           no
+    blend    D + blur(J⁺ α d),  α = γ/(γ + R)                one number, blurred           no
     lifted   D + V Jᵀ (R + J V Jᵀ)⁻¹ d,  V = r² I            white, r² = s²σ²/(s² + σ²)    and white
     diffpir  the same with V = σ²/λ I                       white                         no
     oi       the same with V = (S⁻¹ + σ⁻² I)⁻¹               what a given S leaves         with covariance S
@@ -18,7 +18,7 @@ a function of the same arguments.
 
 Measured on six dimensions with three sensors (tests/test_diffusion_guidance.py, 3000 samples), off by how many of the
 posterior's standard deviations the mean is, and the samples' variance along what is seen over the posterior's: blend
-(γ = 0.1) 0.3 and 0.03, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a white
+(γ = 0.1) 0.8 and 0.01, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a white
 prior; all of these and lifted 2 to 3 deviations for one with variances from 0.05 to 2, pigdm 1.3, mmps none with four
 iterations and 0.8 with one.
 """
@@ -73,12 +73,13 @@ def linearize(observe: Observe, sensors: Observations, at: Array) -> tuple[Array
 
 
 def lifted_solution(
-    noise: Array, lift: Callable[[Array], Array], push: Covariance, departures: Array, iterations: int
+    noise: Array, lift: Callable[[Array], Array], push: Covariance, departures: Array, weight: Array, iterations: int
 ) -> Array:
     """L v for (R + J L) v = d after some steps of conjugate gradients, J L symmetric with no eigenvalue below zero.
 
-    noise (p,): R; lift: v → L v; push: u → J u.  L v is summed up with v (Hestenes & Stiefel 1952,
-    doi:10.6028/jres.049.044, section 3), so that a step costs one L and one J and the end nothing.
+    noise (p,): R; lift: v → L v; push: u → J u; weight (p,): a guess at the diagonal of R + J L, which preconditions.
+    L v is summed up with v, so that a step costs one L and one J and the end nothing.  Golub & Van Loan (2013, Matrix
+    Computations, algorithm 11.5.1).
     """
 
     def step(_, carry: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -88,24 +89,37 @@ def lifted_solution(
         steep = jnp.sum(way * change)
         length = jnp.where(steep > 0, size / jnp.where(steep > 0, steep, 1), 0)
         left = left - length * change
-        smaller = jnp.sum(left * left)
+        smaller = jnp.sum(left * left / weight)
         turn = jnp.where(size > 0, smaller / jnp.where(size > 0, size, 1), 0)
-        return lifted + length * ahead, left, left + turn * way, smaller
+        return lifted + length * ahead, left, left / weight + turn * way, smaller
 
-    start = jnp.zeros_like(jax.eval_shape(lift, departures), departures.dtype)
-    begin = (start, departures, departures, jnp.sum(departures * departures))
+    shape = jax.eval_shape(lift, departures)
+    first = departures / weight
+    begin = (jnp.zeros(shape.shape, shape.dtype), departures, first, jnp.sum(departures * first))
     return jax.lax.fori_loop(0, iterations, step, begin)[0]
 
 
+def diagonal(sensors: Observations, pull: Covariance, push: Covariance, sigma: Array) -> Array:
+    """About the diagonal of R + r² J Jᵀ: exact for sensors that share no point and x₀ of variance one."""
+    alone = jnp.maximum(push(pull(jnp.ones_like(sensors.values))), 0)
+    return sensors.variance + remaining(1.0, sigma) * alone
+
+
 def gain(
-    observe: Observe, sensors: Observations, estimate: Array, covariance: Covariance, iterations: int = ITERATIONS
+    observe: Observe,
+    sensors: Observations,
+    estimate: Array,
+    sigma: Array,
+    covariance: Covariance,
+    iterations: int = ITERATIONS,
 ) -> Array:
-    """V Jᵀ (R + J V Jᵀ)⁻¹ (y − A(estimate)), shaped as the estimate.
+    """V Jᵀ (R + J V Jᵀ)⁻¹ (y − A(estimate)), shaped as the estimate; σ: its noise level.
 
     The Kalman update for an estimate with error covariance V (Evensen 2009, doi:10.1007/978-3-642-03711-5, eq. 3.39).
     """
     departures, pull, push = linearize(observe, sensors, estimate)
-    return lifted_solution(sensors.variance, lambda v: covariance(pull(v)), push, departures, iterations)
+    weight = diagonal(sensors, pull, push, sigma)
+    return lifted_solution(sensors.variance, lambda v: covariance(pull(v)), push, departures, weight, iterations)
 
 
 def remaining(spread: ArrayLike, sigma: Array) -> Array:
@@ -125,17 +139,19 @@ def blend(
     blur: Callable[[Array, Array], Array] | None = None,
     hard_below: float = 0.0,
 ) -> Denoiser:
-    """The estimate replaced at the sensors: x̂ = D + blur(Jᵀ α d), α = γ/(γ + R), or 1 at σ ≤ `hard_below`.
+    """The estimate replaced at the sensors: x̂ = D + blur(J⁺ α d), α = γ/(γ + R), or 1 at σ ≤ `hard_below`.
 
-    strength: γ.  blur: (field, σ) → field, which carries what sensors say to their neighbours.  After arXiv:2604.21180;
-    for sensors on grid points, where Jᵀ puts a departure where its sensor is.
+    strength: γ.  blur: (field, σ) → field, which carries what sensors say to their neighbours.  J⁺ = Jᵀ (J Jᵀ)⁻¹ with
+    the row sums of J Jᵀ as its diagonal: for sensors that share no point.  After arXiv:2604.21180.
     """
 
     def guided(x: Array, sigma: Array) -> Array:
         estimate = denoise(x, sigma)
-        departures, pull, _ = linearize(observe, sensors, estimate)
+        departures, pull, push = linearize(observe, sensors, estimate)
         soft = strength / (strength + sensors.variance)
-        change = pull(jnp.where(sigma <= hard_below, jnp.ones_like(soft), soft) * departures)
+        alone = push(pull(jnp.ones_like(departures)))
+        share = jnp.where(sigma <= hard_below, jnp.ones_like(soft), soft) / jnp.where(alone > 0, alone, 1)
+        change = pull(jnp.where(alone > 0, share, 0) * departures)
         return estimate + (change if blur is None else blur(change, sigma))
 
     return guided
@@ -155,7 +171,7 @@ def lifted(
 
     def guided(x: Array, sigma: Array) -> Array:
         estimate, variance = denoise(x, sigma), remaining(strength, sigma)
-        return estimate + gain(observe, sensors, estimate, lambda u: variance * u, iterations)
+        return estimate + gain(observe, sensors, estimate, sigma, lambda u: variance * u, iterations)
 
     return guided
 
@@ -174,7 +190,7 @@ def diffpir(
 
     def guided(x: Array, sigma: Array) -> Array:
         estimate = denoise(x, sigma)
-        return estimate + gain(observe, sensors, estimate, lambda u: sigma**2 / strength * u, iterations)
+        return estimate + gain(observe, sensors, estimate, sigma, lambda u: sigma**2 / strength * u, iterations)
 
     return guided
 
@@ -201,7 +217,7 @@ def oi(
                 return remaining(jnp.sqrt(jnp.asarray(strength, u.dtype)), sigma) * u
             return jnp.asarray(strength, u.dtype) * covariance(u, sigma**2 / strength)
 
-        return estimate + gain(observe, sensors, estimate, spread, iterations)
+        return estimate + gain(observe, sensors, estimate, sigma, spread, iterations)
 
     return guided
 
@@ -265,7 +281,7 @@ def mmps(
     def guided(x: Array, sigma: Array) -> Array:
         estimate, tweedie = differentiated(denoise, x, sigma)
         weighed = sensors._replace(variance=strength * sensors.variance)
-        return estimate + gain(observe, weighed, estimate, tweedie, iterations)
+        return estimate + gain(observe, weighed, estimate, sigma, tweedie, iterations)
 
     return guided
 
@@ -287,7 +303,8 @@ def pigdm(
         departures, pull, push = linearize(observe, sensors, estimate)
         variance = remaining(strength, sigma)
         # Jᵀ v is wanted for the gradient: the white covariance goes to J's side.
-        pulled = lifted_solution(sensors.variance, pull, lambda u: push(variance * u), departures, iterations)
+        weight = diagonal(sensors, pull, push, sigma)
+        pulled = lifted_solution(sensors.variance, pull, lambda u: push(variance * u), departures, weight, iterations)
         return estimate + tweedie(pulled)
 
     return guided
