@@ -100,10 +100,24 @@ def over(row: dict, base: dict, score: str = "maer") -> str:
     return "{:.3f} [{:.3f}, {:.3f}]".format(*map(float, jaxsrda.bootstrap_interval(ratio)))
 
 
+def kept(experiment: Any) -> dict[str, dict]:
+    """The rows of an experiment's record, if it was made with the same settings; they need not be made again."""
+    if not experiment.out.exists():
+        return {}
+    record = json.loads(experiment.out.read_text())
+    same = record["settings"] == json.loads(json.dumps(settings_of(experiment)))
+    return record["rows"] if same else {}
+
+
+def settings_of(experiment: Any) -> dict[str, Any]:
+    """All fields but where the record goes."""
+    return {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}
+
+
 def write(experiment: Any, rows: dict[str, dict], scores: tuple[str, ...], **more: Any) -> None:
     """The record of an experiment at its `out`, and beside it the picture of scores against time."""
-    settings = {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}
-    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows} | more)
+    settings, device = settings_of(experiment), jax.devices()[0].device_kind
+    write_json(experiment.out, {"settings": settings, "device": device, "rows": rows} | more)
     series = {name: {key: np.asarray(row["series"][key]) for key in scores} for name, row in rows.items()}
     frames = max(len(line) for lines in series.values() for line in lines.values())
     times = 0.25 * (FRAMES_PER_CYCLE + np.arange(frames))

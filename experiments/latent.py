@@ -57,6 +57,9 @@ ROWS: dict[str, dict] = {
     "projected": {"guidance": "projected", "guide_on": "all"},
 }
 
+SCORES = ("maer", "crps", "spread_skill", "mssim_loss")
+"""Drawn against time."""
+
 
 @dataclasses.dataclass
 class Experiment:
@@ -149,17 +152,17 @@ def main(experiment: Experiment) -> None:
         plan |= {f"{preset}/{row}".removesuffix("/"): (path, changes) for row, changes in rows.items()}
     scores = ("maer", "mssim_loss", "crps", "spread_skill", "observation_rmse_analysis")
     table = Table("samples", "parameters", *scores, energy, title="Drawn in a latent")
-    rows = {}
+    done, rows = common.kept(experiment), {}
     for name, (path, changes) in plan.items():
-        rows[name] = row = common.scored(path, DiffSRDAConfig(**changes), truth)
+        rows[name] = row = done.get(name) or common.scored(path, DiffSRDAConfig(**changes), truth)
         row["small_scales"] = common.small_scales(row["statistics"])
+        common.write(experiment, rows, SCORES, autoencoders=coded)
         cells = [common.interval(row, score) for score in scores]
         table.add_row(name, f"{row['parameters'] / 1e6:.1f} M", *cells, f"{row['small_scales']:.2f}")
         console.print(f"{name}: {', '.join(cells)}")
     console.print(table)
     for name in (name for name in rows if name != "diffsrda"):
         console.print(f"{name} over diffsrda: CRPS {common.over(rows[name], rows['diffsrda'], 'crps')}")
-    common.write(experiment, rows, ("maer", "crps", "spread_skill", "mssim_loss"), autoencoders=coded)
     spectra_of = {"truth": next(iter(coded.values()))["spectra"]["truth"]}
     spectra_of |= {f"{preset}, returned": row["spectra"]["returned"] for preset, row in coded.items()}
     spectra_of |= {f"{name}, members": rows[name]["statistics"]["energy_members"] for name in ("diffsrda", *weights)}

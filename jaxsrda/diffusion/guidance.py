@@ -19,7 +19,7 @@ a function of the same arguments.
 Measured on six dimensions with three sensors (tests/test_diffusion_guidance.py, 3000 samples), off by how many of the
 posterior's standard deviations the mean is, and the samples' variance along what is seen over the posterior's: blend
 (γ = 0.1) 0.8 and 0.01, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a white
-prior; all of these and lifted 2 to 3 deviations for one with variances from 0.05 to 2, pigdm 1.3, mmps none with four
+prior; these and lifted 1.7 to 2.8 deviations for one with variances from 0.05 to 2, pigdm 1.3, mmps none with four
 iterations and 0.8 with one.
 """
 
