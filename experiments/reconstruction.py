@@ -134,11 +134,15 @@ def main(experiment: Experiment) -> None:
     records = json.loads(path.read_text()) if path.exists() else {}
     truth = jaxsrda.simulate_truth(LEVELS[experiment.truth_level], list(range(experiment.truths)))
     for method in experiment.methods:
-        wanted = {"settings": dataclasses.asdict(tuned(experiment, method)[1]), "truths": experiment.truths}
+        config = tuned(experiment, method)[1]
         trained = weights(experiment, method)
-        wanted |= {"weights": trained["weights"]}
+        wanted = {"truths": experiment.truths, "weights": trained["weights"]}
         wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
-        if method in records and all(records[method].get(key) == value for key, value in wanted.items()):
+        found = records.get(method, {})
+        # Options that came later have their defaults in older records.
+        settings = dataclasses.asdict(type(config)()) | found.get("settings", {})
+        same = settings == dataclasses.asdict(config) and all(found.get(key) == wanted[key] for key in wanted)
+        if found and same:
             records[method] |= trained
             continue
         records[method], first = run(experiment, method, truth)
