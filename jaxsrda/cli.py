@@ -272,7 +272,7 @@ class Info:
         from rich.table import Table
 
         from jaxsrda import cache, io
-        from jaxsrda.config import CONFIGS, FILTERS, LEVELS
+        from jaxsrda.config import CONFIGS, FILTERS, GUIDANCE, LEVELS
         from jaxsrda.layouts import LAYOUTS
         from jaxsrda.methods import METHODS
         from jaxsrda.observations import OPERATORS
@@ -296,6 +296,7 @@ class Info:
         for name in (name for name in CONFIGS if name not in FILTERS):
             table.add_row(name, str(CONFIGS[name].members), "", "", "")
         console.print(table)
+        console.print("guidance:", ", ".join(GUIDANCE))
         console.print("released weights:", ", ".join(released()) or "none")
         console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P, +silent:P)")
         console.print("operators:", ", ".join(OPERATORS))
