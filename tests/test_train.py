@@ -163,7 +163,7 @@ def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs,
     save_model(tmp_path / "v.npz", random_model(), {})
     seen = {}
 
-    def fit(folder, model, config, windows, held_out, params, scale, report):
+    def fit(folder, model, config, windows, held_out, params, scale, report, space):
         taken = [marks_of(windows, batch_indices(config, len(windows), i)) for i in range(config.steps)]
         seen[model] = (params, scale, taken, marks(held_out))
         raise KeyboardInterrupt
