@@ -99,10 +99,10 @@ def job(experiment: Experiment, preset: str) -> Job:
 
 @functools.partial(jax.jit, static_argnums=0)
 def returned(preset: str, space: LatentSpace, omega: jax.Array) -> tuple[jax.Array, ...]:
-    """Of frames (n, nx, ny): Σ |ω̂ − ω| and Σ |ω|, energy spectra of both, and how often each code was chosen."""
+    """Of frames (n, nx, ny): Σ |ω̂ − ω| and Σ |ω|, mean energy spectra, and how often each code was chosen."""
     grid, config = level_grid(LEVELS["hr"]), PRESETS[preset]
     back, numbers = reconstruct(config, space.params, space.codes, omega)
-    energy = [jax.vmap(lambda a: spectra(grid, to_spectral(grid, a))[0])(frames).sum(0) for frames in (omega, back)]
+    energy = [jax.vmap(lambda a: spectra(grid, to_spectral(grid, a))[0])(frames).mean(0) for frames in (omega, back)]
     counts = jnp.bincount(numbers.ravel(), length=max(config.codes, 1))
     return jnp.abs(back - omega).sum(), jnp.abs(omega).sum(), *energy, counts
 
