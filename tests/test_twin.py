@@ -345,4 +345,4 @@ def test_check_healthy_names_the_truth_and_the_time():
 def test_types_are_what_they_say(result):
     analysis, _ = result
     assert isinstance(analysis.observations, Observations) and isinstance(analysis.grid, ChannelGrid)
-    assert all(isinstance(a, np.ndarray) for a in (analysis.mean, analysis.std, *analysis.observations))
+    assert all(isinstance(a, np.ndarray) for a in (analysis.mean, analysis.std, *analysis.observations[:4]))
