@@ -159,7 +159,7 @@ class Assimilate:
     """An animation (GIF) among them."""
 
     def run(self) -> None:
-        from jaxsrda import io, report, twin
+        from jaxsrda import io, report, sensing, twin
         from jaxsrda.checks import check_choice, check_fraction, check_positive
         from jaxsrda.config import DiffSRDAConfig, level, method_preset
         from jaxsrda.methods import METHODS, configured_model
@@ -180,6 +180,7 @@ class Assimilate:
             raise ValueError(f"truths: expected at least 1, got {self.truths}")
         layout = _layout(self.layout)
         guides = None if self.guide_layout is None else _layout(self.guide_layout)
+        sensing.check_guidance(self.method, config, guides, None)
         model = configured_model(config) if isinstance(config, DiffSRDAConfig) else None
 
         with _bar() as bar:
@@ -213,7 +214,8 @@ class Assimilate:
         truths = f"{len(result.mean)} truth" + "s" * (len(result.mean) > 1)
         alone = isinstance(config, DiffSRDAConfig) and config.sampler == "mean"
         members = f"one field on a prior of {config.members}" if alone else f"{config.members} members"
-        title = f"{self.method}, {members}, {result.config['layout']}, {truths}"
+        guided = f", guided by {guides.name}" if guides is not None else ""
+        title = f"{self.method}, {members}, {result.config['layout']}{guided}, {truths}"
         console.print(title, highlight=False)
         console.print(report.score_table({self.method: result.scores}))
         seconds = result.seconds

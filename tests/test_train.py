@@ -326,6 +326,13 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
         ("diffsrda", ["--sampler", "nope"], "sampler: expected one of ddim, heun, dpmpp-2m, dpmpp-2m-sde, mean"),
         ("diffsrda", ["--weights", "missing.npz"], "weights: no file missing.npz"),
         ("diffsrda", ["--weights", "nope"], "weights: expected one of"),
+        ("diffsrda", ["--guidance", "dsp"], "guidance: expected one of none, blend"),
+        ("diffsrda", ["--guidance", "dps"], "guidance: dps has no new sensors to follow; give a guide_layout"),
+        ("diffsrda", ["--guide-layout", "lattice:4"], "guide_layout: diffsrda is not guided; choose a guidance"),
+        ("enkf-hr", ["--guide-layout", "lattice:4"], "guide_layout: enkf-hr is not guided"),
+        ("enkf-hr", ["--guidance", "dps"], "--guidance: not an option of enkf-hr"),
+        ("latent-diffsrda", ["--strength", "-1"], "strength: expected a finite number above 0, got -1.0"),
+        ("latent-diffsrda", ["--guide-layout", "grid:4", "--guidance", "dps"], "layout"),
     ],
 )
 def test_bad_options_of_diffsrda_are_refused_at_once(capsys, method, arguments, message):
