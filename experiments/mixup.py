@@ -12,7 +12,7 @@ the same runs and the same number of windows seen, then cycled on the same truth
     own cycle  forecasts that the model trained on `perturbed` restarts in its own cycling
 
 Expected: each step from clean to own cycle lowers the error in the cycle, where starts are never exact.
-Not run at this size yet; it writes results/mixup.json and .png beside this file.
+Obtained with --runs 40 --samples 4000 --no-bf16: results/mixup.json and .png beside this file.
 """
 
 from __future__ import annotations
