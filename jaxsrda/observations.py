@@ -173,6 +173,16 @@ def speed(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
     return bilinear(grid, jnp.sqrt(u * u + v * v + 1e-12), positions)
 
 
+def vorticity_arctan(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """arctan ω at the sensors, which saturate in strong vortices."""
+    return jnp.arctan(bilinear(grid, omega, positions))
+
+
+def vorticity_arcsinh(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
+    """arcsinh ω at the sensors: ± ln 2|ω| where it is strong, ω where it is weak."""
+    return jnp.arcsinh(bilinear(grid, omega, positions))
+
+
 def block_mean(size: int) -> Operator:
     """The operator that averages ω over size × size grid points centred on the sensor's nearest point.
 
@@ -203,6 +213,8 @@ OPERATORS: dict[str, Operator] = {
     "velocity-y": velocity_y,
     "speed": speed,
     "block-mean-4": block_mean(4),
+    "vorticity-arctan": vorticity_arctan,
+    "vorticity-arcsinh": vorticity_arcsinh,
 }
 
 

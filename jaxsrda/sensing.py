@@ -62,6 +62,27 @@ def check_guidance(
         )
 
 
+def check_operator(name: str, operator: Operator, grid: ChannelGrid) -> None:
+    """ValueError unless a user's operator gives finite numbers, one a sensor, and derivatives, on a smooth field."""
+    positions = jnp.asarray([[0.5, 0.7], [2.0, 1.6], [5.0, 2.5]], jnp.zeros(()).dtype)
+    field = jnp.asarray(np.cos(grid.x)[:, None] * np.sin(grid.y) + 0.5 * np.sin(2 * grid.y), positions.dtype)
+
+    def see(omega: Array) -> Array:
+        return operator(grid, omega, positions)
+
+    try:
+        values, back = jax.vjp(see, field)
+        (slope,) = back(jnp.ones_like(values))
+    except Exception as error:  # whatever a user's function raises
+        raise ValueError(
+            f"{name}: expected a differentiable function (grid, omega, positions) → values of JAX arrays, got {error!r}"
+        ) from None
+    if values.shape != (len(positions),):
+        raise ValueError(f"{name}: expected one value a sensor, {(len(positions),)}, got shape {values.shape}")
+    if not (np.isfinite(values).all() and np.isfinite(slope).all()):
+        raise ValueError(f"{name}: expected finite values and derivatives on a smooth field, got NaN or infinity")
+
+
 def check_alike(operator: Operator, guide_operator: Operator) -> None:
     """ValueError unless both sets of sensors measure the same, so that a method can assimilate them together."""
     if operator is not guide_operator:

@@ -41,6 +41,7 @@ from jaxsrda.grid import ChannelGrid, regrid
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.methods import METHODS, configured_model, make_assimilator
 from jaxsrda.observations import (
+    OPERATORS,
     Observations,
     Operator,
     check_observations,
@@ -219,6 +220,9 @@ def assimilate(
     config = CONFIGS[method] if config is None else config
     guides = parse_layout(guide_layout, grid) if isinstance(guide_layout, str) else guide_layout
     guide_operator = operator(guide_measure) if isinstance(guide_measure, str) else guide_measure or measure
+    for name, given in (("measure", measure), ("guide_measure", guide_operator)):
+        if given not in OPERATORS.values():
+            sensing.check_operator(name, given, grid)
     guide_std = observation_std if guide_std is None else guide_std
     check_positive("guide_std", guide_std)
     if guides_assimilated:

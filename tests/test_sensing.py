@@ -84,6 +84,32 @@ def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, 
         check_guidance(method, dataclasses.replace(CONFIGS[method], **changes), guides, own)
 
 
+@pytest.mark.parametrize(
+    "operator, message",
+    [
+        (lambda grid, omega, positions: omega, r"measure: expected one value a sensor, \(3,\), got shape \(32, 17\)"),
+        (
+            lambda grid, omega, positions: jnp.log(vorticity(grid, omega, positions) - 9),
+            "measure: expected finite values",
+        ),
+        (
+            lambda grid, omega, positions: jnp.sqrt(0 * vorticity(grid, omega, positions)),
+            "expected finite values and deriv",
+        ),
+        (lambda grid, omega, positions: np.asarray(omega)[:3, 3], "measure: expected a differentiable function"),
+        (lambda omega: omega, "measure: expected a differentiable function"),
+    ],
+)
+def test_operators_that_cannot_guide_are_refused(operator, message):
+    with pytest.raises(ValueError, match=message):
+        sensing.check_operator("measure", operator, GRID)
+
+
+@pytest.mark.parametrize("shape", [jnp.arctan, lambda w: jnp.log1p(w * w)])
+def test_nonlinear_operators_of_the_users_own_will_do(shape):
+    sensing.check_operator("measure", lambda grid, omega, positions: shape(vorticity(grid, omega, positions)), GRID)
+
+
 def test_sets_that_measure_different_things_are_not_assimilated_together():
     sensing.check_alike(vorticity, vorticity)
     with pytest.raises(ValueError, match="guides_assimilated: a method assimilates sensors of one operator"):
