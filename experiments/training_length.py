@@ -5,7 +5,7 @@
 One network, trained to the mean on prior dual's windows from scratch each time with the same seed and the same number
 of windows seen, on more or fewer runs and on their first times only or all; then cycled on the same truths.
 Expected: errors fall with the number of runs and with their length, as runs cut short never show the late flow.
-Not run at this size yet; it writes results/training_length.json and .png beside this file.
+Obtained with --runs 8 24 56 --times 6 --samples 4000 --no-bf16: results/training_length.json and .png beside this file.
 """
 
 from __future__ import annotations
