@@ -44,6 +44,7 @@ from jaxsrda.grid import spectra, to_spectral
 from jaxsrda.latent import LatentSpace
 from jaxsrda.model import ModelConfig
 from jaxsrda.networks.autoencoder import PRESETS
+from jaxsrda.networks.codebook import tallied, usage
 from jaxsrda.testbed import level_grid
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
@@ -103,8 +104,7 @@ def returned(preset: str, space: LatentSpace, omega: jax.Array) -> tuple[jax.Arr
     grid, config = level_grid(LEVELS["hr"]), PRESETS[preset]
     back, numbers = reconstruct(config, space.params, space.codes, omega)
     energy = [jax.vmap(lambda a: spectra(grid, to_spectral(grid, a))[0])(frames).mean(0) for frames in (omega, back)]
-    counts = jnp.bincount(numbers.ravel(), length=max(config.codes, 1))
-    return jnp.abs(back - omega).sum(), jnp.abs(omega).sum(), *energy, counts
+    return jnp.abs(back - omega).sum(), jnp.abs(omega).sum(), *energy, tallied(numbers, max(config.codes, 1))
 
 
 def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Console) -> dict:
@@ -116,15 +116,14 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
     off, size, energy, back, counts = (np.array([part[i] for part in parts], float) for i in range(5))
     shell = np.arange(energy.shape[1])
     config = PRESETS[preset]
-    share = counts.sum(0) / counts.sum()
-    perplexity = np.exp(-np.sum(share[share > 0] * np.log(share[share > 0])))
+    used, perplexity = map(float, usage(jnp.asarray(counts.sum(0), jnp.float32)))
     statistics = {"shell": shell, "energy_truth": energy.sum(0), "energy_members": back.sum(0)}
     return {
         "per_truth": {"relative_l1": (off / size).tolist()},
         "numbers": config.channels * 32 * 17,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(space.params)) + space.codes.size,
-        "used": float((share > 0).mean()) if config.codes else None,
-        "perplexity": float(perplexity) if config.codes else None,
+        "used": used if config.codes else None,
+        "perplexity": perplexity if config.codes else None,
         "small_scales": common.small_scales(statistics),
         "spectra": {"truth": energy.mean(0), "returned": back.mean(0)},
         "training": record,

@@ -29,6 +29,7 @@ from jaxsrda.networks.codebook import (
     follow,
     quantize,
     restart_dead,
+    tallied,
     usage,
 )
 from jaxsrda.training import TrainConfig, batch_indices, optimizer
@@ -72,7 +73,7 @@ def reconstruction_loss(
         to_decode, numbers = quantize(codes, z)
         moved, committed = codebook_losses(codes, z, numbers)
         penalty = config.commitment * committed + (0.0 if config.decay else 1.0) * moved
-        metrics["used"], metrics["perplexity"] = usage(numbers, config.codes)
+        metrics["used"], metrics["perplexity"] = usage(tallied(numbers, config.codes))
     else:
         to_decode = z + jnp.exp(latent.log_variance / 2) * jax.random.normal(key, z.shape, z.dtype)
         divergence = 0.5 * (z**2 + jnp.exp(latent.log_variance) - latent.log_variance - 1).sum(-1).mean()
@@ -165,7 +166,7 @@ def fit_autoencoder(
         back, numbers = reconstruct(config, params, codes, omega)
         parts = {"error": jnp.abs(back - omega).sum(), "size": jnp.abs(omega).sum()}
         if config.codes:
-            parts["counts"] = jnp.zeros(config.codes, jnp.int32).at[numbers.reshape(-1)].add(1)
+            parts["counts"] = tallied(numbers, config.codes)
         return parts
 
     def score(state: AutoencoderState) -> dict[str, float]:
@@ -177,9 +178,8 @@ def fit_autoencoder(
         total = {name: np.sum([np.asarray(part[name], np.float64) for part in parts], axis=0) for name in parts[0]}
         scores = {"relative_l1": float(total["error"] / total["size"])}
         if config.codes:
-            share = total["counts"] / total["counts"].sum()
-            entropy = -float(np.sum(share[share > 0] * np.log(share[share > 0])))
-            scores |= {"used": float((share > 0).mean()), "perplexity": float(np.exp(entropy))}
+            used, perplexity = usage(jnp.asarray(total["counts"], jnp.float32))
+            scores |= {"used": float(used), "perplexity": float(perplexity)}
         return scores
 
     step = make_autoencoder_step(config, training)

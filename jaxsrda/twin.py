@@ -220,9 +220,10 @@ def assimilate(
     config = CONFIGS[method] if config is None else config
     guides = parse_layout(guide_layout, grid) if isinstance(guide_layout, str) else guide_layout
     guide_operator = operator(guide_measure) if isinstance(guide_measure, str) else guide_measure or measure
+    guided = isinstance(config, DiffSRDAConfig) and config.guidance != "none"
     for name, given in (("measure", measure), ("guide_measure", guide_operator)):
         if given not in OPERATORS.values():
-            sensing.check_operator(name, given, grid)
+            sensing.check_operator(name, given, grid, differentiable=guided)
     guide_std = observation_std if guide_std is None else guide_std
     check_positive("guide_std", guide_std)
     if guides_assimilated:

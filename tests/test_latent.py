@@ -109,10 +109,9 @@ def test_units_are_the_size_of_each_node_times_the_gain():
     unit = units("kl", space_of("kl"), size).reshape(2, NX // 4, -1, FRAMES, 3)
     inner = np.asarray(size)[0, 4 * 3 - 2 : 4 * 3 + 2, 4 * 2 - 2 : 4 * 2 + 2, 1]
     np.testing.assert_allclose(unit[0, 3, 2, 1], np.sqrt((inner**2).mean()) * np.arange(1, 4), rtol=1e-5)
-    still = np.asarray(size)[0, 2:6, 0:2, 1] * [[0, 1]]  # at a wall: its row, which is zero, and mirrored rows
     mirrored = np.asarray(to_patches(jnp.asarray(size).at[:, :, jnp.array([0, -1])].set(0)[..., 1:2], 4))[0, 1, 0]
     np.testing.assert_allclose(unit[0, 1, 0, 1, 0], np.sqrt((mirrored**2).mean()), rtol=1e-5)
-    assert (unit > 0).all() and np.abs(still).max() > 0
+    assert (unit > 0).all()
 
 
 def test_the_gain_is_what_the_encoder_makes_of_a_difference(monkeypatch):
@@ -289,8 +288,8 @@ def test_a_latent_model_comes_back_as_it_was_saved(tmp_path, preset):
             np.testing.assert_allclose(leaf, flatten(other)[name], rtol=1e-3, atol=1e-6, err_msg=name)
     np.testing.assert_array_equal(back.space.codes, model.space.codes)
     np.testing.assert_array_equal(back.space.gain, model.space.gain)
-    changed = model._replace if hasattr(model, "_replace") else functools.partial(dataclasses.replace, model)
-    assert model_hash(model) != model_hash(changed(space=model.space._replace(gain=2 * model.space.gain)))
+    louder = dataclasses.replace(model, space=model.space._replace(gain=2 * model.space.gain))
+    assert model_hash(model) != model_hash(louder)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from jaxsrda.networks.codebook import (
     nearest,
     quantize,
     restart_dead,
+    tallied,
     usage,
 )
 
@@ -97,8 +98,10 @@ def test_dead_codes_start_again_from_the_batch():
 
 
 def test_usage_counts_codes():
-    share, perplexity = usage(jnp.array([[0, 1], [1, 0]]), 8)
+    share, perplexity = usage(tallied(jnp.array([[0, 1], [1, 0]]), 8))
     np.testing.assert_allclose([share, perplexity], [0.25, 2.0], rtol=1e-6)
-    share, perplexity = usage(jnp.arange(8), 8)
+    share, perplexity = usage(tallied(jnp.arange(8), 8))
     np.testing.assert_allclose([share, perplexity], [1.0, 8.0], rtol=1e-6)
-    np.testing.assert_allclose(usage(jnp.array([3, 3, 3, 1]), 4)[1], np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25)))
+    np.testing.assert_allclose(
+        usage(tallied(jnp.array([3, 3, 3, 1]), 4))[1], np.exp(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
+    )

@@ -102,12 +102,24 @@ def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, 
 )
 def test_operators_that_cannot_guide_are_refused(operator, message):
     with pytest.raises(ValueError, match=message):
-        sensing.check_operator("measure", operator, GRID)
+        sensing.check_operator("measure", operator, GRID, differentiable=True)
 
 
 @pytest.mark.parametrize("shape", [jnp.arctan, lambda w: jnp.log1p(w * w)])
 def test_nonlinear_operators_of_the_users_own_will_do(shape):
-    sensing.check_operator("measure", lambda grid, omega, positions: shape(vorticity(grid, omega, positions)), GRID)
+    sensing.check_operator(
+        "measure", lambda grid, omega, positions: shape(vorticity(grid, omega, positions)), GRID, True
+    )
+
+
+def test_a_method_without_guidance_needs_no_derivative():
+    def rounded(grid, omega, positions):
+        zero = jax.ShapeDtypeStruct((len(positions),), omega.dtype)
+        return jax.pure_callback(lambda w: np.round(np.asarray(w)), zero, vorticity(grid, omega, positions))
+
+    sensing.check_operator("measure", rounded, GRID, differentiable=False)
+    with pytest.raises(ValueError, match="measure: expected a differentiable function"):
+        sensing.check_operator("measure", rounded, GRID, differentiable=True)
 
 
 def test_sets_that_measure_different_things_are_not_assimilated_together():

@@ -122,6 +122,22 @@ def gain(
     return lifted_solution(sensors.variance, lambda v: covariance(pull(v)), push, departures, weight, iterations)
 
 
+def updated(
+    denoise: Denoiser,
+    observe: Observe,
+    sensors: Observations,
+    covariance: Callable[[Array, Array], Array],
+    iterations: int,
+) -> Denoiser:
+    """D and the gain of an error covariance V at each level; covariance: (u, σ) → V u."""
+
+    def guided(x: Array, sigma: Array) -> Array:
+        estimate = denoise(x, sigma)
+        return estimate + gain(observe, sensors, estimate, sigma, lambda u: covariance(u, sigma), iterations)
+
+    return guided
+
+
 def remaining(spread: ArrayLike, sigma: Array) -> Array:
     """r² = s²σ²/(s² + σ²): the variance of x₀ ~ N(m, s²) that x_σ leaves."""
     square = jnp.square(spread)
@@ -168,12 +184,7 @@ def lifted(
 
     Song et al. (2023, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8), without the derivative of D.
     """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, variance = denoise(x, sigma), remaining(strength, sigma)
-        return estimate + gain(observe, sensors, estimate, sigma, lambda u: variance * u, iterations)
-
-    return guided
+    return updated(denoise, observe, sensors, lambda u, sigma: remaining(strength, sigma) * u, iterations)
 
 
 def diffpir(
@@ -187,12 +198,7 @@ def diffpir(
 
     Zhu et al. (2023, arXiv:2305.08995, eq. 12).
     """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate = denoise(x, sigma)
-        return estimate + gain(observe, sensors, estimate, sigma, lambda u: sigma**2 / strength * u, iterations)
-
-    return guided
+    return updated(denoise, observe, sensors, lambda u, sigma: sigma**2 / strength * u, iterations)
 
 
 def oi(
@@ -209,17 +215,12 @@ def oi(
     variance/strength, and the result is multiplied by the strength.
     """
 
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate = denoise(x, sigma)
+    def spread(u: Array, sigma: Array) -> Array:
+        if covariance is None:
+            return remaining(jnp.sqrt(jnp.asarray(strength, u.dtype)), sigma) * u
+        return jnp.asarray(strength, u.dtype) * covariance(u, sigma**2 / strength)
 
-        def spread(u: Array) -> Array:
-            if covariance is None:
-                return remaining(jnp.sqrt(jnp.asarray(strength, u.dtype)), sigma) * u
-            return jnp.asarray(strength, u.dtype) * covariance(u, sigma**2 / strength)
-
-        return estimate + gain(observe, sensors, estimate, sigma, spread, iterations)
-
-    return guided
+    return updated(denoise, observe, sensors, spread, iterations)
 
 
 def modes(vectors: Array, variances: Array) -> Callable[[Array, Array], Array]:

@@ -86,9 +86,13 @@ def restart_dead(codebook: Codebook, key: Array, z: Array, least: float) -> Code
     )
 
 
-def usage(numbers: Array, codes: int) -> tuple[Array, Array]:
-    """Fraction of the codes that occur among the numbers, and their perplexity exp(−Σ p ln p)."""
-    counts = jnp.zeros(codes, jnp.float32).at[numbers.reshape(-1)].add(1)
+def tallied(numbers: Array, codes: int) -> Array:
+    """How often each of the codes occurs among the numbers, (codes,)."""
+    return jnp.zeros(codes, jnp.float32).at[numbers.reshape(-1)].add(1)
+
+
+def usage(counts: Array) -> tuple[Array, Array]:
+    """Fraction of the codes that occur at all, and the perplexity exp(−Σ p ln p) of their counts (codes,)."""
     share = counts / counts.sum()
     entropy = -jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0))
     return (counts > 0).mean(dtype=jnp.float32), jnp.exp(entropy)
