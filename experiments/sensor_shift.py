@@ -1,65 +1,87 @@
 """Sensors that the network was not conditioned on: training-free guidance against its alternatives.
 
-    python experiments/sensor_shift.py                            # hours on 2 cores; goes on where it was
-    python experiments/sensor_shift.py --shifts 8-4 --truths 3
+    python experiments/sensor_shift.py --shifts 8-4               # 1 to 2 hours on 2 cores; goes on where it was
+    python experiments/sensor_shift.py --shifts 8-12 random moving drop-out moorings noise --methods none blend oi ...
 
-For each shift the network goes on hearing the lattice of interval 8 (or what is left of it), and the new sensors
+For each shift the network goes on hearing the lattice of interval 8 (or nothing), and the new sensors
 
     none        are not used: no adaptation
-    NAME        guide the samples by a method of jaxsrda.diffusion.guidance, its strength chosen on validation truths
+    NAME        guide the samples by a method of jaxsrda.diffusion.guidance, its strength chosen on validation truths by
+                one compiled sweep; test truths choose nothing
     projected   correct each member in the end
     condition   are told to the network like all others (it was trained on several layouts)
     enkf-hr     are assimilated, with all others, by the EnKF with 100 members on the HR grid
 
-Scores are those of the cycle, in which guided samples restart the prior's forecasts.  Expected: with interval 4 the
-best method takes at least 20 % off the MAER without adaptation and beats `blend` in CRPS at equal steps, with
-spread–skill 0.8–1.25.  Not run at this size yet; it writes results/sensor_shift.json beside this file, row by row.
+Scores are those of the cycle, in which guided samples restart the prior's forecasts: MAER, CRPS and spread–skill, and
+the analysis mean's RMSE (noise included) at the new sensors and at 128 others that no method ever sees.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import common
+import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import report
-from jaxsrda.config import CONFIGS, GUIDES, LEVELS
+from jaxsrda import plotting, report
+from jaxsrda.assimilators import Setup
+from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD
 from jaxsrda.io import write_json
+from jaxsrda.layouts import parse_layout
+from jaxsrda.methods import configured_model, make_diffsrda
+from jaxsrda.observations import Observations, observation_key, operator
+from jaxsrda.sensing import Sensors, misfit, observe_truths
+from jaxsrda.sweep import sweep
+from jaxsrda.testbed import level_grid
+from jaxsrda.twin import default_climatology
 
-SHIFTS: dict[str, dict] = {
-    "8-4": {"layout": "lattice:8", "guide_layout": "lattice:4"},
-    "8-12": {"layout": "lattice:8+dropout:1", "guide_layout": "lattice:12"},
-    "random": {"layout": "lattice:8+dropout:1", "guide_layout": "random-fixed:128"},
-    "moving": {"layout": "lattice:8+dropout:1", "guide_layout": "random-moving:128"},
-    "drop-out": {"layout": "lattice:8+dropout:1", "guide_layout": "lattice:8+dropout:0.5"},
-    "moorings": {
-        "layout": "lattice:8",
-        "guide_layout": "random-fixed:64",
-        "guide_measure": "velocity-x",
-        "guide_std": 0.05,
-    },
-    "noise": {"layout": "lattice:8+dropout:1", "guide_layout": "lattice:8", "guide_std": 0.3},
+
+@dataclasses.dataclass
+class Shift:
+    """What conditions the network, and what is new."""
+
+    layout: str
+    guide_layout: str
+    guide_measure: str = "vorticity"
+    guide_std: float = OBSERVATION_STD
+
+
+NOTHING = "lattice:8+dropout:1"
+
+SHIFTS: dict[str, Shift] = {
+    "8-4": Shift("lattice:8", "lattice:4"),
+    "8-12": Shift(NOTHING, "lattice:12"),
+    "random": Shift(NOTHING, "random-fixed:128"),
+    "moving": Shift(NOTHING, "random-moving:128"),
+    "drop-out": Shift(NOTHING, "lattice:8+dropout:0.5"),
+    "moorings": Shift("lattice:8", "random-fixed:64", "velocity-x", 0.05),
+    "noise": Shift(NOTHING, "lattice:8", guide_std=0.3),
 }
-"""Name → what `jaxsrda.assimilate` is told."""
+"""The new sensors by name.  Where they take the place of the old ones, nothing conditions the network."""
 
 STRENGTHS: dict[str, tuple[float, ...]] = {
-    "blend": (0.01, 0.1, 1.0),
-    "lifted": (0.7, 1.3, 2.6),
-    "diffpir": (0.5, 1.0, 4.0),
-    "oi": (0.5, 1.0, 2.0),
-    "mmps": (0.5, 1.0, 2.0),
-    "pigdm": (0.7, 1.3, 2.6),
-    "sda": (0.1, 0.5, 2.0),
-    "dps": (0.003, 0.01, 0.03),
+    "blend": (0.003, 0.01, 0.03, 0.1),
+    "lifted": (0.7, 1.4, 2.8, 5.6),
+    "diffpir": (0.1, 0.3, 1.0, 3.0),
+    "oi": (0.5, 1.0, 2.0, 4.0),
+    "mmps": (0.25, 0.5, 1.0, 2.0),
+    "pigdm": (0.4, 0.7, 1.4, 2.8),
+    "sda": (0.03, 0.1, 0.3, 1.0),
+    "dps": (0.003, 0.01, 0.03, 0.1),
 }
 """Strengths among which each method chooses, by CRPS on validation truths."""
+
+CONTROLS = ("none", "projected", "condition", "enkf-hr")
 
 
 @dataclasses.dataclass
@@ -68,76 +90,151 @@ class Experiment:
 
     shifts: tuple[str, ...] = tuple(SHIFTS)
     """Shifts to run."""
-    methods: tuple[str, ...] = ("none", *GUIDES, "projected", "condition", "enkf-hr")
+    methods: tuple[str, ...] = ("none", *GUIDES, *CONTROLS[1:])
     """Rows."""
     truths: int = 10
     """Truth seeds 0 … truths − 1."""
     validation: int = 2
     """Validation truths 1000, 1001, … on which strengths are chosen."""
+    validation_frames: int = 48
+    """Their length."""
     at_once: int = 5
     """Truths run side by side."""
     out: Path = Path(__file__).parent / "results" / "sensor_shift.json"
-    """JSON record."""
+    """JSON record, written row by row; the pictures lie beside it."""
 
 
-def run(shift: str, method: str, strength: float | None, truth: np.ndarray, seeds: range, at_once: int) -> dict:
-    """The record of one row."""
-    options = dict(SHIFTS[shift])
+class Strength(NamedTuple):
+    """What is swept."""
+
+    strength: jax.Array
+
+
+def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> Observations:
+    """The sensors of a shift, the new ones as guides, as `jaxsrda.assimilate` makes them."""
+    grid = level_grid(LEVELS["hr"])
+    keys = jax.vmap(functools.partial(observation_key, seed))(jnp.asarray(list(seeds), jnp.uint32))
+    old = Sensors(parse_layout(shift.layout, grid), operator("vorticity"), OBSERVATION_STD)
+    new = Sensors(parse_layout(shift.guide_layout, grid), operator(shift.guide_measure), shift.guide_std)
+    return observe_truths(keys, grid, jnp.asarray(truth), old, new)
+
+
+def choose_strength(shift: Shift, method: str, truth: np.ndarray, seeds: range) -> dict[float, float]:
+    """CRPS of each strength on validation truths, in one compiled sweep, without those that diverged."""
+    config = dataclasses.replace(CONFIGS["diffsrda"], guidance=method)
+    guide_operator = operator(shift.guide_measure)
+    setup = Setup(default_climatology(), guide_operator=guide_operator)
+    model = configured_model(config)
+    values = STRENGTHS[method]
+    scores = sweep(
+        lambda knob: make_diffsrda(setup, config, model=model, strength=knob.strength),
+        Strength(jnp.asarray(values)),
+        jax.random.key(0),
+        observed(shift, seeds, truth),
+        jnp.asarray(truth),
+    )
+    crps = np.asarray(scores["crps"]).mean(1)
+    return {value: float(score) for value, score in zip(values, crps) if np.isfinite(score)}
+
+
+def run(shift: Shift, method: str, strength: float | None, truth: np.ndarray, seeds: range, at_once: int) -> dict:
+    """The record of one row, with the fields of its first truth."""
     name = "enkf-hr" if method == "enkf-hr" else "diffsrda"
     config = CONFIGS[name]
+    options = dataclasses.asdict(shift)
     if method == "none":
-        options = {"layout": options["layout"]}
+        options = {"layout": shift.layout}
     elif method in ("condition", "enkf-hr"):
         options["guides_assimilated"] = True
     else:
         config = dataclasses.replace(config, guidance=method, strength=strength)
-    parts = []
+    grid = level_grid(LEVELS["hr"])
+    parts, fits = [], {"fit_new": [], "fit_withheld": []}
     for first in range(0, len(truth), at_once):
         batch = slice(first, first + at_once)
-        parts.append(jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options))
+        part = jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options)
+        analyses = jnp.asarray(part.mean[:, ::FRAMES_PER_CYCLE])
+        seen = observed(shift, seeds[batch], truth[batch])
+        others = observed(Shift(NOTHING, "random-moving:128"), seeds[batch], truth[batch], seed=1)
+        for key, sensors, measure in (("new", seen, shift.guide_measure), ("withheld", others, "vorticity")):
+            only = sensors._replace(mask=sensors.guides, guides=None)
+            fits[f"fit_{key}"].append(np.asarray(misfit(operator(measure), grid, only, analyses)))
+        parts.append(part)
     per_truth = {key: np.concatenate([part.per_truth[key] for part in parts]) for key in parts[0].scores}
+    per_truth |= {key: np.concatenate(values) for key, values in fits.items()}
+    kept = ("maer", "crps", "spread_skill", *fits)
     return {
         "strength": strength,
+        "truths": len(truth),
         "scores": report.scores_record({key: jaxsrda.bootstrap_interval(values) for key, values in per_truth.items()}),
-        "per_truth": {key: per_truth[key].tolist() for key in ("maer", "crps", "spread_skill")},
+        "per_truth": {key: per_truth[key].tolist() for key in kept},
+        "by_lead": np.concatenate([p.series["maer"] for p in parts]).reshape(len(truth), -1, 4).mean((0, 1)).tolist(),
         "seconds": sum(part.seconds["run"] for part in parts) / len(truth),
     }
 
 
+COLUMNS = {
+    "maer": "MAER",
+    "crps": "CRPS",
+    "spread_skill": "spread–skill",
+    "fit_new": "fit, new sensors",
+    "fit_withheld": "fit, withheld",
+}
+
+
+def print_table(console: Console, shift: str, rows: dict[str, dict]) -> None:
+    """The rows of one shift."""
+    table = Table("method", "strength", *COLUMNS.values(), "MAER over none", "s a truth", title=f"New sensors: {shift}")
+    for method, row in rows.items():
+        cells = [common.interval(row, key) for key in COLUMNS]
+        over = common.over(row, rows["none"]) if "none" in rows else ""
+        table.add_row(method, f"{row['strength'] or ''}", *cells, over, f"{row['seconds']:.0f}")
+    console.print(table)
+
+
+def of_shift(rows: dict[str, dict], shift: str) -> dict[str, dict]:
+    """method → row of one shift."""
+    return {name.split("/")[1]: row for name, row in rows.items() if name.split("/")[0] == shift}
+
+
 def main(experiment: Experiment) -> None:
-    console = Console(width=160)
+    console = Console(width=180)
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
     seeds, validation = range(experiment.truths), range(1000, 1000 + experiment.validation)
-    rows = json.loads(experiment.out.read_text())["rows"] if experiment.out.exists() else {}
-    for shift in experiment.shifts:
+    held = jaxsrda.simulate_truth(LEVELS["fine"], list(validation))[:, : experiment.validation_frames]
+    record = json.loads(experiment.out.read_text()) if experiment.out.exists() else {}
+    rows, tuning = record.get("rows", {}), record.get("tuning", {})
+    for name in experiment.shifts:
+        shift = SHIFTS[name]
         for method in experiment.methods:
-            if method in ("condition", "enkf-hr") and "guide_measure" in SHIFTS[shift]:
-                continue  # neither takes two kinds of sensors at once
-            name = f"{shift}/{method}"
-            if name in rows and rows[name]["truths"] == experiment.truths:
+            if method in CONTROLS[1:] and shift.guide_measure != "vorticity":
+                continue  # none of these takes two kinds of sensors at once
+            row = f"{name}/{method}"
+            if row in rows and rows[row]["truths"] == experiment.truths:
                 continue
             strength = None
             if method in STRENGTHS:
-                held = jaxsrda.simulate_truth(LEVELS["fine"], list(validation))
-                tried = {
-                    s: run(shift, method, s, held, validation, experiment.at_once)["scores"]["crps"]["mean"]
-                    for s in STRENGTHS[method]
-                }
+                if row not in tuning:
+                    tuning[row] = choose_strength(shift, method, held, validation)
+                tried = {float(s): crps for s, crps in tuning[row].items()}
+                console.print(f"{row}: CRPS on validation truths by strength {tried}")
                 strength = min(tried, key=tried.__getitem__)
-            rows[name] = run(shift, method, strength, truth, seeds, experiment.at_once) | {"truths": experiment.truths}
-            settings = {key: value for key, value in dataclasses.asdict(experiment).items() if key != "out"}
-            write_json(experiment.out, {"settings": settings, "rows": rows})
-            console.print(
-                f"{name}: {', '.join(common.interval(rows[name], k) for k in ('maer', 'crps', 'spread_skill'))}"
-            )
-        columns = ("maer", "crps", "spread_skill", "observation_rmse_analysis")
-        table = Table("method", "strength", *columns, "MAER over none", "s a truth", title=f"Sensors shift: {shift}")
-        for method in experiment.methods:
-            if (row := rows.get(f"{shift}/{method}")) is not None:
-                cells = [common.interval(row, key) for key in columns]
-                over = common.over(row, rows[f"{shift}/none"]) if f"{shift}/none" in rows else ""
-                table.add_row(method, f"{row['strength'] or ''}", *cells, over, f"{row['seconds']:.0f}")
-        console.print(table)
+            rows[row] = run(shift, method, strength, truth, seeds, experiment.at_once)
+            device = jax.devices()[0].device_kind
+            settings = {"validation": list(validation), "validation_frames": experiment.validation_frames}
+            write_json(experiment.out, {"settings": settings, "device": device, "tuning": tuning, "rows": rows})
+            scores = ", ".join(f"{title} {common.interval(rows[row], key)}" for key, title in COLUMNS.items())
+            console.print(f"{row}: {scores}, {rows[row]['seconds']:.0f} s a truth")
+        print_table(console, name, of_shift(rows, name))
+    intervals = {
+        shift: {
+            method: {key: tuple(row["scores"][key].values()) for key in ("maer", "crps", "spread_skill")}
+            for method, row in of_shift(rows, shift).items()
+        }
+        for shift in SHIFTS
+        if of_shift(rows, shift)
+    }
+    plotting.plot_intervals(experiment.out.with_suffix(".png"), intervals)
 
 
 if __name__ == "__main__":

@@ -178,6 +178,8 @@ def make_draw(
             eta=config.eta if eta is None else eta,
             chunk=config.chunk,
             dtype=conditions.dtype,
+            # Guidance moves the mean too: what the conditioner knows of it is no longer its value.
+            antithetic=config.centred and guidance != "none",
         )
         told = (conditions, features)
         if len(conditions) == 1:

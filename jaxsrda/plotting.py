@@ -257,6 +257,38 @@ def plot_series(
     _save(figure, path)
 
 
+def plot_intervals(
+    path: str | Path,
+    groups: Mapping[str, Mapping[str, Mapping[str, tuple[float, float, float]]]],
+    scores: Sequence[str] = ("maer", "crps", "spread_skill"),
+) -> None:
+    """A row of panels for each group, a panel for each score: a line for each label, its mean as a dot and its range.
+
+    groups: group → label → score → (mean, low, high).  ValueError without groups, or for a label without a score.
+    """
+    if not groups or not all(groups.values()):
+        raise ValueError("groups: expected at least one label in each, got none")
+    sizes = [len(labels) for labels in groups.values()]
+    figure = Figure(figsize=(3.0 * len(scores) + 1, 0.6 + sum(0.7 + 0.22 * n for n in sizes)), layout="constrained")
+    axes = figure.subplots(len(groups), len(scores), squeeze=False, height_ratios=[n + 1 for n in sizes], sharex="col")
+    for line, (group, labels) in zip(axes, groups.items()):
+        for axis, score in zip(line, scores):
+            if missing := [label for label, of in labels.items() if score not in of]:
+                raise ValueError(f"{group}: expected {score} of every label, {', '.join(missing)} lack it")
+            values = np.array([labels[label][score] for label in labels])
+            if score == "spread_skill":
+                axis.axvline(1.0, color="0.3", linewidth=1)
+            axis.axvline(values[0, 0], color="0.75", linewidth=1, linestyle=":")  # the first label, to compare with
+            axis.hlines(range(len(values)), values[:, 1], values[:, 2], color="#0072B2")
+            axis.plot(values[:, 0], range(len(values)), "o", color="#0072B2", markersize=4)
+            axis.set_yticks(range(len(values)), list(labels) if axis is line[0] else [])
+            axis.set_ylim(len(values) - 0.5, -0.5)
+        line[0].set_title(group, loc="left")
+    for axis, score in zip(axes[-1], scores):
+        axis.set_xlabel(SCORE_NAMES.get(score, score))
+    _save(figure, path)
+
+
 def _interval(values: np.ndarray) -> np.ndarray:
     """95 % bootstrap interval of the mean over truths: (truths, frames) → (2, frames)."""
     picks = np.random.default_rng(0).integers(len(values), size=(1000, len(values)))

@@ -372,10 +372,12 @@ def test_churn_is_traced_and_bounded():
 # Ensembles
 
 
-def members(count, chunk=None, conditions=None, denoise=None, dtype="float64"):
+def members(count, chunk=None, conditions=None, denoise=None, dtype="float64", **options):
+    options |= {"chunk": chunk, "dtype": dtype}
+
     def draw(conditions):
         return sample_members(
-            denoise or exact(dtype), KEY, count, SHAPE, vp_sigmas(4), conditions=conditions, chunk=chunk, dtype=dtype
+            denoise or exact(dtype), KEY, count, SHAPE, vp_sigmas(4), conditions=conditions, **options
         )
 
     return quick_jit(draw)(conditions)
@@ -397,6 +399,16 @@ def test_a_member_is_the_same_in_any_chunk(dtype):
         np.testing.assert_allclose(members(7, chunk, dtype=dtype), whole, atol=tolerance)
     np.testing.assert_allclose(members(3, dtype=dtype), whole[:3], atol=tolerance)
     np.testing.assert_allclose(alone(5, dtype), whole[5], atol=tolerance)
+
+
+@pytest.mark.parametrize("sampler, eta", [("dpmpp-2m", 0.0), ("ddim", 1.0), ("dpmpp-2m-sde", 0.0)])
+def test_antithetic_members_are_pairs_of_opposite_noise(sampler, eta):
+    one, pairs = members(3, sampler=sampler, eta=eta), members(5, 2, sampler=sampler, eta=eta, antithetic=True)
+    np.testing.assert_allclose(pairs[::2], one, atol=1e-12)
+    # A law with a linear denoiser has nothing even in the noise: the mean of a pair is that of no noise at all.
+    middle = (pairs[0] + pairs[1]) / 2
+    np.testing.assert_allclose(middle, (pairs[2] + pairs[3]) / 2, atol=1e-12)
+    assert abs(pairs[0] - pairs[1]).max() > 1e-2
 
 
 def test_members_have_their_own_conditions():

@@ -225,6 +225,19 @@ def test_new_sensors_guide_on_the_grid_and_in_a_latent(name):
         assert np.isfinite(draws[2]).all() and np.abs(draws[2] - draws[0]).max() > 1e-5
 
 
+def test_guided_members_are_pairs_of_opposite_noise_unless_they_shall_not_be_centred():
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    paired, free = (
+        quick_jit(make_draw(grid_model(), configuration(members=2, guidance="blend", centred=centred)))(
+            KEY, conditions, joined
+        )
+        for centred in (True, False)
+    )
+    np.testing.assert_array_equal(paired[0], free[0])
+    assert np.abs(paired[1] - free[1]).max() > 1e-3
+
+
 def test_guidance_works_in_the_cycle():
     config = configuration(guidance="lifted", guide_on="all")
     method = make_diffsrda(setup("float32"), config, model=small_model())

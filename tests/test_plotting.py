@@ -44,6 +44,16 @@ def series(shape, seed=0):
     return {score: rng.uniform(0.5, 1.5, shape) for score in ("maer", "crps", "spread_skill", "mssim_loss")}
 
 
+def test_intervals(tmp_path):
+    labels = {name: {"maer": (m, m - 0.1, m + 0.1), "crps": (m, m, m)} for name, m in (("none", 1.0), ("oi", 0.8))}
+    plotting.plot_intervals(tmp_path / "a.png", {"8-4": labels, "8-12": labels}, ("maer", "crps"))
+    picture(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="8-4: expected spread_skill of every label, none, oi lack it"):
+        plotting.plot_intervals(tmp_path / "b.png", {"8-4": labels})
+    with pytest.raises(ValueError, match="groups: expected at least one label"):
+        plotting.plot_intervals(tmp_path / "b.png", {})
+
+
 def test_fields(tmp_path, fields):
     sensors = [np.array([[1.0, 1.0], [4.0, 2.0]])] * 2
     path = tmp_path / "a.png"

@@ -214,6 +214,7 @@ def sample(
     eta: ArrayLike = 1.0,
     churn: ArrayLike = 0.0,
     dtype: DTypeLike = float,
+    sign: ArrayLike = 1.0,
 ) -> Array:
     """One sample: x = σ_0 ξ carried down the levels by a denoiser in one `lax.scan`.
 
@@ -226,6 +227,7 @@ def sample(
         eta: DDIM's η in [0, 1], traced; the other samplers do not read it.
         churn: Heun's S_churn ≥ 0, traced; the other samplers do not read it.
         dtype: of the sample and of all arithmetic.
+        sign: 1, or −1 for the sample of the opposite noise, the initial one and each step's.
 
     Returns:
         Array of `shape`: a sample of x₀ if the levels end at 0, else of x at the last level.
@@ -242,7 +244,8 @@ def sample(
     rows = tuple(jnp.asarray(a, dtype) for a in plan(levels))
     gamma = jnp.minimum(jnp.asarray(churn, dtype) / (len(levels) - 1), MOST_CHURN)
     knobs = Knobs(jnp.asarray(eta, dtype), gamma)
-    x = initial_noise(key, shape, levels[0], dtype)
+    sign = jnp.asarray(sign, dtype)
+    x = sign * initial_noise(key, shape, levels[0], dtype)
 
     def denoise(x: Array, sigma: Array) -> Array:
         denoised = denoiser(x, sigma)
@@ -255,7 +258,7 @@ def sample(
 
     def step(carry: tuple[Array, Array], inputs: tuple[tuple[Array, ...], Array]):
         row, step_key = inputs
-        return advance(denoise, lambda: jax.random.normal(step_key, shape, dtype), *carry, row, knobs), None
+        return advance(denoise, lambda: sign * jax.random.normal(step_key, shape, dtype), *carry, row, knobs), None
 
     keys = jax.random.split(jax.random.split(key)[1], len(rows[0]))
     (x, _), _ = jax.lax.scan(step, (x, jnp.zeros_like(x)), (rows, keys))
@@ -274,13 +277,18 @@ def sample_members(
     dtype: DTypeLike = float,
     conditions: Any = None,
     chunk: int | None = None,
+    antithetic: bool = False,
 ) -> Array:
     """An ensemble (members, *shape) of `sample`s, `chunk` of them at a time (None: all at once).
 
     Member i's key is fold_in(key, i), so a member is the same whatever the chunk or the number of
-    members.  `conditions`, a pytree with a leading member axis, is what differs between members: the
-    denoiser is then called as denoiser(condition, x, σ), and without it as denoiser(x, σ).  Raises
-    ValueError as `sample`, for members or chunk below 1, and for conditions of another length.
+    members.  With `antithetic` members come in pairs of opposite noise, of key fold_in(key, ⌊i/2⌋):
+    each alone is a sample as before, and their mean keeps of the noise only what is even in it (Owen
+    2013, Monte Carlo theory, methods and examples, section 8.2).
+
+    `conditions`, a pytree with a leading member axis, is what differs between members: the denoiser is
+    then called as denoiser(condition, x, σ), and without it as denoiser(x, σ).  Raises ValueError as
+    `sample`, for members or chunk below 1, and for conditions of another length.
     """
     for name, count in (("members", members), ("chunk", members if chunk is None else chunk)):
         if count < 1:
@@ -298,7 +306,9 @@ def sample_members(
         def denoise(x: Array, sigma: Array) -> Array:
             return denoiser(x, sigma) if conditions is None else denoiser(condition, x, sigma)
 
-        return sample(denoise, jax.random.fold_in(key, index), shape, sigmas, sampler, eta, churn, dtype)
+        pair, second = (index // 2, index % 2) if antithetic else (index, jnp.zeros_like(index))
+        sign = 1 - 2 * second.astype(jnp.zeros((), dtype).dtype)
+        return sample(denoise, jax.random.fold_in(key, pair), shape, sigmas, sampler, eta, churn, dtype, sign)
 
     index = jnp.arange(members, dtype=jnp.uint32)
     return jax.lax.map(one, (index, conditions), batch_size=min(chunk or members, members))
