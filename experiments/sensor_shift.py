@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,14 +71,14 @@ SHIFTS: dict[str, Shift] = {
 """The new sensors by name.  Where they take the place of the old ones, nothing conditions the network."""
 
 STRENGTHS: dict[str, tuple[float, ...]] = {
-    "blend": (0.003, 0.01, 0.03, 0.1),
+    "blend": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
     "lifted": (0.7, 1.4, 2.8, 5.6),
     "diffpir": (0.1, 0.3, 1.0, 3.0),
     "oi": (0.5, 1.0, 2.0, 4.0),
-    "mmps": (0.25, 0.5, 1.0, 2.0),
+    "mmps": (0.06, 0.12, 0.25, 0.5, 1.0, 2.0),
     "pigdm": (0.4, 0.7, 1.4, 2.8),
-    "sda": (0.03, 0.1, 0.3, 1.0),
-    "dps": (0.003, 0.01, 0.03, 0.1),
+    "sda": (0.3, 1.0, 3.0, 10.0),
+    "dps": (0.001, 0.003, 0.01, 0.03),
 }
 """Strengths among which each method chooses, by CRPS on validation truths."""
 
@@ -96,7 +97,7 @@ class Experiment:
     """Truth seeds 0 … truths − 1."""
     validation: int = 2
     """Validation truths 1000, 1001, … on which strengths are chosen."""
-    validation_frames: int = 48
+    validation_frames: int = 96
     """Their length."""
     at_once: int = 5
     """Truths run side by side."""
@@ -119,13 +120,14 @@ def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> Ob
     return observe_truths(keys, grid, jnp.asarray(truth), old, new)
 
 
-def choose_strength(shift: Shift, method: str, truth: np.ndarray, seeds: range) -> dict[float, float]:
-    """CRPS of each strength on validation truths, in one compiled sweep, without those that diverged."""
+def tune(
+    shift: Shift, method: str, values: Sequence[float], truth: np.ndarray, seeds: range
+) -> dict[str, float | None]:
+    """CRPS of each strength on validation truths, in one compiled sweep; None for one that diverged."""
     config = dataclasses.replace(CONFIGS["diffsrda"], guidance=method)
     guide_operator = operator(shift.guide_measure)
     setup = Setup(default_climatology(), guide_operator=guide_operator)
     model = configured_model(config)
-    values = STRENGTHS[method]
     scores = sweep(
         lambda knob: make_diffsrda(setup, config, model=model, strength=knob.strength),
         Strength(jnp.asarray(values)),
@@ -134,7 +136,24 @@ def choose_strength(shift: Shift, method: str, truth: np.ndarray, seeds: range) 
         jnp.asarray(truth),
     )
     crps = np.asarray(scores["crps"]).mean(1)
-    return {value: float(score) for value, score in zip(values, crps) if np.isfinite(score)}
+    return {str(value): float(score) if np.isfinite(score) else None for value, score in zip(values, crps)}
+
+
+def choose(
+    console: Console, tuning: dict[str, dict], row: str, shift: Shift, method: str, truth: np.ndarray, seeds: range
+) -> float:
+    """The strength of least CRPS; those that the record of tunings has for the same truths are not tried again."""
+    judged = {"truths": list(seeds), "frames": truth.shape[1]}
+    if row not in tuning or {key: tuning[row][key] for key in judged} != judged:
+        tuning[row] = judged | {"crps": {}}
+    crps = tuning[row]["crps"]
+    if new := [value for value in STRENGTHS[method] if str(value) not in crps]:
+        crps |= tune(shift, method, new, truth, seeds)
+    console.print(f"{row}: CRPS on validation truths by strength {crps}")
+    finite = {float(strength): score for strength, score in crps.items() if score is not None}
+    if not finite:
+        raise SystemExit(f"{row}: every strength diverged on the validation truths; give STRENGTHS others")
+    return min(finite, key=finite.__getitem__)
 
 
 def run(shift: Shift, method: str, strength: float | None, truth: np.ndarray, seeds: range, at_once: int) -> dict:
@@ -193,8 +212,9 @@ def print_table(console: Console, shift: str, rows: dict[str, dict]) -> None:
 
 
 def of_shift(rows: dict[str, dict], shift: str) -> dict[str, dict]:
-    """method → row of one shift."""
-    return {name.split("/")[1]: row for name, row in rows.items() if name.split("/")[0] == shift}
+    """method → row of one shift, without those that diverged."""
+    found = {name.split("/")[1]: row for name, row in rows.items() if name.split("/")[0] == shift}
+    return {method: row for method, row in found.items() if "scores" in row}
 
 
 def main(experiment: Experiment) -> None:
@@ -214,17 +234,17 @@ def main(experiment: Experiment) -> None:
                 continue
             strength = None
             if method in STRENGTHS:
-                if row not in tuning:
-                    tuning[row] = choose_strength(shift, method, held, validation)
-                tried = {float(s): crps for s, crps in tuning[row].items()}
-                console.print(f"{row}: CRPS on validation truths by strength {tried}")
-                strength = min(tried, key=tried.__getitem__)
-            rows[row] = run(shift, method, strength, truth, seeds, experiment.at_once)
+                strength = choose(console, tuning, row, shift, method, held, validation)
+            try:
+                rows[row] = run(shift, method, strength, truth, seeds, experiment.at_once)
+            except jaxsrda.DivergedError as error:
+                rows[row] = {"strength": strength, "truths": experiment.truths, "diverged": str(error)}
+                console.print(f"{row}: {error}")
+            else:
+                scores = ", ".join(f"{title} {common.interval(rows[row], key)}" for key, title in COLUMNS.items())
+                console.print(f"{row}: {scores}, {rows[row]['seconds']:.0f} s a truth")
             device = jax.devices()[0].device_kind
-            settings = {"validation": list(validation), "validation_frames": experiment.validation_frames}
-            write_json(experiment.out, {"settings": settings, "device": device, "tuning": tuning, "rows": rows})
-            scores = ", ".join(f"{title} {common.interval(rows[row], key)}" for key, title in COLUMNS.items())
-            console.print(f"{row}: {scores}, {rows[row]['seconds']:.0f} s a truth")
+            write_json(experiment.out, {"device": device, "tuning": tuning, "rows": rows})
         print_table(console, name, of_shift(rows, name))
     intervals = {
         shift: {

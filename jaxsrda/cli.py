@@ -133,12 +133,15 @@ class Assimilate:
     centred: bool | None = None
     """Whether the samples' mean is made the model's own estimate of it."""
     guidance: str | None = None
-    """How diffsrda's samples are moved towards observations: none, projected (in the end), or at every step blend,
-    lifted, diffpir, oi, mmps, pigdm, sda or dps."""
+    """What moves samples to observations: none, projected, blend, lifted, diffpir, oi, mmps, pigdm, sda or dps."""
     strength: float | None = None
     """Strength of the guidance, by default the method's own."""
     guide_on: str | None = None
     """Sensors that guide: new (those of guide-layout) or all (those of layout again, too)."""
+    blur: tuple[float, float] | None = None
+    """Widths of blend's blur at the first and the last step, in grid points."""
+    hard_steps: int | None = None
+    """How many of the last steps blend replaces the estimate at the sensors altogether."""
     guide_layout: str | None = None
     """Sensors that guide samples and are used for nothing else."""
     guide_operator: str | None = None
@@ -319,12 +322,14 @@ Command = (
 
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
-SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "guidance", "strength", "guide_on", "weights")
+SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "weights")
+GUIDING = ("guidance", "strength", "guide_on", "blur", "hard_steps")
 
 
 def _tuned(options: Assimilate, preset):
     """The preset with the options that were given; ValueError for one that the method does not have."""
-    given = {name: getattr(options, name) for name in (*TUNING, *SAMPLING) if getattr(options, name) is not None}
+    told = {name: getattr(options, name) for name in (*TUNING, *SAMPLING, *GUIDING)}
+    given = {name: value for name, value in told.items() if value is not None}
     known = {field.name for field in dataclasses.fields(preset)}
     if unknown := sorted(set(given) - known):
         raise ValueError(f"--{unknown[0]}: not an option of {options.method}, whose options are {sorted(known)}")

@@ -171,7 +171,9 @@ class DiffSRDAConfig:
     guidance: how samples are moved towards observations of t: `none`; a method of `diffusion.guidance` at each step,
     through the decoder if there is one; or `projected`, each member's misfit kriged onto its frame t in the end.
     strength: of the method, None for its own.  guide_on: the sensors that guide, the `new` ones that nothing else uses
-    (see `twin.assimilate`), or `all`, with those that condition the model.
+    (see `twin.assimilate`), or `all`, with those that condition the model.  blur, hard_steps, of `blend`: its widths in
+    grid points at the first and the last level, geometric in σ between them; how many of the last steps replace the
+    estimate at the sensors altogether.
     """
 
     prior: str = "dual"
@@ -189,6 +191,8 @@ class DiffSRDAConfig:
     guidance: str = "none"
     strength: float | None = None
     guide_on: str = "new"
+    blur: tuple[float, float] = (2.0, 2.0)
+    hard_steps: int = 0
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
@@ -204,6 +208,14 @@ class DiffSRDAConfig:
         if self.guidance != "none" and self.sampler == "mean":
             raise ValueError(
                 "guidance: sampler mean draws nothing that could be guided; take another, or guidance none"
+            )
+        if len(self.blur) != 2:
+            raise ValueError(f"blur: expected two widths, at the first and the last level, got {self.blur}")
+        for width in self.blur:
+            check_positive("blur", width)
+        if not 0 <= self.hard_steps <= self.steps:
+            raise ValueError(
+                f"hard_steps: expected 0 to as many as there are steps, {self.steps}, got {self.hard_steps}"
             )
         for name in ("members", "steps", "chunk"):
             if getattr(self, name) < 1:

@@ -31,9 +31,6 @@ RESIDUAL_SPECTRUM = (58.0, 8.5)
 RESIDUAL_CORRELATION = (1.0, 0.22, 0.10, 0.08, 0.06)
 """Its correlation between frames, by lag (`benchmarks/residual_covariance.py`)."""
 
-BLUR = 2.0
-"""Width, in grid points, of what `blend` makes of a sensor."""
-
 
 def sampling_levels(kind: ModelConfig, config: DiffSRDAConfig) -> np.ndarray:
     """The noise levels that a model draws by; ValueError for a sampler or steps that it was not made for."""
@@ -87,9 +84,18 @@ def guiding(observations: Observations | None, guide_on: str) -> Observations | 
     return None if observations.guides is None else observations._replace(mask=observations.guides)
 
 
-def guidance_options(kind: ModelConfig, config: DiffSRDAConfig, strength: Array | None) -> dict[str, Any]:
-    """What a method of guidance is told: its strength, for `blend` a blur over points, or nodes of a latent, and for
-    `oi` the covariance of what is drawn (on a latent as if white)."""
+def geometric(ends: tuple[float, float], sigmas: np.ndarray) -> Callable[[Array], Array]:
+    """σ → width, from one end at the first level to the other at the last that is evaluated, geometric in σ."""
+    first, last = float(sigmas[0]), float(sigmas[max(len(sigmas) - 2, 1)])
+    power = float(np.log(ends[1] / ends[0]) / np.log(last / first)) if last > 0 else 0.0
+    return lambda sigma: ends[0] * (sigma / first) ** power
+
+
+def guidance_options(
+    kind: ModelConfig, config: DiffSRDAConfig, sigmas: np.ndarray, strength: Array | None
+) -> dict[str, Any]:
+    """What a method of guidance is told: its strength, for `blend` where it is hard and a blur over points, or nodes of
+    a latent, and for `oi` the covariance of what is drawn (on a latent as if white)."""
     options: dict[str, Any] = {}
     chosen = config.strength if strength is None else strength
     if chosen is not None:
@@ -105,7 +111,11 @@ def guidance_options(kind: ModelConfig, config: DiffSRDAConfig, strength: Array 
         variances = size * np.exp(-np.sqrt(bases(grid).k2) / decay)
         options["covariance"] = channel_covariance(grid, variances, np.array(RESIDUAL_CORRELATION)[lags])
     if config.guidance == "blend":
-        options["blur"] = smoothing(BLUR if not kind.latent else BLUR / 4, *kind.drawn[:2])
+        nodes = kind.nx // kind.drawn[0]  # grid points between two nodes of a latent
+        width = geometric((config.blur[0] / nodes, config.blur[1] / nodes), sigmas)
+        options["blur"] = smoothing(width, *kind.drawn[:2])
+        if config.hard_steps:
+            options["hard_below"] = float(sigmas[-1 - config.hard_steps]) * 1.0001  # float32 may round the level up
     return options
 
 
@@ -135,7 +145,7 @@ def make_draw(
     scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
     members = config.members if members is None else members
     grid = ChannelGrid(kind.nx, kind.ny)
-    options = guidance_options(kind, config, strength)
+    options = guidance_options(kind, config, sigmas, strength)
 
     def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Array:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, CHANNELS))

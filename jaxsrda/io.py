@@ -279,8 +279,9 @@ def analysis_dataset(
     mean, std, truth: (time, x, y).  background: (analysis_time, x, y), on every fourth frame.  members:
     (member, time, x, y).  observations: arrays
     values, mask and variance (cycle, sensor), positions (cycle, sensor, 2) as x and y, and times
-    (cycle,); the sensors whose mask is true are kept, along `obs`, with positions also in grid
-    spacings.  Every array but `times` may have a leading truth axis; then all have.
+    (cycle,), and guides (cycle, sensor) if there are any; the sensors whose mask or guides is true are
+    kept, along `obs`, with positions also in grid spacings.  Every array but `times` may have a leading
+    truth axis; then all have.
     Raises ValueError for other shapes, missing observation arrays, or without xarray.
     """
     dims = _frame_dims("mean", mean)
@@ -321,13 +322,16 @@ def _variable(name: str, dims: tuple[str, ...], array: Any, times: Any, grid: Ch
 
 
 def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, truths: bool) -> dict[str, tuple]:
-    """The variables obs_* along `obs` of the sensors whose mask is true."""
+    """The variables obs_* along `obs` of the sensors whose mask, or guides if given, is true."""
     names = ("values", "positions", "variance", "times")
     missing = {*names, "mask"} - set(observations)
     if missing:
         raise ValueError(f"observations: expected the arrays {', '.join(sorted(missing))} as well, got none; add them")
     values, positions, variance, times = (np.asarray(observations[key]) for key in names)
-    mask = np.asarray(observations["mask"], bool)
+    mask, guides = np.asarray(observations["mask"], bool), observations.get("guides")
+    if guides is not None:
+        check_shape("observations: guides", guides, mask.shape)
+        mask = mask | np.asarray(guides, bool)
     check_shape("observations: values", values, (None,) * (3 if truths else 2))
     check_shape("observations: positions", positions, (*values.shape, 2))
     check_shape("observations: mask", mask, values.shape)
@@ -336,7 +340,7 @@ def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, t
     x, y = positions[mask].T
     dx, dy = grid.spacing
     arrays = {
-        "obs_value": (values[mask], "observed vorticity"),
+        "obs_value": (values[mask], "observed value"),
         "obs_variance": (variance[mask], "variance of the observation noise"),
         "obs_x": (x, "position in x"),
         "obs_y": (y, "position in y"),
@@ -344,6 +348,8 @@ def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, t
         "obs_y_index": (y / dy, "position in y over the grid spacing"),
         "obs_time": (np.broadcast_to(times[..., None], values.shape)[mask], "time of the observation"),
     }
+    if guides is not None:
+        arrays["obs_guides"] = (np.asarray(guides)[mask].astype(np.int8), "1 for a sensor that guides samples")
     if truths:
         arrays["obs_truth"] = (np.nonzero(mask)[0], "index of the truth observed")
     return {name: (("obs",), array, {"units": "1", "long_name": text}) for name, (array, text) in arrays.items()}

@@ -115,7 +115,10 @@ def pictures(folder: Path, result: Analysis, times: Iterable[float] | None = Non
         chosen = np.unique([int(np.argmin(abs(analysis_times - t))) for t in times])
     frames = chosen * FRAMES_PER_CYCLE
     truth = None if result.truth is None else result.truth[0]
-    observed = [result.observations.positions[0, i][np.asarray(result.observations.mask[0, i], bool)] for i in chosen]
+    seen = result.observations.mask[0]
+    if result.observations.guides is not None:
+        seen = seen | result.observations.guides[0]
+    observed = [result.observations.positions[0, i][np.asarray(seen[i], bool)] for i in chosen]
     paths = [folder / "fields.png"]
     plotting.plot_fields(
         paths[0],

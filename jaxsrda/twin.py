@@ -45,6 +45,7 @@ from jaxsrda.observations import (
     Observations,
     Operator,
     check_observations,
+    is_linear,
     observation_key,
     operator,
 )
@@ -214,7 +215,9 @@ def assimilate(
     check_positive("observation_std", observation_std)
     check_fraction("withhold", withhold)
     grid = level_grid(LEVELS["hr"])
-    measured = measure if isinstance(measure, str) else getattr(measure, "__name__", str(measure))
+    measured, guides_measured = (
+        m if isinstance(m, str) else getattr(m, "__name__", str(m)) for m in (measure, guide_measure or measure)
+    )
     measure = operator(measure) if isinstance(measure, str) else measure
     layout = parse_layout(layout, grid) if isinstance(layout, str) else layout
     config = CONFIGS[method] if config is None else config
@@ -269,13 +272,16 @@ def assimilate(
 
     settings = {
         "layout": layout.name if own is None else "own observations",
-        "guide_layout": None if guides is None else guides.name,
         "observation_std": observation_std,
         "operator": measured,
+        "linear": is_linear(measure, grid) and is_linear(guide_operator, grid),
         "seed": seed,
         "withhold": withhold,
         "filter": dataclasses.asdict(config),
     }
+    if guides is not None:
+        new = {"layout": guides.name, "operator": guides_measured, "std": guide_std, "assimilated": guides_assimilated}
+        settings |= {f"guide_{name}": value for name, value in new.items()}
     result = _collect(method, settings, grid, observed, truth, carry, history, seconds)
     if withhold > 0:
         analyses = jnp.asarray(result.mean[:, ::FRAMES_PER_CYCLE])

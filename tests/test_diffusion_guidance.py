@@ -24,6 +24,7 @@ from jaxsrda.diffusion.guidance import (
 )
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import edm_sigmas
+from jaxsrda.drawing import geometric
 from jaxsrda.grid import ChannelGrid, to_physical
 from jaxsrda.observations import OPERATORS, Observations, block_mean, streamfunction, vorticity
 
@@ -310,6 +311,13 @@ def test_a_blur_keeps_the_value_at_a_sensor():
     assert spread[0, 4] == 2 and spread[11, 4] == spread[1, 4] == pytest.approx(2 * np.exp(-0.5 / 1.5**2))
     several = blur(jnp.zeros((12, 9), "float64").at[0:2, 4].set(2.0), SIGMA)
     assert several.max() <= 2 + 1e-12
+    np.testing.assert_allclose(smoothing(lambda sigma: 3 * sigma, 12, 9)(field, jnp.asarray(0.5)), spread, rtol=1e-12)
+
+
+def test_a_blur_may_change_from_the_first_step_to_the_last():
+    width = geometric((4.0, 1.0), np.array([8.0, 2.0, 0.5, 0.0]))
+    np.testing.assert_allclose([width(sigma) for sigma in (8.0, 2.0, 0.5)], [4.0, 2.0, 1.0])
+    assert geometric((4.0, 1.0), np.array([8.0, 0.0]))(8.0) == 4.0
 
 
 def test_the_channels_covariance_is_that_of_its_modes():

@@ -348,6 +348,16 @@ def test_observations_are_those_of_the_mask(fields, observations):
     np.testing.assert_array_equal(dataset["obs_time"], [0, 0, 0, 1])
 
 
+def test_sensors_that_guide_are_written_too(fields, observations):
+    guides = np.zeros_like(observations["mask"])
+    guides[1, 0] = not observations["mask"][1, 0]
+    dataset = io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides})
+    np.testing.assert_array_equal(dataset["obs_guides"], [0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(dataset["obs_value"][3], observations["values"][1, 0])
+    with pytest.raises(ValueError, match="observations: guides: expected shape"):
+        io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides[:, :-1]})
+
+
 @pytest.mark.parametrize("times_per_truth", [False, True])
 def test_analysis_of_several_truths(fields, observations, times_per_truth):
     stacked = {key: np.stack([value, value]) for key, value in observations.items()}

@@ -225,6 +225,22 @@ def test_new_sensors_guide_on_the_grid_and_in_a_latent(name):
         assert np.isfinite(draws[2]).all() and np.abs(draws[2] - draws[0]).max() > 1e-5
 
 
+def test_blend_may_be_hard_and_narrow_in_the_last_steps():
+    """With no blur and the last steps hard, members return what precise sensors of their own points see."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    model = grid_model()
+
+    def misfit(**changes):
+        config = configuration(members=2, steps=4, guidance="blend", **changes)
+        drawn = quick_jit(make_draw(model, config))(KEY, conditions, joined)
+        first = conditions[..., 0] * FIELD_SCALE + drawn[:, 0]
+        measured = jax.vmap(lambda omega: vorticity(GRID, omega, seen.positions))(first)
+        return float(jnp.abs(jnp.where(seen.mask, measured - seen.values, 0)).max())
+
+    assert misfit(blur=(4.0, 0.1), hard_steps=1) < 1e-4 < 0.1 * misfit(blur=(4.0, 0.1), strength=1e-4)
+
+
 def test_guided_members_are_pairs_of_opposite_noise_unless_they_shall_not_be_centred():
     seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
     conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)

@@ -86,6 +86,12 @@ def test_speed_is_the_speed(dtype):
     assert u.max() == v.max() == 0 and obs.speed(GRID, jnp.zeros(GRID.shape), jnp.asarray(p)).max() < 1e-5
 
 
+def test_linear_operators_are_found_out(dtype):
+    found = {name for name, operator in obs.OPERATORS.items() if obs.is_linear(operator, GRID)}
+    assert set(obs.OPERATORS) - found == {"speed", "vorticity-arctan", "vorticity-arcsinh"}
+    assert not obs.is_linear(lambda grid, omega, positions: 1 + obs.vorticity(grid, omega, positions), GRID)
+
+
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_block_means(size, dtype):
     field = np.random.default_rng(0).normal(size=GRID.shape)

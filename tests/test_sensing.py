@@ -148,6 +148,9 @@ def test_withheld_sensors_are_not_those_that_guide():
     [
         ({"guidance": "magic"}, "guidance: expected one of none, blend, lifted"),
         ({"guide_on": "some"}, "guide_on: expected one of new, all; got 'some'"),
+        ({"blur": (1.0,)}, r"blur: expected two widths, at the first and the last level, got \(1.0,\)"),
+        ({"blur": (2.0, 0.0)}, "blur: expected a finite number above 0, got 0.0"),
+        ({"hard_steps": 5}, "hard_steps: expected 0 to as many as there are steps, 4, got 5"),
         ({"strength": 0.0}, "strength: expected a finite number above 0, got 0.0"),
     ],
 )

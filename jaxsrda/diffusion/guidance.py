@@ -356,19 +356,21 @@ GUIDES: dict[str, Guide] = {
 """Methods by name; the choice is static, their strength may be traced."""
 
 
-def smoothing(width: float, nx: int, ny: int) -> Callable[[Array, Array], Array]:
-    """A blur for `blend` of samples (nx, ny, …): exp(−r²/2w²) in grid points, periodic in x.
+def smoothing(width: float | Callable[[Array], Array], nx: int, ny: int) -> Callable[[Array, Array], Array]:
+    """A blur for `blend` of samples (nx, ny, …): exp(−r²/2w²) in grid points, periodic in x; w: a number, or σ → w.
 
     Sensors at one place are not amplified: the sum is divided by that of the weights where it exceeds one.
     """
     x, y = np.arange(nx), np.arange(ny)
-    apart = np.abs(x[:, None] - x)
-    in_x = np.exp(-0.5 * (np.minimum(apart, nx - apart) / width) ** 2)
-    in_y = np.exp(-0.5 * ((y[:, None] - y) / width) ** 2)
+    around = np.abs(x[:, None] - x)
+    distances = np.minimum(around, nx - around), np.abs(y[:, None] - y)
 
     def blur(field: Array, sigma: Array) -> Array:
+        w = jnp.asarray(width(sigma) if callable(width) else width, field.dtype)
+        in_x, in_y = (jnp.exp(-0.5 * (jnp.asarray(apart, field.dtype) / w) ** 2) for apart in distances)
+
         def spread(a: Array) -> Array:
-            return jnp.einsum("xu,yv,uv...->xy...", jnp.asarray(in_x, a.dtype), jnp.asarray(in_y, a.dtype), a)
+            return jnp.einsum("xu,yv,uv...->xy...", in_x, in_y, a)
 
         weights = spread((field != 0).astype(field.dtype))
         return spread(field) / jnp.maximum(weights, 1)
