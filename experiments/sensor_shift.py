@@ -75,10 +75,10 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "lifted": (0.7, 1.4, 2.8, 5.6),
     "diffpir": (0.1, 0.3, 1.0, 3.0),
     "oi": (0.5, 1.0, 2.0, 4.0),
-    "mmps": (0.06, 0.12, 0.25, 0.5, 1.0, 2.0),
+    "mmps": (0.25, 0.5, 1.0, 2.0),
     "pigdm": (0.4, 0.7, 1.4, 2.8),
-    "sda": (0.3, 1.0, 3.0, 10.0),
-    "dps": (0.001, 0.003, 0.01, 0.03),
+    "sda": (0.3, 1.0, 3.0),
+    "dps": (0.003, 0.01, 0.03),
 }
 """Strengths among which each method chooses, by CRPS on validation truths."""
 

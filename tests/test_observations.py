@@ -89,7 +89,7 @@ def test_speed_is_the_speed(dtype):
 def test_linear_operators_are_found_out(dtype):
     found = {name for name, operator in obs.OPERATORS.items() if obs.is_linear(operator, GRID)}
     assert set(obs.OPERATORS) - found == {"speed", "vorticity-arctan", "vorticity-arcsinh"}
-    assert not obs.is_linear(lambda grid, omega, positions: 1 + obs.vorticity(grid, omega, positions), GRID)
+    assert not obs.is_linear(lambda grid, omega, at: 1 + obs.vorticity(grid, omega, at), GRID)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
