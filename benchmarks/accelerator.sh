@@ -53,6 +53,9 @@ if [ "$tiny" = --tiny ]; then
         --out "$out/cycle.json"
     job reconstruction python experiments/reconstruction.py --methods bicubic diffsrda --truths 1 --truth-level hr \
         --weights "$cache/base.npz" --out "$out/reconstruction"
+    job guidance python benchmarks/guidance.py --methods lifted mmps --members 2 --repeats 1 --out "$out/guidance.json"
+    job sensor_shift python experiments/sensor_shift.py --shifts 8-12 --methods none oi --truths 1 --validation 1 \
+        --validation-frames 8 --out "$out/sensor_shift.json"
     train paper lr paper 4 --level hr --runs 16 --others --batch 2 --noises 1 --cycling 0 --bf16 --target direct \
         --parametrization noise --loss l1 --levels vp --starts mixup
 else
@@ -65,6 +68,8 @@ else
     job cycle python benchmarks/cycle.py --weights "$cache/base.npz" --out "$out/cycle.json"
     job uhr python experiments/reconstruction.py --methods enkf-hr letkf-hr enkf-dual enkf-sr diffsrda diffsrda/enkf-sr \
         --weights "$cache/base.npz" --truth-level uhr --truths 10 --out "$out/uhr"
+    job guidance python benchmarks/guidance.py --out "$out/guidance.json"
+    job sensor_shift python experiments/sensor_shift.py --out "$out/sensor_shift.json"
     train student "$both" base 200000 $many --init "$cache/base.npz" --distill 1
     train latent "$both" base 500000 $many --init "$cache/base.npz" --part denoiser --latent kl \
         --autoencoder-samples 500000 --visit best --no-open-loop
