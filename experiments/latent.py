@@ -54,8 +54,8 @@ from jaxsrda.weights import RELEASED
 ROWS: dict[str, dict] = {
     "": {},
     "uncentred": {"centred": False},
-    "lifted": {"guidance": "lifted", "guide_on": "all"},
-    "projected": {"guidance": "projected", "guide_on": "all"},
+    "lifted": {"centred": False, "guidance": "lifted", "guide_on": "all"},
+    "projected": {"centred": False, "guidance": "projected", "guide_on": "all"},
 }
 
 SCORES = ("maer", "crps", "spread_skill", "mssim_loss")

@@ -1,7 +1,7 @@
 """What LR forecasts to train on: exact starts, SR-mixup, starts like analyses, or those of the model's own cycle.
 
     python experiments/mixup.py                              # tiny network
-    python experiments/mixup.py --network 4dsrda-small       # the network that SR-mixup was proposed for
+    python experiments/mixup.py --network 4dsrda-small --forecasts clean mixup      # what SR-mixup was proposed for
 
 A regression around one bare LR forecast (prior lr, restart mean), trained from scratch each time with the same seed,
 the same runs and the same number of windows seen, then cycled on the same truths.
@@ -12,7 +12,8 @@ the same runs and the same number of windows seen, then cycled on the same truth
     own cycle  forecasts that the model trained on `perturbed` restarts in its own cycling
 
 Expected: each step from clean to own cycle lowers the error in the cycle, where starts are never exact.
-Obtained with --runs 40 --samples 4000 --no-bf16: results/mixup.json and .png beside this file.
+Obtained with --runs 40 --samples 4000 --no-bf16: results/mixup.json and mixup_4dsrda-small.json, and pictures, beside
+this file.
 """
 
 from __future__ import annotations
