@@ -217,6 +217,10 @@ class DiffSRDAConfig:
             raise ValueError(
                 f"hard_steps: expected 0 to as many as there are steps, {self.steps}, got {self.hard_steps}"
             )
+        if self.guidance != "blend" and (self.hard_steps or self.blur != DiffSRDAConfig.blur):
+            raise ValueError(
+                f"blur, hard_steps: these are options of guidance blend, got {self.guidance}; leave them out"
+            )
         for name in ("members", "steps", "chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")

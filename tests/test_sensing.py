@@ -150,6 +150,8 @@ def test_withheld_sensors_are_not_those_that_guide():
         ({"guide_on": "some"}, "guide_on: expected one of new, all; got 'some'"),
         ({"blur": (1.0,)}, r"blur: expected two widths, at the first and the last level, got \(1.0,\)"),
         ({"blur": (2.0, 0.0)}, "blur: expected a finite number above 0, got 0.0"),
+        ({"hard_steps": 1}, "blur, hard_steps: these are options of guidance blend, got none"),
+        ({"guidance": "oi", "blur": (4.0, 1.0)}, "blur, hard_steps: these are options of guidance blend, got oi"),
         ({"hard_steps": 5}, "hard_steps: expected 0 to as many as there are steps, 4, got 5"),
         ({"strength": 0.0}, "strength: expected a finite number above 0, got 0.0"),
     ],
