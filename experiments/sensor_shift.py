@@ -1,7 +1,7 @@
 """Sensors that the network was not conditioned on: training-free guidance against its alternatives.
 
-    python experiments/sensor_shift.py --shifts 8-4               # 1 to 2 hours on 2 cores; goes on where it was
-    python experiments/sensor_shift.py --shifts 8-12 random moving drop-out moorings noise --methods none blend oi ...
+    python experiments/sensor_shift.py                            # many hours on 2 cores; goes on where it was
+    python experiments/sensor_shift.py --shifts 8-4 --methods none blend oi
 
 For each shift the network goes on hearing the lattice of interval 8 (or nothing), and the new sensors
 
@@ -213,7 +213,8 @@ def print_table(console: Console, shift: str, rows: dict[str, dict]) -> None:
 
 def of_shift(rows: dict[str, dict], shift: str) -> dict[str, dict]:
     """method → row of one shift, without those that diverged."""
-    found = {name.split("/")[1]: row for name, row in rows.items() if name.split("/")[0] == shift}
+    order = ("none", *GUIDES, *CONTROLS[1:])
+    found = {method: rows[f"{shift}/{method}"] for method in order if f"{shift}/{method}" in rows}
     return {method: row for method, row in found.items() if "scores" in row}
 
 
