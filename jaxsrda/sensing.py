@@ -12,7 +12,7 @@ from jax import Array
 from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig, FilterConfig
 from jaxsrda.grid import ChannelGrid
 from jaxsrda.layouts import Layout
-from jaxsrda.observations import Observations, Operator, observe_run, with_guides
+from jaxsrda.observations import Observations, Operator, observe_run, probe, with_guides
 
 
 class Sensors(NamedTuple):
@@ -64,8 +64,7 @@ def check_guidance(
 
 def check_operator(name: str, operator: Operator, grid: ChannelGrid, differentiable: bool) -> None:
     """ValueError unless a user's operator gives finite numbers, one a sensor, and derivatives if asked for."""
-    positions = jnp.asarray([[0.5, 0.7], [2.0, 1.6], [5.0, 2.5]], jnp.zeros(()).dtype)
-    field = jnp.asarray(np.cos(grid.x)[:, None] * np.sin(grid.y) + 0.5 * np.sin(2 * grid.y), positions.dtype)
+    field, _, positions = probe(grid)
 
     def see(omega: Array) -> Array:
         return operator(grid, omega, positions)

@@ -274,7 +274,7 @@ def assimilate(
         "layout": layout.name if own is None else "own observations",
         "observation_std": observation_std,
         "operator": measured,
-        "linear": is_linear(measure, grid) and is_linear(guide_operator, grid),
+        "linear": all(is_linear(each, grid) for each in {measure, guide_operator}),
         "seed": seed,
         "withhold": withhold,
         "filter": dataclasses.asdict(config),

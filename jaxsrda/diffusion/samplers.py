@@ -306,9 +306,8 @@ def sample_members(
         def denoise(x: Array, sigma: Array) -> Array:
             return denoiser(x, sigma) if conditions is None else denoiser(condition, x, sigma)
 
-        pair, second = (index // 2, index % 2) if antithetic else (index, jnp.zeros_like(index))
-        sign = 1 - 2 * second.astype(jnp.zeros((), dtype).dtype)
-        return sample(denoise, jax.random.fold_in(key, pair), shape, sigmas, sampler, eta, churn, dtype, sign)
+        number, sign = (index // 2, jnp.where(index % 2, -1.0, 1.0)) if antithetic else (index, 1.0)
+        return sample(denoise, jax.random.fold_in(key, number), shape, sigmas, sampler, eta, churn, dtype, sign)
 
     index = jnp.arange(members, dtype=jnp.uint32)
     return jax.lax.map(one, (index, conditions), batch_size=min(chunk or members, members))
