@@ -3,14 +3,21 @@
     python experiments/sensor_shift.py                            # many hours on 2 cores; goes on where it was
     python experiments/sensor_shift.py --shifts 8-4 --methods none blend oi
 
-For each shift the network goes on hearing the lattice of interval 8 (or nothing), and the new sensors
+Where sensors are added (8-4, moorings) the network goes on hearing the lattice of interval 8, and the new ones
 
     none        are not used: no adaptation
-    NAME        guide the samples by a method of jaxsrda.diffusion.guidance, its strength chosen on validation truths by
-                one compiled sweep; test truths choose nothing
+    NAME        guide the samples by a method of jaxsrda.diffusion.guidance
     projected   correct each member in the end
-    condition   are told to the network like all others (it was trained on several layouts)
+    condition   are told to the network like all others (it was trained on several layouts); velocities, which it does
+                not know, to its prior's EnKF alone
     enkf-hr     are assimilated, with all others, by the EnKF with 100 members on the HR grid
+
+Where they take the place of the lattice (8-12, random, moving, drop-out, noise) `none` is the network told of them, as
+nothing else keeps its forecasts on track, and NAME and projected use them once more (guide_on all, as in the paper);
+the shifts named untold show what guidance is worth when the network is told nothing.
+
+A method's strength is chosen by CRPS on validation truths, in one compiled sweep.  A method that makes them worse than
+`none` at every strength is not run further; test truths choose nothing.
 
 Scores are those of the cycle, in which guided samples restart the prior's forecasts: MAER, CRPS and spread–skill, and
 the analysis mean's RMSE (noise included) at the new sensors and at 128 others that no method ever sees.
@@ -36,7 +43,7 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import plotting, report
 from jaxsrda.assimilators import Setup
-from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD
+from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD, DiffSRDAConfig
 from jaxsrda.io import write_json
 from jaxsrda.layouts import parse_layout
 from jaxsrda.methods import configured_model, make_diffsrda
@@ -49,26 +56,29 @@ from jaxsrda.twin import default_climatology
 
 @dataclasses.dataclass
 class Shift:
-    """What conditions the network, and what is new."""
+    """What conditions the network, and what guides its samples: None for the same again."""
 
     layout: str
-    guide_layout: str
+    guide_layout: str | None = None
     guide_measure: str = "vorticity"
     guide_std: float = OBSERVATION_STD
+    observation_std: float = OBSERVATION_STD
 
 
 NOTHING = "lattice:8+dropout:1"
 
 SHIFTS: dict[str, Shift] = {
     "8-4": Shift("lattice:8", "lattice:4"),
-    "8-12": Shift(NOTHING, "lattice:12"),
-    "random": Shift(NOTHING, "random-fixed:128"),
-    "moving": Shift(NOTHING, "random-moving:128"),
-    "drop-out": Shift(NOTHING, "lattice:8+dropout:0.5"),
     "moorings": Shift("lattice:8", "random-fixed:64", "velocity-x", 0.05),
-    "noise": Shift(NOTHING, "lattice:8", guide_std=0.3),
+    "8-12": Shift("lattice:12"),
+    "random": Shift("random-fixed:128"),
+    "moving": Shift("random-moving:128"),
+    "drop-out": Shift("lattice:8+dropout:0.5"),
+    "noise": Shift("lattice:8", observation_std=0.3),
+    "8-12 untold": Shift(NOTHING, "lattice:12"),
+    "random untold": Shift(NOTHING, "random-fixed:128"),
 }
-"""The new sensors by name.  Where they take the place of the old ones, nothing conditions the network."""
+"""The shifts by name."""
 
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "blend": (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1),
@@ -79,6 +89,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "pigdm": (0.4, 0.7, 1.4, 2.8),
     "sda": (0.3, 1.0, 3.0),
     "dps": (0.003, 0.01, 0.03),
+    "none": (1.0,),  # has no strength, but is judged like the others
 }
 """Strengths among which each method chooses, by CRPS on validation truths."""
 
@@ -115,16 +126,24 @@ def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> Ob
     """The sensors of a shift, the new ones as guides, as `jaxsrda.assimilate` makes them."""
     grid = level_grid(LEVELS["hr"])
     keys = jax.vmap(functools.partial(observation_key, seed))(jnp.asarray(list(seeds), jnp.uint32))
-    old = Sensors(parse_layout(shift.layout, grid), operator("vorticity"), OBSERVATION_STD)
-    new = Sensors(parse_layout(shift.guide_layout, grid), operator(shift.guide_measure), shift.guide_std)
+    old = Sensors(parse_layout(shift.layout, grid), operator("vorticity"), shift.observation_std)
+    new = None
+    if shift.guide_layout is not None:
+        new = Sensors(parse_layout(shift.guide_layout, grid), operator(shift.guide_measure), shift.guide_std)
     return observe_truths(keys, grid, jnp.asarray(truth), old, new)
+
+
+def guided_by(shift: Shift, method: str, strength: float | None = None) -> DiffSRDAConfig:
+    """The configuration of a method, `none` or guidance."""
+    guide_on = "all" if shift.guide_layout is None else "new"
+    return dataclasses.replace(CONFIGS["diffsrda"], guidance=method, strength=strength, guide_on=guide_on)
 
 
 def tune(
     shift: Shift, method: str, values: Sequence[float], truth: np.ndarray, seeds: range
 ) -> dict[str, float | None]:
     """CRPS of each strength on validation truths, in one compiled sweep; None for one that diverged."""
-    config = dataclasses.replace(CONFIGS["diffsrda"], guidance=method)
+    config = guided_by(shift, method)
     guide_operator = operator(shift.guide_measure)
     setup = Setup(default_climatology(), guide_operator=guide_operator)
     model = configured_model(config)
@@ -140,45 +159,57 @@ def tune(
 
 
 def choose(
-    console: Console, tuning: dict[str, dict], row: str, shift: Shift, method: str, truth: np.ndarray, seeds: range
-) -> float:
-    """The strength of least CRPS; those that the record of tunings has for the same truths are not tried again."""
-    judged = {"truths": list(seeds), "frames": truth.shape[1]}
+    console: Console, tuning: dict[str, dict], name: str, method: str, truth: np.ndarray, seeds: range
+) -> tuple[float, float]:
+    """The strength of least CRPS, and this; those that the record has for the same truths are not tried again."""
+    row, judged = f"{name}/{method}", {"truths": list(seeds), "frames": truth.shape[1]}
     if row not in tuning or {key: tuning[row][key] for key in judged} != judged:
         tuning[row] = judged | {"crps": {}}
     crps = tuning[row]["crps"]
     if new := [value for value in STRENGTHS[method] if str(value) not in crps]:
-        crps |= tune(shift, method, new, truth, seeds)
-    console.print(f"{row}: CRPS on validation truths by strength {crps}")
+        crps |= tune(SHIFTS[name], method, new, truth, seeds)
+        console.print(f"{row}: CRPS on validation truths by strength {crps}")
     finite = {float(strength): score for strength, score in crps.items() if score is not None}
-    if not finite:
-        raise SystemExit(f"{row}: every strength diverged on the validation truths; give STRENGTHS others")
-    return min(finite, key=finite.__getitem__)
+    return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[method][0], np.inf))
 
 
-def run(shift: Shift, method: str, strength: float | None, truth: np.ndarray, seeds: range, at_once: int) -> dict:
-    """The record of one row, with the fields of its first truth."""
+def batches(count: int, at_once: int) -> list[slice]:
+    """Which truths run side by side."""
+    return [slice(first, first + at_once) for first in range(0, count, at_once)]
+
+
+def analyse(
+    shift: Shift, method: str, strength: float | None, truth: np.ndarray, seeds: range, at_once: int
+) -> list[jaxsrda.Analysis]:
+    """The results of one row, one a batch of truths."""
     name = "enkf-hr" if method == "enkf-hr" else "diffsrda"
     config = CONFIGS[name]
     options = dataclasses.asdict(shift)
     if method == "none":
-        options = {"layout": shift.layout}
+        options |= {"guide_layout": None}
     elif method in ("condition", "enkf-hr"):
-        options["guides_assimilated"] = True
+        options["guides_assimilated"] = shift.guide_layout is not None
     else:
-        config = dataclasses.replace(config, guidance=method, strength=strength)
+        config = guided_by(shift, method, strength)
+    return [
+        jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options)
+        for batch in batches(len(truth), at_once)
+    ]
+
+
+def scored(
+    shift: Shift, strength: float | None, parts: list[jaxsrda.Analysis], truth: np.ndarray, seeds: range, at_once: int
+) -> dict:
+    """The record of one row."""
     grid = level_grid(LEVELS["hr"])
-    parts, fits = [], {"fit_new": [], "fit_withheld": []}
-    for first in range(0, len(truth), at_once):
-        batch = slice(first, first + at_once)
-        part = jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options)
+    fits = {"fit_new": [], "fit_withheld": []}
+    for batch, part in zip(batches(len(truth), at_once), parts):
         analyses = jnp.asarray(part.mean[:, ::FRAMES_PER_CYCLE])
         seen = observed(shift, seeds[batch], truth[batch])
         others = observed(Shift(NOTHING, "random-moving:128"), seeds[batch], truth[batch], seed=1)
         for key, sensors, measure in (("new", seen, shift.guide_measure), ("withheld", others, "vorticity")):
-            only = sensors._replace(mask=sensors.guides, guides=None)
-            fits[f"fit_{key}"].append(np.asarray(misfit(operator(measure), grid, only, analyses)))
-        parts.append(part)
+            only = sensors if sensors.guides is None else sensors._replace(mask=sensors.guides, guides=None)
+            fits[f"fit_{key}"].append(np.asarray(misfit(grid, only, analyses, operator(measure))))
     per_truth = {key: np.concatenate([part.per_truth[key] for part in parts]) for key in parts[0].scores}
     per_truth |= {key: np.concatenate(values) for key, values in fits.items()}
     kept = ("maer", "crps", "spread_skill", *fits)
@@ -218,6 +249,11 @@ def of_shift(rows: dict[str, dict], shift: str) -> dict[str, dict]:
     return {method: row for method, row in found.items() if "scores" in row}
 
 
+def save(out: Path, tuning: dict[str, dict], rows: dict[str, dict]) -> None:
+    """The record so far."""
+    write_json(out, {"device": jax.devices()[0].device_kind, "tuning": tuning, "rows": rows})
+
+
 def main(experiment: Experiment) -> None:
     console = Console(width=180)
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
@@ -225,27 +261,43 @@ def main(experiment: Experiment) -> None:
     held = jaxsrda.simulate_truth(LEVELS["fine"], list(validation))[:, : experiment.validation_frames]
     record = json.loads(experiment.out.read_text()) if experiment.out.exists() else {}
     rows, tuning = record.get("rows", {}), record.get("tuning", {})
+    unadapted: dict[tuple, list[jaxsrda.Analysis]] = {}  # what no new sensor changes is run once
     for name in experiment.shifts:
         shift = SHIFTS[name]
         for method in experiment.methods:
-            if method in CONTROLS[1:] and shift.guide_measure != "vorticity":
-                continue  # none of these takes two kinds of sensors at once
+            if method == "projected" and shift.guide_measure != "vorticity":
+                continue  # it kriges departures of vorticity
+            if method == "condition" and shift.guide_layout is None:
+                continue  # it is `none`
             row = f"{name}/{method}"
             if row in rows and rows[row]["truths"] == experiment.truths:
                 continue
-            strength = None
-            if method in STRENGTHS:
-                strength = choose(console, tuning, row, shift, method, held, validation)
+            strength, told = None, (shift.layout, shift.observation_std)
+            if method in GUIDES:
+                strength, crps = choose(console, tuning, name, method, held, validation)
+                without = choose(console, tuning, name, "none", held, validation)[1]
+                if crps >= without:
+                    rows[row] = {"truths": experiment.truths, "declined": {"best": crps, "none": without}}
+                    console.print(
+                        f"{row}: CRPS on validation truths {crps:.4f} at best, {without:.4f} without; not run"
+                    )
+                    save(experiment.out, tuning, rows)
+                    continue
             try:
-                rows[row] = run(shift, method, strength, truth, seeds, experiment.at_once)
+                if method == "none" and told in unadapted:
+                    parts = unadapted[told]
+                else:
+                    parts = analyse(shift, method, strength, truth, seeds, experiment.at_once)
+                if method == "none":
+                    unadapted[told] = parts
+                rows[row] = scored(shift, strength, parts, truth, seeds, experiment.at_once)
             except jaxsrda.DivergedError as error:
                 rows[row] = {"strength": strength, "truths": experiment.truths, "diverged": str(error)}
                 console.print(f"{row}: {error}")
             else:
                 scores = ", ".join(f"{title} {common.interval(rows[row], key)}" for key, title in COLUMNS.items())
                 console.print(f"{row}: {scores}, {rows[row]['seconds']:.0f} s a truth")
-            device = jax.devices()[0].device_kind
-            write_json(experiment.out, {"device": device, "tuning": tuning, "rows": rows})
+            save(experiment.out, tuning, rows)
         print_table(console, name, of_shift(rows, name))
     intervals = {
         shift: {

@@ -23,7 +23,7 @@ from jaxsrda.climatology import Climatology
 from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, Level
 from jaxsrda.enkf import FilterParams
 from jaxsrda.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
-from jaxsrda.observations import Observations, Operator, vorticity, vorticity_spectral
+from jaxsrda.observations import Observations, Operator, predict, vorticity, vorticity_spectral
 from jaxsrda.solver import Speeds
 from jaxsrda.testbed import flow_params, initial_state, integrate, level_grid
 
@@ -71,8 +71,8 @@ class DualState(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What every method is given: the levels, the climatology, and how the sensors see the vorticity, those that guide
-    samples too (by default alike)."""
+    """What every method is given: the levels, the climatology, and how the sensors see the vorticity, those of the
+    second set too (`Observations.guides`, by default alike)."""
 
     climatology: Climatology
     operator: Operator = vorticity
@@ -92,7 +92,9 @@ class Setup(NamedTuple):
 
     def observed(self, ensemble: Array, observations: Observations) -> Array:
         """Predicted observations (M, p) of an HR ensemble (M, nx, ny)."""
-        return jax.vmap(lambda omega: self.operator(self.grid, omega, observations.positions))(ensemble)
+        return jax.vmap(lambda omega: predict(self.grid, omega, observations, self.operator, self.guide_operator))(
+            ensemble
+        )
 
 
 # Pieces ---------------------------------------------------------------------------------------
@@ -158,7 +160,7 @@ def ensemble_filter(
     arXiv:2604.21180).  After each analysis: relaxation to the prior, then climatological anomalies, re-centred.
     """
     analyse = enkf.ANALYSES[check_choice("analysis", analysis, enkf.ANALYSES)]
-    if analysis == "ensf" and setup.operator not in (vorticity, vorticity_spectral):
+    if analysis == "ensf" and {setup.operator, setup.guide_operator} - {vorticity, vorticity_spectral, None}:
         raise ValueError("ensf: its likelihood acts on vorticity, expected a vorticity operator; use an enkf or letkf")
     grid, own, dtype = setup.grid, level_grid(level), params.additive.dtype
 

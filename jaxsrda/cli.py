@@ -148,6 +148,8 @@ class Assimilate:
     """What they measure, by default the same as the others."""
     guide_noise: float | None = None
     """Standard deviation of their noise, by default that of the others."""
+    guides_assimilated: bool = False
+    """Whether any method assimilates them like the others instead."""
     weights: str | None = None
     """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
     out: Path | None = None
@@ -183,7 +185,7 @@ class Assimilate:
             raise ValueError(f"truths: expected at least 1, got {self.truths}")
         layout = _layout(self.layout)
         guides = None if self.guide_layout is None else _layout(self.guide_layout)
-        sensing.check_guidance(self.method, config, guides, None)
+        sensing.check_guidance(self.method, config, guides, None, self.guides_assimilated)
         model = configured_model(config) if isinstance(config, DiffSRDAConfig) else None
 
         with _bar() as bar:
@@ -206,6 +208,7 @@ class Assimilate:
                 guide_layout=guides,
                 guide_measure=self.guide_operator,
                 guide_std=self.guide_noise,
+                guides_assimilated=self.guides_assimilated,
                 withhold=self.withhold,
                 config=config,
                 model=model,
@@ -217,12 +220,13 @@ class Assimilate:
         truths = f"{len(result.mean)} truth" + "s" * (len(result.mean) > 1)
         alone = isinstance(config, DiffSRDAConfig) and config.sampler == "mean"
         members = f"one field on a prior of {config.members}" if alone else f"{config.members} members"
-        guided = f", guided by {guides.name}" if guides is not None else ""
+        guided = f"{' and' if self.guides_assimilated else ', guided by'} {guides.name}" if guides is not None else ""
         title = f"{self.method}, {members}, {result.config['layout']}{guided}, {truths}"
         console.print(title, highlight=False)
         console.print(report.score_table({self.method: result.scores}))
-        seconds = result.seconds
-        console.print(f"compiled in {duration(seconds['compile'])}, ran in {duration(seconds['run'])}")
+        console.print(
+            "compiled in {compile}, ran in {run}".format(**{k: duration(s) for k, s in result.seconds.items()})
+        )
         if self.out is not None:
             io.write_dataset(self.out, report.dataset(result))
             console.print(f"analyses: {self.out}")

@@ -43,7 +43,7 @@ from jaxsrda.conditioning import (
 from jaxsrda.config import PRIOR_FILTERS, RESTARTS, DiffSRDAConfig
 from jaxsrda.enkf import FilterParams, filter_params
 from jaxsrda.grid import regrid_hat
-from jaxsrda.observations import Observations, vorticity, vorticity_spectral
+from jaxsrda.observations import Observations, sees_vorticity
 from jaxsrda.solver import Speeds
 
 
@@ -198,14 +198,14 @@ def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = 
     """
     check_choice("restart", restart, RESTARTS)
     grid = setup.grid
-    # What other operators measure cannot be kriged as vorticity; the prior's analysis still uses it.
-    direct = setup.operator in (vorticity, vorticity_spectral)
 
     def step(key: Array, state: State, observations: Observations) -> tuple[State, Window, Snapshot]:
         prior_key, draw_key = jax.random.split(key)
         later, analysed = prior.analyse(prior_key, state.prior, observations)
         guess = analysed.guess
-        told = observations if direct else observations._replace(mask=jnp.zeros_like(observations.mask))
+        # What other operators measure cannot be kriged as vorticity; the prior's analysis still uses it.
+        direct = sees_vorticity(observations, setup.operator, setup.guide_operator)
+        told = observations._replace(mask=observations.mask & direct)
         predicted = setup.observed(guess.frames[:, 0], observations)
         now = jax.vmap(lambda g, seen: snapshot(grid, g, seen, told))(guess, predicted)
         if draw is None:

@@ -23,7 +23,7 @@ from jaxsrda.grid import ChannelGrid, bases
 from jaxsrda.latent import decode_frames
 from jaxsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
 from jaxsrda.networks.unet import Features
-from jaxsrda.observations import Observations, Operator, vorticity, vorticity_spectral
+from jaxsrda.observations import Observations, Operator, predict, vorticity, vorticity_spectral
 
 RESIDUAL_SPECTRUM = (58.0, 8.5)
 """a and k₀ of the variance a exp(−k/k₀) of what the released model draws, in orthonormal coefficients."""
@@ -161,10 +161,7 @@ def make_draw(
             return jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1)
 
         def measure(omega: Array) -> Array:
-            seen = operator(grid, omega, sensors.positions)
-            if guide_operator is None or sensors.guides is None:
-                return seen
-            return jnp.where(sensors.guides, guide_operator(grid, omega, sensors.positions), seen)
+            return predict(grid, omega, sensors, operator, guide_operator)
 
         def denoiser(told: tuple[Array, Features]) -> Denoiser:
             """Of one condition, batch axis of one."""

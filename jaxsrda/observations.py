@@ -28,8 +28,8 @@ class Observations(NamedTuple):
     """Sensors at one time (or, with leading axes, at many).
 
     values: (p,); positions: (p, 2) as (x, y); mask: (p,) True where there is a sensor; variance: (p,) of the noise.
-    guides: (p,) True where a slot holds a sensor that guides samples and is otherwise not assimilated (its mask is
-    False); None if there are none.
+    guides: (p,) True where a slot holds a sensor of a second set, which may measure by an operator of its own; it
+    guides samples, its mask False, or is assimilated as well, its mask True.  None if there is no such set.
     """
 
     values: Array
@@ -235,6 +235,24 @@ def is_linear(operator: Operator, grid: ChannelGrid) -> bool:
     a, b, positions = probe(grid)
     see = jax.jit(lambda omega: operator(grid, omega, positions))
     return bool(jnp.allclose(see(2 * a + b), 2 * see(a) + see(b), rtol=1e-3, atol=1e-4))
+
+
+def predict(
+    grid: ChannelGrid, omega: Array, observations: Observations, operator: Operator, guide_operator: Operator | None
+) -> Array:
+    """What the sensors would measure of ω[nx, ny], (p,), those of `guides` by their own operator if it is another."""
+    first = operator(grid, omega, observations.positions)
+    if observations.guides is None or guide_operator in (None, operator):
+        return first
+    return jnp.where(observations.guides, guide_operator(grid, omega, observations.positions), first)
+
+
+def sees_vorticity(observations: Observations, operator: Operator, guide_operator: Operator | None) -> Array:
+    """Which slots (p,) hold vorticity itself, whose departures can be mapped as vorticity."""
+    first, second = (given in (vorticity, vorticity_spectral) for given in (operator, guide_operator or operator))
+    if observations.guides is None:
+        return jnp.full(observations.mask.shape, first)
+    return jnp.where(observations.guides, second, first)
 
 
 # Observing ------------------------------------------------------------------------------------

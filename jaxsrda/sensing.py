@@ -12,7 +12,7 @@ from jax import Array
 from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig, FilterConfig
 from jaxsrda.grid import ChannelGrid
 from jaxsrda.layouts import Layout
-from jaxsrda.observations import Observations, Operator, observe_run, probe, with_guides
+from jaxsrda.observations import Observations, Operator, observe_run, predict, probe, with_guides
 
 
 class Sensors(NamedTuple):
@@ -44,11 +44,25 @@ def observe_truths(
 
 
 def check_guidance(
-    method: str, config: FilterConfig | DiffSRDAConfig, guides: Layout | None, own: Observations | None
+    method: str,
+    config: FilterConfig | DiffSRDAConfig,
+    guides: Layout | None,
+    own: Observations | None,
+    assimilated: bool = False,
 ) -> None:
-    """ValueError for sensors that would guide nothing, and for a guidance without sensors."""
+    """ValueError for sensors that would guide nothing, and for a guidance without sensors.
+
+    assimilated: the second set of sensors is assimilated like the first.
+    """
     guidance = config.guidance if isinstance(config, DiffSRDAConfig) else "none"
-    if guides is not None and guidance == "none":
+    if assimilated:
+        if guidance != "none":
+            raise ValueError(
+                f"guides_assimilated: sensors are assimilated or they guide, got guidance {guidance}; set it to none"
+            )
+        if guides is None and (own is None or own.guides is None):
+            raise ValueError("guides_assimilated: there are no further sensors; give a guide_layout")
+    elif guides is not None and guidance == "none":
         raise ValueError(f"guide_layout: {method} is not guided; choose a guidance, or put these sensors into layout")
     if guides is not None and own is not None:
         raise ValueError(
@@ -84,27 +98,33 @@ def check_operator(name: str, operator: Operator, grid: ChannelGrid, differentia
         raise ValueError(f"{name}: expected finite values and derivatives on a smooth field, got NaN or infinity")
 
 
-def check_alike(operator: Operator, guide_operator: Operator) -> None:
-    """ValueError unless both sets of sensors measure the same, so that a method can assimilate them together."""
-    if operator is not guide_operator:
-        raise ValueError(
-            "guides_assimilated: a method assimilates sensors of one operator; give both sets the same, or let the new "
-            "ones guide"
-        )
+def assimilated(observed: Observations) -> Observations:
+    """The observations with the second set assimilated like the first."""
+    guides = observed.guides
+    return observed if guides is None else observed._replace(mask=observed.mask | guides)
 
 
 def split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
     """The observations (truths, cycles, p) to assimilate, and those to verify with."""
     shape = observed.mask.shape[1:]
-    held = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
-    return observed._replace(mask=observed.mask & ~held), observed._replace(mask=observed.mask & held)
+    drawn = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
+    held = observed.mask & drawn
+    guides = None if observed.guides is None else observed.guides & ~held
+    return observed._replace(mask=observed.mask & ~held, guides=guides), observed._replace(mask=held)
 
 
-def misfit(measure: Operator, grid: ChannelGrid, withheld: Observations, analyses: Array) -> Array:
+def misfit(
+    grid: ChannelGrid,
+    withheld: Observations,
+    analyses: Array,
+    operator: Operator,
+    guide_operator: Operator | None = None,
+) -> Array:
     """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
 
     def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
-        error = jnp.where(observed.mask, measure(grid, omega, observed.positions) - observed.values, 0)
+        predicted = predict(grid, omega, observed, operator, guide_operator)
+        error = jnp.where(observed.mask, predicted - observed.values, 0)
         return jnp.sum(error**2), observed.mask.sum()
 
     total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)

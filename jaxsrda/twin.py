@@ -202,7 +202,7 @@ def assimilate(
     stacked over the assimilation times, (cycles, p); without `truth` nothing is scored but the fit to them.
     guide_layout: further sensors that guide the samples of a method with `guidance` and are used for nothing else, with
     an operator and a noise of their own, by default those of the others; guides_assimilated: they are assimilated like
-    all others instead, any method's alternative to guidance.
+    all others instead, by any method (a network hears those that measure vorticity, its prior all).
     withhold: fraction of the sensors, drawn anew at each time, that is kept from the method and used to verify it
     (`observation_rmse_withheld`).  config: the method's configuration, by default its preset; model: diffsrda's, by
     default the weights that the configuration names.  seed: of the noise and the members, and of the simulated
@@ -229,10 +229,7 @@ def assimilate(
             sensing.check_operator(name, given, grid, differentiable=guided)
     guide_std = observation_std if guide_std is None else guide_std
     check_positive("guide_std", guide_std)
-    if guides_assimilated:
-        sensing.check_alike(measure, guide_operator)
-    else:
-        sensing.check_guidance(method, config, guides, observations)
+    sensing.check_guidance(method, config, guides, observations, guides_assimilated)
     if isinstance(config, DiffSRDAConfig) and model is None:
         model = configured_model(config)
     report = progress or (lambda *_: None)
@@ -257,8 +254,7 @@ def assimilate(
         own_set = sensing.Sensors(layout, measure, observation_std)
         guide_set = None if guides is None else sensing.Sensors(guides, guide_operator, guide_std)
         observed = sensing.observe_truths(keys, grid, truths, own_set, guide_set)
-        if guides_assimilated and observed.guides is not None:
-            observed = observed._replace(mask=observed.mask | observed.guides, guides=None)
+    observed = sensing.assimilated(observed) if guides_assimilated else observed
     report("climatology", 0, 1)
     climatology = default_climatology() if climatology is None else climatology
     assimilator = make_assimilator(
@@ -285,7 +281,9 @@ def assimilate(
     result = _collect(method, settings, grid, observed, truth, carry, history, seconds)
     if withhold > 0:
         analyses = jnp.asarray(result.mean[:, ::FRAMES_PER_CYCLE])
-        result.per_truth["observation_rmse_withheld"] = np.asarray(sensing.misfit(measure, grid, withheld, analyses))
+        result.per_truth["observation_rmse_withheld"] = np.asarray(
+            sensing.misfit(grid, withheld, analyses, measure, guide_operator)
+        )
     return result
 
 

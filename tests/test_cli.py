@@ -104,10 +104,30 @@ def test_several_truths_and_evaluation_without_members(tmp_path, truth):
     assert json.loads(again.read_text())["scores"]["maer"]["mean"] == pytest.approx(scores["mean"], rel=1e-5)
 
 
+def test_two_kinds_of_sensors_are_assimilated_together(tmp_path, capsys, truth_file):
+    """The second set moves the analysis, is in the file with its own values, and is named in the record."""
+    errors = {}
+    arguments = ["assimilate", "--method", "enkf-sr", "--members", "6", "--truth", truth_file, "--layout", "lattice:16"]
+    second = ["--guide-layout", "random-fixed:64", "--guide-operator", "velocity-x"]
+    second += ["--guide-noise", "0.02", "--guides-assimilated"]
+    for name, more in {"one": [], "both": second}.items():
+        out, record = tmp_path / f"{name}.nc", tmp_path / f"{name}.json"
+        assert cli.main([*arguments, *more, "--out", str(out), "--json", str(record)]) == 0
+        written = json.loads(record.read_text())
+        errors[name] = written["scores"]["maer"]["mean"]
+    assert abs(errors["both"] / errors["one"] - 1) > 1e-5  # little: the members have hardly spread yet
+    assert "6 members, lattice:16 and random-fixed:64, 1 truth" in capsys.readouterr().out
+    assert written["config"]["guide_assimilated"] and written["config"]["guide_operator"] == "velocity-x"
+    with xarray.open_dataset(out, engine="h5netcdf") as dataset:
+        assert dataset["obs_guides"].values.sum() == 2 * 64 and dataset["obs_value"].size == 2 * (32 + 64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--method", "enkf-hd"], "did you mean 'enkf-hr'?"),
+        (["--guides-assimilated"], "guides_assimilated: there are no further sensors; give a guide_layout"),
+        (["--guides-assimilated", "--guide-layout", "lattice:4", "--guidance", "oi"], "are assimilated or they guide"),
         (["--layout", "latice:8"], "did you mean 'lattice'?"),
         (["--layout", "lattice"], "expected name:number such as lattice:8"),
         (["--operator", "vorticty"], "did you mean 'vorticity'?"),

@@ -6,12 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRID, truth
+from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
 
 from jaxsrda import sensing
-from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.assimilators import ensemble_filter
+from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
+from jaxsrda.enkf import filter_params
 from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import Observations, check_observations, observation_key, speed, vorticity, with_guides
+from jaxsrda.observations import (
+    Observations,
+    check_observations,
+    observation_key,
+    predict,
+    sees_vorticity,
+    speed,
+    vorticity,
+    with_guides,
+)
 from jaxsrda.sensing import Sensors, check_guidance, observe_truths
 
 LATTICE = Sensors(parse_layout("lattice:8", GRID), vorticity, 0.1)
@@ -85,6 +96,22 @@ def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, 
 
 
 @pytest.mark.parametrize(
+    "changes, guides, own, message",
+    [
+        ({"guidance": "mmps"}, LAYOUT, None, "guides_assimilated: sensors are assimilated or they guide, got .* mmps"),
+        ({}, None, None, "guides_assimilated: there are no further sensors; give a guide_layout"),
+        ({}, None, OWN, "guides_assimilated: there are no further sensors"),
+        ({}, LAYOUT, OWN, "guide_layout: with your own observations, mark those"),
+    ],
+)
+def test_a_second_set_is_there_and_used_once(changes, guides, own, message):
+    config = dataclasses.replace(CONFIGS["diffsrda"], **changes)
+    with pytest.raises(ValueError, match=message):
+        check_guidance("diffsrda", config, guides, own, assimilated=True)
+    check_guidance("enkf-sr", CONFIGS["enkf-sr"], LAYOUT, None, assimilated=True)
+
+
+@pytest.mark.parametrize(
     "operator, message",
     [
         (lambda grid, omega, positions: omega, r"measure: expected one value a sensor, \(3,\), got shape \(32, 17\)"),
@@ -122,10 +149,56 @@ def test_a_method_without_guidance_needs_no_derivative():
         sensing.check_operator("measure", rounded, GRID, differentiable=True)
 
 
-def test_sets_that_measure_different_things_are_not_assimilated_together():
-    sensing.check_alike(vorticity, vorticity)
-    with pytest.raises(ValueError, match="guides_assimilated: a method assimilates sensors of one operator"):
-        sensing.check_alike(vorticity, speed)
+def test_each_set_is_seen_through_its_own_operator():
+    both = jax.tree.map(lambda a: a[0, 1], observed(SPEEDS))
+    field, count = truth()[4], len(both.values) - 5
+    got = predict(GRID, field, both, vorticity, speed)
+    np.testing.assert_array_equal(got[:count], vorticity(GRID, field, both.positions[:count]))
+    np.testing.assert_array_equal(got[count:], speed(GRID, field, both.positions[count:]))
+    np.testing.assert_array_equal(predict(GRID, field, both, vorticity, None), vorticity(GRID, field, both.positions))
+    first, second = (np.asarray(sees_vorticity(both, *pair)) for pair in ((vorticity, speed), (speed, vorticity)))
+    assert first[:count].all() and not first[count:].any() and (second == ~first).all()
+    assert sees_vorticity(both, vorticity, None).all() and not sees_vorticity(both, speed, None).any()
+
+
+@pytest.mark.parametrize("analysis, level", [("enkf", FINE), ("letkf", COARSE)])
+def test_sets_that_measure_different_things_are_assimilated_together(analysis, level):
+    """As by one operator that knows which slots measure what."""
+    both = sensing.assimilated(jax.tree.map(lambda a: a[0, 0], observed(SPEEDS)))
+    count = len(both.values) - 5
+    assert both.mask[count:].all()
+
+    def concatenated(grid, omega, positions):
+        return jnp.concatenate([vorticity(grid, omega, positions[:count]), speed(grid, omega, positions[count:])])
+
+    def analysed(where, observations):
+        params = filter_params(FilterConfig(members=4, localization=1.0))
+        assimilator = ensemble_filter(where, analysis, level, 4, params)
+        state = quick_jit(assimilator.init)(jax.random.key(0))
+        return quick_jit(assimilator.step)(jax.random.key(1), state, observations)[1].omega[:, 0]
+
+    wanted = analysed(setup()._replace(operator=concatenated), both._replace(guides=None))
+    got = analysed(setup()._replace(guide_operator=speed), both)
+    np.testing.assert_allclose(got, wanted, atol=1e-10)
+    alone = analysed(setup(), both._replace(mask=both.mask & ~both.guides))
+    assert abs(got - alone).max() > 0.01
+
+
+def test_the_ensemble_score_filter_refuses_other_operators_in_either_set():
+    params = filter_params(FilterConfig(members=4))
+    for where in (setup()._replace(operator=speed), setup()._replace(guide_operator=speed)):
+        with pytest.raises(ValueError, match="ensf: its likelihood acts on vorticity"):
+            ensemble_filter(where, "ensf", FINE, 4, params)
+
+
+def test_the_second_set_is_verified_by_its_own_operator():
+    both = sensing.assimilated(observed(SPEEDS))
+    fields = jnp.stack([truth(), truth(seed=1)])[:, ::4]
+    used, withheld = sensing.split(both, jax.random.split(jax.random.key(0), 2), 0.5)
+    assert withheld.mask[both.guides].any() and not (used.guides & withheld.mask).any()
+    assert ((used.mask | withheld.mask) == both.mask).all()
+    misfit = sensing.misfit(GRID, both._replace(mask=both.guides), fields, vorticity, speed)
+    assert ((0.15 < misfit) & (misfit < 0.5)).all()  # the truth, off by the noise of std 0.3 at ten sensors
 
 
 def test_what_is_allowed_is():
