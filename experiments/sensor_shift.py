@@ -277,7 +277,8 @@ def main(experiment: Experiment) -> None:
                 strength, crps = choose(console, tuning, name, method, held, validation)
                 without = choose(console, tuning, name, "none", held, validation)[1]
                 if crps >= without:
-                    rows[row] = {"truths": experiment.truths, "declined": {"best": crps, "none": without}}
+                    best = crps if np.isfinite(crps) else None  # None: it diverged at every strength
+                    rows[row] = {"truths": experiment.truths, "declined": {"best": best, "none": without}}
                     console.print(
                         f"{row}: CRPS on validation truths {crps:.4f} at best, {without:.4f} without; not run"
                     )
@@ -305,7 +306,7 @@ def main(experiment: Experiment) -> None:
             for method, row in of_shift(rows, shift).items()
         }
         for shift in SHIFTS
-        if of_shift(rows, shift)
+        if of_shift(rows, shift) and "untold" not in shift  # off the scale
     }
     plotting.plot_intervals(experiment.out.with_suffix(".png"), intervals)
 
