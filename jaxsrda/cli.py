@@ -181,13 +181,11 @@ class Assimilate:
         _check_json(self.json)
         if self.plot is not None:
             _check_plotting(self.plot)
-        if self.truths < 1:
-            raise ValueError(f"truths: expected at least 1, got {self.truths}")
+        check_positive("truths", self.truths)
         layout = _layout(self.layout)
         guides = None if self.guide_layout is None else _layout(self.guide_layout)
         sensing.check_guidance(self.method, config, guides, None, self.guides_assimilated)
         model = configured_model(config) if isinstance(config, DiffSRDAConfig) else None
-
         with _bar() as bar:
             task = bar.add_task("truth", total=1)
 
@@ -221,12 +219,10 @@ class Assimilate:
         alone = isinstance(config, DiffSRDAConfig) and config.sampler == "mean"
         members = f"one field on a prior of {config.members}" if alone else f"{config.members} members"
         guided = f"{' and' if self.guides_assimilated else ', guided by'} {guides.name}" if guides is not None else ""
-        title = f"{self.method}, {members}, {result.config['layout']}{guided}, {truths}"
-        console.print(title, highlight=False)
+        console.print(f"{self.method}, {members}, {result.config['layout']}{guided}, {truths}", highlight=False)
         console.print(report.score_table({self.method: result.scores}))
-        console.print(
-            "compiled in {compile}, ran in {run}".format(**{k: duration(s) for k, s in result.seconds.items()})
-        )
+        compiled, ran = (duration(result.seconds[part]) for part in ("compile", "run"))
+        console.print(f"compiled in {compiled}, ran in {ran}")
         if self.out is not None:
             io.write_dataset(self.out, report.dataset(result))
             console.print(f"analyses: {self.out}")

@@ -139,7 +139,7 @@ def test_two_kinds_of_sensors_are_assimilated_together(tmp_path, capsys, truth_f
         (["--method", "enkf-dual", "--members", "1"], "members: expected at least 2"),
         (["--method", "enkf-dual", "--controls", "0"], "controls: expected 1 to 50 (the members), got 0"),
         (["--members", "1"], "members: the dual prior filters as many LR members, expected 2 or more"),
-        (["--truths", "0"], "truths: expected at least 1"),
+        (["--truths", "0"], "truths: expected a finite number above 0, got 0"),
         (["--truth-level", "huge"], "level: expected one of lr, hr, fine, uhr"),
         (["--obs-noise", "-1"], "obs_noise: expected a finite number above 0"),
         (["--withhold", "1"], "withhold: expected a fraction from 0 to below 1, got 1.0"),
