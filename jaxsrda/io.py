@@ -349,7 +349,7 @@ def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, t
         "obs_time": (np.broadcast_to(times[..., None], values.shape)[mask], "time of the observation"),
     }
     if guides is not None:
-        arrays["obs_guides"] = (np.asarray(guides)[mask].astype(np.int8), "1 for a sensor that guides samples")
+        arrays["obs_guides"] = (np.asarray(guides)[mask].astype(np.int8), "1 for a sensor of guide_layout")
     if truths:
         arrays["obs_truth"] = (np.nonzero(mask)[0], "index of the truth observed")
     return {name: (("obs",), array, {"units": "1", "long_name": text}) for name, (array, text) in arrays.items()}
