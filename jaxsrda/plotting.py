@@ -286,6 +286,7 @@ def plot_intervals(
         line[0].set_title(group, loc="left")
     for axis, score in zip(axes[-1], scores):
         axis.set_xlabel(SCORE_NAMES.get(score, score))
+        axis.locator_params(axis="x", nbins=5)
     _save(figure, path)
 
 
