@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.enkf import distance, grid_positions
 from jaxsrda.grid import ChannelGrid, matmul
+from jaxsrda.linalg import cholesky, solve
 from jaxsrda.observations import Observations
 
 FRAMES = 5
@@ -121,11 +121,11 @@ def krige(grid: ChannelGrid, departures: Array, observations: Observations) -> t
     between = jnp.exp(-distance(at, at) / KRIGING_LENGTH) * seen[:, None] * seen
     to_grid = jnp.exp(-distance(here, at) / KRIGING_LENGTH) * seen
     noise = jnp.where(mask, observations.variance / KRIGING_STD**2, 1) + 1e-4
-    factor = jnp.linalg.cholesky(between + jnp.diag(noise))
-    weights = jax.scipy.linalg.cho_solve((factor, True), jnp.where(mask, departures, 0))
-    half = jax.scipy.linalg.solve_triangular(factor, to_grid.T, lower=True)
-    variance = jnp.clip(1 - jnp.sum(half * half, axis=0), 0, 1)
-    return matmul(to_grid, weights).reshape(grid.shape), variance.reshape(grid.shape)
+    lower = cholesky(between + jnp.diag(noise))
+    explained = solve(lower, to_grid.T)  # L⁻¹cᵀ: its squares are what sensors explain
+    whitened = solve(lower, jnp.where(mask, departures, 0)[:, None])
+    variance = jnp.clip(1 - jnp.sum(explained * explained, axis=0), 0, 1)
+    return matmul(whitened.T, explained).reshape(grid.shape), variance.reshape(grid.shape)
 
 
 def at_sensors(grid: ChannelGrid, departures: Array, observations: Observations) -> Array:

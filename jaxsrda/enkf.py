@@ -20,6 +20,7 @@ from jax.typing import DTypeLike
 from jaxsrda.checks import check_shape
 from jaxsrda.config import FilterConfig
 from jaxsrda.grid import ChannelGrid, matmul
+from jaxsrda.linalg import cholesky, solve
 from jaxsrda.observations import Observations
 
 
@@ -116,8 +117,8 @@ def gain_increments(
     """
     dof = anomalies.shape[0] - 1
     innovation_cov = between_sensors * matmul(seen.anomalies.T, seen.anomalies) / dof + jnp.diag(seen.variance)
-    factor = jnp.linalg.cholesky(innovation_cov)
-    weights = jax.scipy.linalg.cho_solve((factor, True), innovations)
+    lower = cholesky(innovation_cov)
+    weights = solve(lower, solve(lower, innovations), transposed=True)
     cross = to_sensors * matmul(anomalies.T, seen.anomalies) / dof
     return matmul(cross, weights)
 

@@ -5,8 +5,6 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-# With it a result of JAX 0.10.2 once never came, all threads idle (as in https://github.com/jax-ml/jax/issues/25861).
-jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 @pytest.fixture(params=["float32", "float64"])

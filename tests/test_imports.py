@@ -32,7 +32,7 @@ NETWORKS = (
 LEVELS = (
     ("checks", "config"),
     ("grid",),
-    ("io", "layouts", "scores", "solver"),
+    ("io", "layouts", "linalg", "scores", "solver"),
     ("cache", "observations", "plotting", "testbed"),
     ("climatology", "enkf", "loop", *DIFFUSION, *NETWORKS, "runs"),
     ("assimilators", "training_runs"),
