@@ -165,8 +165,9 @@ class DiffSRDAConfig:
     grid (`edm`, `log` or `vp`) and its ends.
     weights: the name of released weights or a file; empty takes the released ones for the prior.
     centred: the samples' mean is made the conditioner's own, which it estimates without sampling noise (models with
-    target residual and one condition for all samples; a member then depends on how many there are).  Guided samples
-    come in pairs of opposite noise instead, which leaves little of it in their mean.
+    target residual and one condition for all samples; a member then depends on how many there are), before they are
+    `projected`.  Samples guided at each step come in pairs of opposite noise instead, which leaves little of it in
+    their mean.
     chunk: samples drawn at once, to bound memory.
     guidance: how samples are moved towards observations of t: `none`; a method of `diffusion.guidance` at each step,
     through the decoder if there is one; or `projected`, each member's misfit kriged onto its frame t in the end.

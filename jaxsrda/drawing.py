@@ -175,6 +175,8 @@ def make_draw(
 
             return GUIDES[guidance](plain, observe, sensors, **options)
 
+        one = len(conditions) == 1
+        centred = config.centred and guidance not in GUIDES and kind.target == "residual" and members > 1 and one
         samples = functools.partial(
             sample_members,
             key=key,
@@ -186,23 +188,22 @@ def make_draw(
             chunk=config.chunk,
             dtype=conditions.dtype,
             # Guidance moves the mean too: what the conditioner knows of it is no longer its value.
-            antithetic=config.centred and guidance != "none",
+            antithetic=config.centred and guidance != "none" and not centred,
         )
         told = (conditions, features)
-        if len(conditions) == 1:
+        if one:
             drawn = samples(denoiser(told))
         else:
             each = jax.tree.map(lambda a: a[:, None], told)
             drawn = samples(lambda told, x, sigma: denoiser(told)(x, sigma), conditions=each)
         corrections = placement(model, *told, by_frame)(drawn)
+        if centred:
+            corrections = corrections - corrections.mean(0) + mean
         if guidance == "projected":
             first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
             gain = jax.vmap(lambda omega: krige(grid, sensors.values - measure(omega), sensors)[0])
             inside = jnp.sign(by_frame[:, 0])  # zero on the walls
             corrections = corrections.at[..., 0].add(inside * gain(first))
-        centred = kind.target == "residual" and config.centred and guidance == "none"
-        if centred and members > 1 and len(conditions) == 1:
-            corrections = corrections - corrections.mean(0) + mean
         return jnp.moveaxis(corrections, -1, 1)
 
     return draw

@@ -13,7 +13,7 @@ from helpers import GRID, observed, quick_jit, setup, truth
 from jaxsrda import latent as latents
 from jaxsrda import model as models
 from jaxsrda import train as trains
-from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES
+from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
 from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
@@ -252,6 +252,24 @@ def test_guided_members_are_pairs_of_opposite_noise_unless_they_shall_not_be_cen
     )
     np.testing.assert_array_equal(paired[0], free[0])
     assert np.abs(paired[1] - free[1]).max() > 1e-3
+
+
+def test_projected_members_are_centred_first():
+    """Frames after t have the conditioner's mean; frame t has it too but for the kriged misfit of that mean."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    told = {"members": 3, "centred": True}
+    mean = quick_jit(make_draw(grid_model(), configuration(sampler="mean")))(KEY, conditions)[0]
+    plain, projected = (
+        quick_jit(make_draw(grid_model(), configuration(guidance=name, **told)))(KEY, conditions, joined)
+        for name in ("none", "projected")
+    )
+    np.testing.assert_allclose(projected[:, 1:], plain[:, 1:], atol=1e-6)
+    np.testing.assert_allclose(projected[:, 1:].mean(0), mean[1:], atol=1e-4)
+    first = conditions[0, ..., 0] * FIELD_SCALE + mean[0]
+    moved = krige(GRID, seen.values - vorticity(GRID, first, seen.positions), seen)[0]
+    assert abs(moved).max() > 0.1
+    np.testing.assert_allclose((projected - plain)[:, 0, :, 1:-1].mean(0), moved[:, 1:-1], atol=1e-4)
 
 
 def test_guidance_works_in_the_cycle():
