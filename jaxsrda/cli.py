@@ -49,7 +49,7 @@ class Simulate:
 
         run = Run(level(self.level), self.frames, self.scheme, self.steps, self.seed)
         io.check_writable(self.out, (*io.DATASET_SUFFIXES, ".npz"))
-        _check_json(self.json)
+        _check_outputs(self.json)
         initial = None if self.initial is None else io.read_fields(self.initial, ndims=(2, 3))
         if initial is not None and initial.ndim == 3:
             initial = initial[-1]  # the last frame of a run: go on from there
@@ -136,6 +136,8 @@ class Assimilate:
     """What moves samples to observations: none, projected, blend, lifted, diffpir, oi, mmps, pigdm, sda or dps."""
     strength: float | None = None
     """Strength of the guidance, by default the method's own."""
+    iterations: int | None = None
+    """Conjugate-gradient iterations of lifted, diffpir, oi, mmps or pigdm."""
     guide_on: str | None = None
     """Sensors that guide: new (those of guide-layout) or all (those of layout again, too)."""
     blur: tuple[float, float] | None = None
@@ -178,13 +180,14 @@ class Assimilate:
         config = _tuned(self, method_preset(self.method, self.layout, self.tuning))
         if self.out is not None:
             io.check_writable(self.out, io.DATASET_SUFFIXES)
-        _check_json(self.json)
-        if self.plot is not None:
-            _check_plotting(self.plot)
+        _check_outputs(self.json, self.plot)
         check_positive("truths", self.truths)
         layout = _layout(self.layout)
         guides = None if self.guide_layout is None else _layout(self.guide_layout)
-        sensing.check_guidance(self.method, config, guides, None, self.guides_assimilated)
+        new = {"guide_operator": self.guide_operator, "guide_noise": self.guide_noise}
+        sensing.check_guidance(self.method, config, guides, None, self.guides_assimilated, **new)
+        if self.guide_operator is not None:
+            operator(self.guide_operator)  # known, before the truth is simulated
         model = configured_model(config) if isinstance(config, DiffSRDAConfig) else None
         with _bar() as bar:
             task = bar.add_task("truth", total=1)
@@ -250,9 +253,7 @@ class Evaluate:
     def run(self) -> None:
         from jaxsrda import evaluate, io, report
 
-        _check_json(self.json)
-        if self.plot is not None:
-            _check_plotting(self.plot)
+        _check_outputs(self.json, self.plot)
         result = evaluate.evaluate_file(self.file, self.truth)
         console.print(report.score_table({result.method: result.scores}))
         if self.json is not None:
@@ -283,7 +284,7 @@ class Info:
         from jaxsrda.observations import OPERATORS
         from jaxsrda.weights import released
 
-        _check_json(self.json)
+        _check_outputs(self.json)
         versions = {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "numpy")}
         devices = [str(device) for device in jax.devices()]
         console.print(", ".join(f"{name} {version}" for name, version in versions.items()), "on", ", ".join(devices))
@@ -323,7 +324,7 @@ Command = (
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
 SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "weights")
-GUIDING = ("guidance", "strength", "guide_on", "blur", "hard_steps")
+GUIDING = ("guidance", "strength", "iterations", "guide_on", "blur", "hard_steps")
 
 
 def _tuned(options: Assimilate, preset):
@@ -359,21 +360,20 @@ def _layout(text: str):
     return layout
 
 
-def _check_json(path: Path | None) -> None:
+def _check_outputs(record: Path | None, pictures: Path | None = None) -> None:
     from jaxsrda import io
 
-    if path is not None:
-        io.check_writable(path, (".json",))
-
-
-def _check_plotting(folder: Path) -> None:
+    if record is not None:
+        io.check_writable(record, (".json",))
+    if pictures is None:
+        return
     try:
         import cmocean  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ValueError(f'--plot: needs {error.name}, which is not installed: pip install "jaxsrda[plot]"') from None
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--plot: expected a folder, got the file {folder}")
+    if pictures.exists() and not pictures.is_dir():
+        raise ValueError(f"--plot: expected a folder, got the file {pictures}")
 
 
 def _bar() -> Progress:

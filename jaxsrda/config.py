@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jaxsrda.checks import check_choice, check_positive
@@ -150,6 +151,7 @@ NOISE_GRIDS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
 GUIDES = ("blend", "lifted", "diffpir", "oi", "mmps", "pigdm", "sda", "dps")
 GUIDANCE = ("none", *GUIDES, "projected")
+ITERATIVE = ("lifted", "diffpir", "oi", "mmps", "pigdm")
 GUIDE_ON = ("new", "all")
 
 
@@ -170,8 +172,10 @@ class DiffSRDAConfig:
     their mean.
     chunk: samples drawn at once, to bound memory.
     guidance: how samples are moved towards observations of t: `none`; a method of `diffusion.guidance` at each step,
-    through the decoder if there is one; or `projected`, each member's misfit kriged onto its frame t in the end.
-    strength: of the method, None for its own.  guide_on: the sensors that guide, the `new` ones that nothing else uses
+    through the decoder if there is one, or a function of your own like those there; or `projected`, each member's
+    misfit kriged onto its frame t in the end.
+    strength: of the method, None for its own.  iterations: of conjugate gradients, for lifted, diffpir, oi, mmps and
+    pigdm, None for their own (3; 1 for mmps).  guide_on: the sensors that guide, the `new` ones that nothing else uses
     (see `twin.assimilate`), or `all`, with those that condition the model.  blur, hard_steps, of `blend`: its widths in
     grid points at the first and the last level, geometric in σ between them; how many of the last steps replace the
     estimate at the sensors altogether.
@@ -189,8 +193,9 @@ class DiffSRDAConfig:
     weights: str = ""
     centred: bool = True
     chunk: int = 50
-    guidance: str = "none"
+    guidance: str | Callable[..., Any] = "none"
     strength: float | None = None
+    iterations: int | None = None
     guide_on: str = "new"
     blur: tuple[float, float] = (2.0, 2.0)
     hard_steps: int = 0
@@ -202,10 +207,18 @@ class DiffSRDAConfig:
         check_choice("restart", self.restart, RESTARTS)
         check_choice("sampler", self.sampler, SAMPLERS)
         check_choice("noise", self.noise, NOISE_GRIDS)
-        check_choice("guidance", self.guidance, GUIDANCE)
+        if not callable(self.guidance):
+            check_choice("guidance", self.guidance, GUIDANCE)
         check_choice("guide_on", self.guide_on, GUIDE_ON)
         if self.strength is not None:
             check_positive("strength", self.strength)
+            if self.guidance in ("none", "projected"):
+                raise ValueError(f"strength: guidance {self.guidance} has none; leave it out, or choose a method")
+        if self.iterations is not None and (self.guidance not in ITERATIVE or self.iterations < 1):
+            raise ValueError(
+                f"iterations: expected at least 1, for guidance {', '.join(ITERATIVE)}; got {self.iterations} for "
+                f"{self.guidance}"
+            )
         if self.guidance != "none" and self.sampler == "mean":
             raise ValueError(
                 "guidance: sampler mean draws nothing that could be guided; take another, or guidance none"
@@ -276,11 +289,19 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -
 ConfigT = TypeVar("ConfigT")
 
 
+def described(config: Any) -> dict[str, Any]:
+    """A configuration dataclass as a dictionary, a function of the user's in it by name."""
+    values = dataclasses.asdict(config)
+    return {
+        name: getattr(value, "__name__", str(value)) if callable(value) else value for name, value in values.items()
+    }
+
+
 def to_json(config: Any) -> str:
     """A configuration dataclass as JSON text, keys in the order of its fields."""
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"to_json: expected a configuration dataclass, got {type(config).__name__}")
-    return json.dumps(dataclasses.asdict(config))
+    return json.dumps(described(config))
 
 
 def changes(config: Any) -> str:

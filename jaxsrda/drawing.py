@@ -95,16 +95,19 @@ def guidance_options(
     kind: ModelConfig, config: DiffSRDAConfig, sigmas: np.ndarray, strength: Array | None
 ) -> dict[str, Any]:
     """What a method of guidance is told: its strength, for `blend` where it is hard and a blur over points, or nodes of
-    a latent, and for `oi` the covariance of what is drawn (on a latent as if white)."""
+    a latent, and for `oi` the covariance of what is drawn (as if white but for residuals on the grid)."""
     options: dict[str, Any] = {}
+    spectral = kind.target == "residual" and not kind.latent
     chosen = config.strength if strength is None else strength
     if chosen is not None:
         options["strength"] = chosen
     elif config.guidance in ("lifted", "pigdm"):
         options["strength"] = kind.sigma_data
-    elif config.guidance == "oi" and kind.latent:
+    elif config.guidance == "oi" and not spectral:
         options["strength"] = kind.sigma_data**2
-    if config.guidance == "oi" and not kind.latent:
+    if config.iterations is not None:
+        options["iterations"] = config.iterations
+    if config.guidance == "oi" and spectral:
         grid = ChannelGrid(kind.nx, kind.ny)
         size, decay = RESIDUAL_SPECTRUM
         lags = np.abs(np.subtract.outer(np.arange(FRAMES), np.arange(FRAMES)))
@@ -133,12 +136,14 @@ def make_draw(
     G is 1 (one condition for all samples, encoded once) or the number of members.  eta, strength (traced) and members:
     instead of the configuration's.  With sampler `mean` a model that estimates a mean draws nothing: every member is
     that mean.  operator, guide_operator: what observations measure, and those of them that guide, by default the same.
+    At a time when no sensor guides samples are as without guidance.
     ValueError for a regression with any other sampler, for a student with other steps than its own, and for guidance
     `projected` of sensors that do not measure vorticity.
     """
     kind = model.config
     sigmas = sampling_levels(kind, config)
-    if config.guidance == "projected" and (guide_operator or operator) not in (vorticity, vorticity_spectral):
+    guiding_operators = {guide_operator or operator} | ({operator} if config.guide_on == "all" else set())
+    if config.guidance == "projected" and guiding_operators - {vorticity, vorticity_spectral}:
         raise ValueError(
             "guidance: projected kriges misfits of vorticity; for other operators take a method of each step"
         )
@@ -153,7 +158,9 @@ def make_draw(
             raise ValueError(f"guidance: {config.guidance} needs observations, got none; pass them to draw")
         found = guiding(observations, config.guide_on)
         guidance = "none" if found is None else config.guidance
+        guide = guidance if callable(guidance) else GUIDES.get(guidance)  # of each step
         sensors = cast(Observations, found)  # looked at by guidance alone
+        guided = False if guide is None else sensors.mask.any()
         features = encode(model, conditions)
         by_frame = scale.astype(conditions.dtype)
         mean = features.mean * by_frame
@@ -166,17 +173,15 @@ def make_draw(
         def denoiser(told: tuple[Array, Features]) -> Denoiser:
             """Of one condition, batch axis of one."""
             plain = conditional_denoiser(model, told[1])
-            if guidance not in GUIDES:
+            if guide is None:
                 return plain
             place, guess = placement(model, *told, by_frame, frames=1), told[0][0, ..., 0] * FIELD_SCALE
 
             def observe(x: Array) -> Array:
                 return measure(guess + place(x[None])[0, ..., 0])
 
-            return GUIDES[guidance](plain, observe, sensors, **options)
+            return guide(plain, observe, sensors, **options)
 
-        one = len(conditions) == 1
-        centred = config.centred and guidance not in GUIDES and kind.target == "residual" and members > 1 and one
         samples = functools.partial(
             sample_members,
             key=key,
@@ -188,17 +193,18 @@ def make_draw(
             chunk=config.chunk,
             dtype=conditions.dtype,
             # Guidance moves the mean too: what the conditioner knows of it is no longer its value.
-            antithetic=config.centred and guidance != "none" and not centred,
+            antithetic=guided if config.centred else False,
         )
         told = (conditions, features)
-        if one:
+        if len(conditions) == 1:
             drawn = samples(denoiser(told))
         else:
             each = jax.tree.map(lambda a: a[:, None], told)
             drawn = samples(lambda told, x, sigma: denoiser(told)(x, sigma), conditions=each)
         corrections = placement(model, *told, by_frame)(drawn)
-        if centred:
-            corrections = corrections - corrections.mean(0) + mean
+        if kind.target == "residual" and config.centred and members > 1 and len(conditions) == 1:
+            centred = corrections - corrections.mean(0) + mean
+            corrections = centred if guide is None else jnp.where(guided, corrections, centred)
         if guidance == "projected":
             first = conditions[..., 0] * FIELD_SCALE + corrections[..., 0]
             gain = jax.vmap(lambda omega: krige(grid, sensors.values - measure(omega), sensors)[0])

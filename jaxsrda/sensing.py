@@ -49,10 +49,11 @@ def check_guidance(
     guides: Layout | None,
     own: Observations | None,
     assimilated: bool = False,
+    **options: object,
 ) -> None:
-    """ValueError for sensors that would guide nothing, and for a guidance without sensors.
+    """ValueError for sensors that would guide nothing, and for a guidance, or options of guides, without sensors.
 
-    assimilated: the second set of sensors is assimilated like the first.
+    assimilated: the second set of sensors is assimilated like the first.  options: None where not given.
     """
     guidance = config.guidance if isinstance(config, DiffSRDAConfig) else "none"
     if assimilated:
@@ -64,11 +65,18 @@ def check_guidance(
             raise ValueError("guides_assimilated: there are no further sensors; give a guide_layout")
     elif guides is not None and guidance == "none":
         raise ValueError(f"guide_layout: {method} is not guided; choose a guidance, or put these sensors into layout")
+    elif guidance == "none" and own is not None and own.guides is not None:
+        raise ValueError(
+            f"observations.guides: {method} is not guided; choose a guidance, or guides_assimilated to assimilate them"
+        )
     if guides is not None and own is not None:
         raise ValueError(
             "guide_layout: with your own observations, mark those that guide in them (Observations.guides)"
         )
     new = guides is not None or (own is not None and own.guides is not None)
+    for name, given in options.items():
+        if given is not None and not new:
+            raise ValueError(f"{name}: there are no further sensors that it could be of; give a guide_layout")
     if guidance != "none" and not new and isinstance(config, DiffSRDAConfig) and config.guide_on == "new":
         raise ValueError(
             f"guidance: {guidance} has no new sensors to follow; give a guide_layout, or guide_on all to use those of "
@@ -78,24 +86,45 @@ def check_guidance(
 
 def check_operator(name: str, operator: Operator, grid: ChannelGrid, differentiable: bool) -> None:
     """ValueError unless a user's operator gives finite numbers, one a sensor, and derivatives if asked for."""
-    field, _, positions = probe(grid)
+    smooth, _, positions = probe(grid)
+    kind = "differentiable function" if differentiable else "function"
+    steepest = 0.0
+    for count, strength in ((3, 1.0), (2, 8.0), (2, -8.0)):  # a sensor may have a threshold
 
-    def see(omega: Array) -> Array:
-        return operator(grid, omega, positions)
+        def see(omega: Array, at: Array = positions[:count]) -> Array:
+            return operator(grid, omega, at)
 
-    try:
-        values, slope = jax.jit(see)(field), 0.0
-        if differentiable:
-            slope = jax.vjp(see, field)[1](jnp.ones_like(values))[0]
-    except Exception as error:  # whatever a user's function raises
-        kind = "differentiable function" if differentiable else "function"
+        try:
+            values, slope = jnp.asarray(jax.jit(see)(strength * smooth)), 0.0
+            if differentiable:
+                slope = jax.vjp(see, strength * smooth)[1](jnp.ones_like(values))[0]
+        except Exception as error:  # whatever a user's function raises
+            raise ValueError(
+                f"{name}: expected a {kind} (grid, omega, positions) → values of JAX arrays, got {error!r}"
+            ) from None
+        if values.shape != (count,):
+            raise ValueError(f"{name}: expected one value a sensor, {(count,)}, got shape {values.shape}")
+        if not (np.isfinite(values).all() and np.isfinite(slope).all()):
+            raise ValueError(
+                f"{name}: expected finite values and derivatives on a smooth field of vorticity up to "
+                f"{float(jnp.abs(strength * smooth).max()):.2g}, got NaN or infinity"
+            )
+        steepest = max(steepest, float(np.abs(slope).max()))
+    if differentiable and steepest == 0:
         raise ValueError(
-            f"{name}: expected a {kind} (grid, omega, positions) → values of JAX arrays, got {error!r}"
-        ) from None
-    if values.shape != (len(positions),):
-        raise ValueError(f"{name}: expected one value a sensor, {(len(positions),)}, got shape {values.shape}")
-    if not (np.isfinite(values).all() and np.isfinite(slope).all()):
-        raise ValueError(f"{name}: expected finite values and derivatives on a smooth field, got NaN or infinity")
+            f"{name}: its derivative is zero everywhere, so that it cannot guide; expected a {kind}, not one that "
+            "rounds, compares or stops gradients"
+        )
+
+
+def check_values(observed: Observations) -> None:
+    """ValueError for observations made of truths that are not finite, by an operator that does not bear them."""
+    on = observed.mask if observed.guides is None else observed.mask | observed.guides
+    if bad := int((on & ~jnp.isfinite(observed.values)).sum()):
+        raise ValueError(
+            f"measure, guide_measure: {bad} of {int(on.sum())} observations of the truth are NaN or infinite; expected "
+            "operators that are finite for all vorticities"
+        )
 
 
 def assimilated(observed: Observations) -> Observations:

@@ -35,6 +35,7 @@ from jaxsrda.config import (
     DiffSRDAConfig,
     FilterConfig,
     Level,
+    described,
     to_json,
 )
 from jaxsrda.grid import ChannelGrid, regrid
@@ -227,9 +228,11 @@ def assimilate(
     for name, given in (("measure", measure), ("guide_measure", guide_operator)):
         if given not in OPERATORS.values():
             sensing.check_operator(name, given, grid, differentiable=guided)
+    given = {"guide_measure": guide_measure, "guide_std": guide_std}
+    sensing.check_guidance(method, config, guides, observations, guides_assimilated, **given)
     guide_std = observation_std if guide_std is None else guide_std
     check_positive("guide_std", guide_std)
-    sensing.check_guidance(method, config, guides, observations, guides_assimilated)
+    linear = is_linear(measure, grid) and is_linear(guide_operator, grid)
     if isinstance(config, DiffSRDAConfig) and model is None:
         model = configured_model(config)
     report = progress or (lambda *_: None)
@@ -254,6 +257,7 @@ def assimilate(
         own_set = sensing.Sensors(layout, measure, observation_std)
         guide_set = None if guides is None else sensing.Sensors(guides, guide_operator, guide_std)
         observed = sensing.observe_truths(keys, grid, truths, own_set, guide_set)
+        sensing.check_values(observed)
     observed = sensing.assimilated(observed) if guides_assimilated else observed
     report("climatology", 0, 1)
     climatology = default_climatology() if climatology is None else climatology
@@ -270,10 +274,10 @@ def assimilate(
         "layout": layout.name if own is None else "own observations",
         "observation_std": observation_std,
         "operator": measured,
-        "linear": all(is_linear(each, grid) for each in {measure, guide_operator}),
+        "linear": linear,
         "seed": seed,
         "withhold": withhold,
-        "filter": dataclasses.asdict(config),
+        "filter": described(config),
     }
     if guides is not None:
         new = {"layout": guides.name, "operator": guides_measured, "std": guide_std, "assimilated": guides_assimilated}
@@ -344,7 +348,7 @@ def check_healthy(history: cycle.History, first_cycle: int = 0) -> None:
         raise DivergedError(
             f"truth {truth}, time {(first_cycle + i) * FRAMES_PER_CYCLE * FRAME:g}: the ensemble is no longer finite "
             f"(largest speed seen {seen.max() if seen.size else np.nan:.3g}); lower the additive noise or inflation, "
-            "or check the observations"
+            "or the strength of a guidance, or check the observations"
         )
 
 

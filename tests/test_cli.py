@@ -122,6 +122,23 @@ def test_two_kinds_of_sensors_are_assimilated_together(tmp_path, capsys, truth_f
         assert dataset["obs_guides"].values.sum() == 2 * 64 and dataset["obs_value"].size == 2 * (32 + 64)
 
 
+def test_new_sensors_guide_from_the_command_line(tmp_path, capsys, truth_file):
+    """The released model fits sensors that it was not told of, is better with them, and the record names them."""
+    scores, arguments = {}, ["assimilate", "--truth", truth_file, "--members", "4"]
+    guiding = ["--guide-layout", "lattice:4", "--guide-noise", "0.05", "--guidance", "oi", "--strength", "1.5"]
+    for name, more in {"without": [], "guided": guiding}.items():
+        out, record = tmp_path / f"{name}.nc", tmp_path / f"{name}.json"
+        assert cli.main([*arguments, *more, "--out", str(out), "--json", str(record)]) == 0
+        written = json.loads(record.read_text())
+        scores[name] = written["scores"]["maer"]["mean"]
+    assert scores["guided"] < 0.9 * scores["without"]
+    assert "4 members, lattice:8, guided by lattice:4, 1 truth" in capsys.readouterr().out
+    assert written["config"]["guide_layout"] == "lattice:4" and written["config"]["guide_std"] == 0.05
+    assert written["config"]["filter"]["guidance"] == "oi" and written["config"]["filter"]["strength"] == 1.5
+    with xarray.open_dataset(out, engine="h5netcdf") as dataset:
+        assert dataset["obs_guides"].values.sum() == 2 * 512 and dataset["obs_value"].size == 2 * (128 + 512)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

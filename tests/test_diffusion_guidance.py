@@ -268,6 +268,19 @@ def test_masked_sensors_say_nothing_and_none_changes_nothing(name):
     np.testing.assert_allclose(at(see, sensors(Y, variance=1e12)), plain, atol=1e-9)
 
 
+@pytest.mark.parametrize("variance", [np.inf, 1e12])
+@pytest.mark.parametrize("name", GUIDES)
+def test_a_sensor_that_knows_nothing_is_none_among_others(name, variance):
+    """With the iterations that each method has; `blend`, which looks at one sensor at a time, only for infinity."""
+    if name == "blend" and variance < np.inf:
+        pytest.skip("blend shares out points among sensors, precise or not")
+    every = sensors(Y)._replace(variance=jnp.asarray([NOISE, variance, NOISE]))
+    silent = sensors(Y)._replace(mask=jnp.asarray([True, False, True]))
+    got, expected = (GUIDES[name](white(MEAN), see, given)(X, SIGMA) for given in (every, silent))
+    np.testing.assert_allclose(got, expected, atol=1e-8)
+    assert np.abs(expected - white(MEAN)(X, SIGMA)).max() > 1e-3
+
+
 @pytest.mark.parametrize("name", GUIDES)
 def test_a_strength_may_be_traced_and_swept(name):
     swept = jax.jit(jax.vmap(lambda s: GUIDES[name](white(MEAN), see, sensors(Y), s)(X, SIGMA)))
@@ -281,7 +294,8 @@ def test_a_strength_may_be_traced_and_swept(name):
 def test_sets_of_sensors_with_their_own_operators_are_one():
     one, other = (see, sensors(Y)), (lambda x: jnp.tanh(x[:2]), sensors([0.1, 0.2], variance=0.5))
     observe, seen = join([one, other])
-    departures, pull, push = linearize(observe, seen, X)
+    departures, noise, pull, push = linearize(observe, seen, X)
+    np.testing.assert_allclose(noise, [NOISE] * 3 + [0.5] * 2)
     np.testing.assert_allclose(departures, np.concatenate([Y - MATRIX @ X, [0.1, 0.2] - np.tanh(X[:2])]))
     jacobian = np.asarray(jax.jacobian(observe)(X))
     np.testing.assert_allclose(push(X), jacobian @ X, rtol=1e-9)

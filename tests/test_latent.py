@@ -14,9 +14,10 @@ from jaxsrda import latent as latents
 from jaxsrda import model as models
 from jaxsrda import train as trains
 from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
-from jaxsrda.config import GUIDES, DiffSRDAConfig
+from jaxsrda.config import GUIDES, DiffSRDAConfig, described
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
+from jaxsrda.diffusion.guidance import lifted
 from jaxsrda.drawing import make_draw, placement
 from jaxsrda.fit import fit
 from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
@@ -272,6 +273,37 @@ def test_projected_members_are_centred_first():
     np.testing.assert_allclose((projected - plain)[:, 0, :, 1:-1].mean(0), moved[:, 1:-1], atol=1e-4)
 
 
+@pytest.mark.parametrize("name", GUIDES)
+def test_silent_guides_leave_samples_as_they_are(name):
+    """Centred, and not in pairs, at a time when none of the sensors that guide is there; bitwise without gradients."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    silent = joined._replace(guides=jnp.zeros_like(joined.guides))
+    plain, guided = (
+        quick_jit(make_draw(grid_model(), configuration(guidance=guidance, centred=True)))(KEY, conditions, silent)
+        for guidance in ("none", name)
+    )
+    np.testing.assert_allclose(guided, plain, atol=0 if name in ("blend", "lifted", "diffpir", "oi") else 1e-4, rtol=0)
+
+
+def test_a_method_of_ones_own_guides():
+    """A function like those in `diffusion.guidance`, with the strength that the configuration gives."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+
+    def renamed(denoise, observe, sensors, strength=1.0):
+        return lifted(denoise, observe, sensors, strength)
+
+    def drawn(**changes):
+        return quick_jit(make_draw(grid_model(), configuration(members=2, **changes)))(KEY, conditions, joined)
+
+    np.testing.assert_array_equal(
+        drawn(guidance=renamed, strength=2.0), drawn(guidance="lifted", strength=2.0, iterations=3)
+    )
+    assert np.abs(drawn(guidance="lifted", strength=2.0, iterations=1) - drawn(guidance=renamed)).max() > 1e-4
+    assert described(configuration(guidance=renamed))["guidance"] == "renamed"
+
+
 def test_guidance_works_in_the_cycle():
     config = configuration(guidance="lifted", guide_on="all")
     method = make_diffsrda(setup("float32"), config, model=small_model())
@@ -311,6 +343,10 @@ def test_the_method_is_for_latent_weights():
 def test_projection_is_of_vorticity():
     with pytest.raises(ValueError, match="guidance: projected kriges misfits of vorticity"):
         make_draw(small_model(), configuration(guidance="projected"), guide_operator=speed)
+    mixed = {"operator": speed, "guide_operator": vorticity}
+    make_draw(small_model(), configuration(guidance="projected"), **mixed)
+    with pytest.raises(ValueError, match="guidance: projected kriges misfits of vorticity"):
+        make_draw(small_model(), configuration(guidance="projected", guide_on="all"), **mixed)
 
 
 def test_guidance_needs_observations_and_samples():

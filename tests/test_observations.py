@@ -89,7 +89,8 @@ def test_speed_is_the_speed(dtype):
 def test_linear_operators_are_found_out(dtype):
     found = {name for name, operator in obs.OPERATORS.items() if obs.is_linear(operator, GRID)}
     assert set(obs.OPERATORS) - found == {"speed", "vorticity-arctan", "vorticity-arcsinh"}
-    assert not obs.is_linear(lambda grid, omega, at: 1 + obs.vorticity(grid, omega, at), GRID)
+    for shape in (lambda w: 1 + w, lambda w: jnp.clip(w, -6, 6), lambda w: 1e-5 * w * w):
+        assert not obs.is_linear(lambda grid, omega, at, f=shape: f(obs.vorticity(grid, omega, at)), GRID)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
@@ -259,6 +260,8 @@ def test_bad_names_and_sizes_raise():
         obs.operator("vortcity")
     with pytest.raises(ValueError, match="block_mean: expected a size of at least 1, got 0"):
         obs.block_mean(0)
+    with pytest.raises(ValueError, match="block_mean: expected a size of at most 16, got 17"):
+        obs.block_mean(17)(GRID, jnp.zeros(GRID.shape), jnp.ones((1, 2)))
     for name, measure in obs.OPERATORS.items():
         with pytest.raises(ValueError, match=r"expected 2 dimensions .*map over leading axes with jax.vmap"):
             measure(GRID, jnp.zeros((2, *GRID.shape)), jnp.ones((1, 2)))

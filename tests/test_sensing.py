@@ -88,6 +88,13 @@ OWN = Observations(np.zeros((2, 1)), np.zeros((2, 1, 2)), np.ones((2, 1), bool),
             "guidance: mmps has no new sensors to follow; give a guide_layout",
         ),
         ("diffsrda", {"guidance": "mmps"}, None, OWN, "guidance: mmps has no new sensors"),
+        (
+            "enkf-sr",
+            {},
+            None,
+            OWN._replace(guides=OWN.mask),
+            r"observations\.guides: enkf-sr is not guided; choose a guidance, or guides_assimilated",
+        ),
     ],
 )
 def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, guides, own, message):
@@ -111,6 +118,13 @@ def test_a_second_set_is_there_and_used_once(changes, guides, own, message):
     check_guidance("enkf-sr", CONFIGS["enkf-sr"], LAYOUT, None, assimilated=True)
 
 
+def test_options_of_guides_need_guides():
+    config = dataclasses.replace(CONFIGS["diffsrda"], guidance="oi", guide_on="all")
+    with pytest.raises(ValueError, match="guide_std: there are no further sensors that it could be of"):
+        check_guidance("diffsrda", config, None, OWN, guide_measure=None, guide_std=0.2)
+    check_guidance("diffsrda", config, LAYOUT, None, guide_measure="speed", guide_std=0.2)
+
+
 @pytest.mark.parametrize(
     "operator, message",
     [
@@ -125,6 +139,22 @@ def test_a_second_set_is_there_and_used_once(changes, guides, own, message):
         ),
         (lambda grid, omega, positions: np.asarray(omega)[:3, 3], "measure: expected a differentiable function"),
         (lambda omega: omega, "measure: expected a differentiable function"),
+        (
+            lambda grid, omega, positions: omega[:3, 10],
+            r"measure: expected one value a sensor, \(2,\), got shape \(3,\)",
+        ),
+        (
+            lambda grid, omega, positions: jnp.round(vorticity(grid, omega, positions)),
+            "measure: its derivative is zero everywhere",
+        ),
+        (
+            lambda grid, omega, positions: jax.lax.stop_gradient(vorticity(grid, omega, positions)),
+            "measure: its derivative is zero everywhere",
+        ),
+        (
+            lambda grid, omega, positions: jnp.log(vorticity(grid, omega, positions) + 5),
+            "measure: expected finite values and derivatives on a smooth field of vorticity up to",
+        ),
     ],
 )
 def test_operators_that_cannot_guide_are_refused(operator, message):
@@ -132,7 +162,7 @@ def test_operators_that_cannot_guide_are_refused(operator, message):
         sensing.check_operator("measure", operator, GRID, differentiable=True)
 
 
-@pytest.mark.parametrize("shape", [jnp.arctan, lambda w: jnp.log1p(w * w)])
+@pytest.mark.parametrize("shape", [jnp.arctan, lambda w: jnp.log1p(w * w), lambda w: jax.nn.relu(w - 2)])
 def test_nonlinear_operators_of_the_users_own_will_do(shape):
     sensing.check_operator(
         "measure", lambda grid, omega, positions: shape(vorticity(grid, omega, positions)), GRID, True
@@ -145,8 +175,33 @@ def test_a_method_without_guidance_needs_no_derivative():
         return jax.pure_callback(lambda w: np.round(np.asarray(w)), zero, vorticity(grid, omega, positions))
 
     sensing.check_operator("measure", rounded, GRID, differentiable=False)
+    with pytest.raises(ValueError, match="measure: expected a function"):
+        sensing.check_operator("measure", lambda grid, omega, at: (omega, at), GRID, differentiable=False)
     with pytest.raises(ValueError, match="measure: expected a differentiable function"):
         sensing.check_operator("measure", rounded, GRID, differentiable=True)
+
+
+def test_observations_of_the_truth_have_to_be_finite():
+    seen = observed(SPEEDS)
+    sensing.check_values(seen._replace(values=jnp.where(seen.mask | seen.guides, seen.values, jnp.nan)))
+    with pytest.raises(ValueError, match=r"measure, guide_measure: 30 of .* observations of the truth are NaN or inf"):
+        sensing.check_values(seen._replace(values=jnp.where(seen.guides, jnp.inf, seen.values)))
+
+
+def test_each_set_keeps_its_operator_from_the_others_places():
+    """An operator without a derivative there spoils no gradient."""
+    both = jax.tree.map(lambda a: a[0, 1], observed(SPEEDS))
+    field, count = truth()[4], len(both.values) - 5
+
+    def depth(grid, omega, positions):  # finite at the guides alone
+        far = jnp.abs(positions[:, None] - both.positions[count:]).sum(-1).min(1) > 1e-12
+        return vorticity(grid, omega, positions) + jnp.sqrt(jnp.where(far, 0.0, 1.0) + 0 * omega[0, 0])
+
+    def total(omega):
+        return predict(GRID, omega, both, vorticity, depth).sum()
+
+    assert jnp.isnan(jax.grad(lambda omega: depth(GRID, omega, both.positions).sum())(field)).any()
+    assert jnp.isfinite(jax.grad(total)(field)).all()
 
 
 def test_each_set_is_seen_through_its_own_operator():

@@ -333,6 +333,20 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
         ("enkf-hr", ["--guidance", "dps"], "--guidance: not an option of enkf-hr"),
         ("latent-diffsrda", ["--strength", "-1"], "strength: expected a finite number above 0, got -1.0"),
         ("latent-diffsrda", ["--guide-layout", "grid:4", "--guidance", "dps"], "layout"),
+        ("diffsrda", ["--strength", "2"], "strength: guidance none has none; leave it out, or choose a method"),
+        (
+            "diffsrda",
+            ["--guidance", "dps", "--iterations", "2"],
+            "iterations: expected at least 1, for guidance lifted",
+        ),
+        ("diffsrda", ["--guidance", "oi", "--iterations", "0"], "iterations: expected at least 1, for guidance lifted"),
+        ("enkf-hr", ["--guide-noise", "0.2"], "guide_noise: there are no further sensors that it could be of; give a"),
+        ("diffsrda", ["--guide-operator", "speed"], "guide_operator: there are no further sensors that it could be of"),
+        (
+            "diffsrda",
+            ["--guide-layout", "lattice:4", "--guidance", "oi", "--guide-operator", "sped"],
+            "did you mean 'speed'?",
+        ),
     ],
 )
 def test_bad_options_of_diffsrda_are_refused_at_once(capsys, method, arguments, message):

@@ -277,14 +277,14 @@ def sample_members(
     dtype: DTypeLike = float,
     conditions: Any = None,
     chunk: int | None = None,
-    antithetic: bool = False,
+    antithetic: bool | Array = False,
 ) -> Array:
     """An ensemble (members, *shape) of `sample`s, `chunk` of them at a time (None: all at once).
 
     Member i's key is fold_in(key, i), so a member is the same whatever the chunk or the number of
-    members.  With `antithetic` members come in pairs of opposite noise, of key fold_in(key, ⌊i/2⌋):
-    each alone is a sample as before, and their mean keeps of the noise only what is even in it (Owen
-    2013, Monte Carlo theory, methods and examples, section 8.2).
+    members.  With `antithetic` (which may be traced) members come in pairs of opposite noise, of key
+    fold_in(key, ⌊i/2⌋): each alone is a sample as before, and their mean keeps of the noise only what is even in it
+    (Owen 2013, Monte Carlo theory, methods and examples, section 8.2).
 
     `conditions`, a pytree with a leading member axis, is what differs between members: the denoiser is
     then called as denoiser(condition, x, σ), and without it as denoiser(x, σ).  Raises ValueError as
@@ -306,7 +306,8 @@ def sample_members(
         def denoise(x: Array, sigma: Array) -> Array:
             return denoiser(x, sigma) if conditions is None else denoiser(condition, x, sigma)
 
-        number, sign = (index // 2, jnp.where(index % 2, -1.0, 1.0)) if antithetic else (index, 1.0)
+        number = jnp.where(antithetic, index // 2, index)
+        sign = jnp.where(antithetic & (index % 2 == 1), -1.0, 1.0)
         return sample(denoise, jax.random.fold_in(key, number), shape, sigmas, sampler, eta, churn, dtype, sign)
 
     index = jnp.arange(members, dtype=jnp.uint32)
