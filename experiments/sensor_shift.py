@@ -2,6 +2,7 @@
 
     python experiments/sensor_shift.py                            # many hours on 2 cores; goes on where it was
     python experiments/sensor_shift.py --shifts 8-4 --methods none blend oi
+    python experiments/sensor_shift.py --shifts 8-4 --methods none blend --blur 4 1 --out blend.json  # another blur
 
 Where sensors are added (8-4, moorings) the network goes on hearing the lattice of interval 8, and the new ones
 
@@ -86,7 +87,7 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "oi": (0.5, 1.0, 2.0, 4.0),
     "mmps": (0.25, 0.5, 1.0, 2.0),
     "pigdm": (0.4, 0.7, 1.4, 2.8),
-    "sda": (0.3, 1.0, 3.0),
+    "sda": (0.1, 0.3, 1.0, 3.0),
     "dps": (0.003, 0.01, 0.03),
     "none": (1.0,),  # has no strength, but is judged like the others
 }
@@ -111,6 +112,8 @@ class Experiment:
     """Their length."""
     at_once: int = 5
     """Truths run side by side."""
+    blur: tuple[float, float] = DiffSRDAConfig.blur
+    """Widths of blend's blur at the first and the last step."""
     out: Path = Path(__file__).parent / "results" / "sensor_shift.json"
     """JSON record, written row by row; the pictures lie beside it."""
 
@@ -132,17 +135,17 @@ def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> Ob
     return observe_truths(keys, grid, jnp.asarray(truth), old, new)
 
 
-def guided_by(shift: Shift, method: str, strength: float | None = None) -> DiffSRDAConfig:
+def guided_by(shift: Shift, method: str, blur: tuple[float, float], strength: float | None = None) -> DiffSRDAConfig:
     """The configuration of a method, `none` or guidance."""
-    guide_on = "all" if shift.guide_layout is None else "new"
-    return dataclasses.replace(CONFIGS["diffsrda"], guidance=method, strength=strength, guide_on=guide_on)
+    told = {"guide_on": "all" if shift.guide_layout is None else "new", "guidance": method, "strength": strength}
+    return dataclasses.replace(CONFIGS["diffsrda"], **told, **({"blur": blur} if method == "blend" else {}))
 
 
 def tune(
-    shift: Shift, method: str, values: Sequence[float], truth: np.ndarray, seeds: range
+    shift: Shift, method: str, values: Sequence[float], truth: np.ndarray, seeds: range, blur: tuple[float, float]
 ) -> dict[str, float | None]:
     """CRPS of each strength on validation truths, in one compiled sweep; None for one that diverged."""
-    config = guided_by(shift, method)
+    config = guided_by(shift, method, blur)
     guide_operator = operator(shift.guide_measure)
     setup = Setup(default_climatology(), guide_operator=guide_operator)
     model = configured_model(config)
@@ -158,15 +161,23 @@ def tune(
 
 
 def choose(
-    console: Console, tuning: dict[str, dict], name: str, method: str, truth: np.ndarray, seeds: range
+    console: Console,
+    tuning: dict[str, dict],
+    name: str,
+    method: str,
+    truth: np.ndarray,
+    seeds: range,
+    blur: tuple[float, float] = DiffSRDAConfig.blur,
 ) -> tuple[float, float]:
     """The strength of least CRPS, and this; those that the record has for the same truths are not tried again."""
     row, judged = f"{name}/{method}", {"truths": list(seeds), "frames": truth.shape[1]}
-    if row not in tuning or {key: tuning[row][key] for key in judged} != judged:
+    if method == "blend" and blur != DiffSRDAConfig.blur:
+        judged["blur"] = list(blur)
+    if row not in tuning or {key: value for key, value in tuning[row].items() if key != "crps"} != judged:
         tuning[row] = judged | {"crps": {}}
     crps = tuning[row]["crps"]
     if new := [value for value in STRENGTHS[method] if str(value) not in crps]:
-        crps |= tune(SHIFTS[name], method, new, truth, seeds)
+        crps |= tune(SHIFTS[name], method, new, truth, seeds, blur)
         console.print(f"{row}: CRPS on validation truths by strength {crps}")
     finite = {float(strength): score for strength, score in crps.items() if score is not None}
     return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[method][0], np.inf))
@@ -178,18 +189,24 @@ def batches(count: int, at_once: int) -> list[slice]:
 
 
 def analyse(
-    shift: Shift, method: str, strength: float | None, truth: np.ndarray, seeds: range, at_once: int
+    shift: Shift,
+    method: str,
+    strength: float | None,
+    truth: np.ndarray,
+    seeds: range,
+    at_once: int,
+    blur: tuple[float, float],
 ) -> list[jaxsrda.Analysis]:
     """The results of one row, one a batch of truths."""
     name = "enkf-hr" if method == "enkf-hr" else "diffsrda"
     config = CONFIGS[name]
     options = dataclasses.asdict(shift)
-    if method == "none":
-        options |= {"guide_layout": None}
-    elif method in ("condition", "enkf-hr"):
+    if method == "none" or shift.guide_layout is None:
+        options |= dict.fromkeys(("guide_layout", "guide_measure", "guide_std"))
+    if method in ("condition", "enkf-hr"):
         options["guides_assimilated"] = shift.guide_layout is not None
-    else:
-        config = guided_by(shift, method, strength)
+    elif method != "none":
+        config = guided_by(shift, method, blur, strength)
     return [
         jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options)
         for batch in batches(len(truth), at_once)
@@ -272,7 +289,7 @@ def main(experiment: Experiment) -> None:
                 continue
             strength = None
             if method in GUIDES:
-                strength, crps = choose(console, tuning, name, method, held, validation)
+                strength, crps = choose(console, tuning, name, method, held, validation, experiment.blur)
                 without = choose(console, tuning, name, "none", held, validation)[1]
                 if crps >= without:
                     best = crps if np.isfinite(crps) else None  # None: it diverged at every strength
@@ -283,7 +300,7 @@ def main(experiment: Experiment) -> None:
                     save(experiment.out, tuning, rows)
                     continue
             try:
-                parts = analyse(shift, method, strength, truth, seeds, experiment.at_once)
+                parts = analyse(shift, method, strength, truth, seeds, experiment.at_once, experiment.blur)
                 rows[row] = scored(shift, strength, parts, truth, seeds, experiment.at_once)
             except jaxsrda.DivergedError as error:
                 rows[row] = {"strength": strength, "truths": experiment.truths, "diverged": str(error)}
