@@ -2,7 +2,7 @@
 
     python experiments/sensor_shift.py                            # many hours on 2 cores; goes on where it was
     python experiments/sensor_shift.py --shifts 8-4 --methods none blend oi
-    python experiments/sensor_shift.py --shifts 8-4 --methods none blend --blur 4 1 --out blend.json  # another blur
+    python experiments/sensor_shift.py --shifts 8-4 --methods none blend --blur 4 1 --out blend.json
 
 Where sensors are added (8-4, moorings) the network goes on hearing the lattice of interval 8, and the new ones
 
@@ -171,7 +171,7 @@ def choose(
 ) -> tuple[float, float]:
     """The strength of least CRPS, and this; those that the record has for the same truths are not tried again."""
     row, judged = f"{name}/{method}", {"truths": list(seeds), "frames": truth.shape[1]}
-    if method == "blend" and blur != DiffSRDAConfig.blur:
+    if method == "blend":
         judged["blur"] = list(blur)
     if row not in tuning or {key: value for key, value in tuning[row].items() if key != "crps"} != judged:
         tuning[row] = judged | {"crps": {}}

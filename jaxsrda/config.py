@@ -197,7 +197,7 @@ class DiffSRDAConfig:
     strength: float | None = None
     iterations: int | None = None
     guide_on: str = "new"
-    blur: tuple[float, float] = (2.0, 2.0)
+    blur: tuple[float, float] = (1.0, 1.0)
     hard_steps: int = 0
 
     def __post_init__(self):
