@@ -142,8 +142,8 @@ def make_draw(
     """
     kind = model.config
     sigmas = sampling_levels(kind, config)
-    guiding_operators = {guide_operator or operator} | ({operator} if config.guide_on == "all" else set())
-    if config.guidance == "projected" and guiding_operators - {vorticity, vorticity_spectral}:
+    kriged = (guide_operator or operator, operator) if config.guide_on == "all" else (guide_operator or operator,)
+    if config.guidance == "projected" and not all(each in (vorticity, vorticity_spectral) for each in kriged):
         raise ValueError(
             "guidance: projected kriges misfits of vorticity; for other operators take a method of each step"
         )

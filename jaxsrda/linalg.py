@@ -38,10 +38,12 @@ def one_at_a_time(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def forward(lower: Array, b: Array) -> Array:
+    """L⁻¹ b."""
     return jax.scipy.linalg.solve_triangular(lower, b, lower=True)
 
 
 def backward(lower: Array, b: Array) -> Array:
+    """L⁻ᵀ b."""
     return jax.scipy.linalg.solve_triangular(lower, b, lower=True, trans="T")
 
 

@@ -228,11 +228,11 @@ def assimilate(
     for name, given in (("measure", measure), ("guide_measure", guide_operator)):
         if given not in OPERATORS.values():
             sensing.check_operator(name, given, grid, differentiable=guided)
-    given = {"guide_measure": guide_measure, "guide_std": guide_std}
-    sensing.check_guidance(method, config, guides, observations, guides_assimilated, **given)
+    new = {"guide_measure": guide_measure, "guide_std": guide_std}
+    sensing.check_guidance(method, config, guides, observations, guides_assimilated, **new)
     guide_std = observation_std if guide_std is None else guide_std
     check_positive("guide_std", guide_std)
-    linear = is_linear(measure, grid) and is_linear(guide_operator, grid)
+    linear = is_linear(measure, grid) and (guide_operator is measure or is_linear(guide_operator, grid))
     if isinstance(config, DiffSRDAConfig) and model is None:
         model = configured_model(config)
     report = progress or (lambda *_: None)
