@@ -44,7 +44,7 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import plotting, report
 from jaxsrda.assimilators import Setup
-from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD, DiffSRDAConfig
+from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD, DiffSRDAConfig, FilterConfig
 from jaxsrda.io import write_json
 from jaxsrda.layouts import parse_layout
 from jaxsrda.methods import configured_model, make_diffsrda
@@ -135,17 +135,18 @@ def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> Ob
     return observe_truths(keys, grid, jnp.asarray(truth), old, new)
 
 
-def guided_by(shift: Shift, method: str, blur: tuple[float, float], strength: float | None = None) -> DiffSRDAConfig:
-    """The configuration of a method, `none` or guidance."""
-    told = {"guide_on": "all" if shift.guide_layout is None else "new", "guidance": method, "strength": strength}
+def configured(shift: Shift, method: str, blur: tuple[float, float]) -> FilterConfig | DiffSRDAConfig:
+    """The configuration of a row, without a strength."""
+    if method in ("none", "condition", "enkf-hr"):
+        return CONFIGS["enkf-hr" if method == "enkf-hr" else "diffsrda"]
+    told = {"guide_on": "all" if shift.guide_layout is None else "new", "guidance": method}
     return dataclasses.replace(CONFIGS["diffsrda"], **told, **({"blur": blur} if method == "blend" else {}))
 
 
 def tune(
-    shift: Shift, method: str, values: Sequence[float], truth: np.ndarray, seeds: range, blur: tuple[float, float]
+    shift: Shift, config: DiffSRDAConfig, values: Sequence[float], truth: np.ndarray, seeds: range
 ) -> dict[str, float | None]:
     """CRPS of each strength on validation truths, in one compiled sweep; None for one that diverged."""
-    config = guided_by(shift, method, blur)
     guide_operator = operator(shift.guide_measure)
     setup = Setup(default_climatology(), guide_operator=guide_operator)
     model = configured_model(config)
@@ -161,26 +162,20 @@ def tune(
 
 
 def choose(
-    console: Console,
-    tuning: dict[str, dict],
-    name: str,
-    method: str,
-    truth: np.ndarray,
-    seeds: range,
-    blur: tuple[float, float] = DiffSRDAConfig.blur,
+    console: Console, tuning: dict[str, dict], name: str, config: DiffSRDAConfig, truth: np.ndarray, seeds: range
 ) -> tuple[float, float]:
     """The strength of least CRPS, and this; those that the record has for the same truths are not tried again."""
-    row, judged = f"{name}/{method}", {"truths": list(seeds), "frames": truth.shape[1]}
-    if method == "blend":
-        judged["blur"] = list(blur)
+    row, judged = f"{name}/{config.guidance}", {"truths": list(seeds), "frames": truth.shape[1]}
+    if config.guidance == "blend":
+        judged["blur"] = list(config.blur)
     if row not in tuning or {key: value for key, value in tuning[row].items() if key != "crps"} != judged:
         tuning[row] = judged | {"crps": {}}
     crps = tuning[row]["crps"]
-    if new := [value for value in STRENGTHS[method] if str(value) not in crps]:
-        crps |= tune(SHIFTS[name], method, new, truth, seeds, blur)
+    if new := [value for value in STRENGTHS[config.guidance] if str(value) not in crps]:
+        crps |= tune(SHIFTS[name], config, new, truth, seeds)
         console.print(f"{row}: CRPS on validation truths by strength {crps}")
     finite = {float(strength): score for strength, score in crps.items() if score is not None}
-    return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[method][0], np.inf))
+    return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[config.guidance][0], np.inf))
 
 
 def batches(count: int, at_once: int) -> list[slice]:
@@ -189,24 +184,15 @@ def batches(count: int, at_once: int) -> list[slice]:
 
 
 def analyse(
-    shift: Shift,
-    method: str,
-    strength: float | None,
-    truth: np.ndarray,
-    seeds: range,
-    at_once: int,
-    blur: tuple[float, float],
+    shift: Shift, method: str, config: FilterConfig | DiffSRDAConfig, truth: np.ndarray, seeds: range, at_once: int
 ) -> list[jaxsrda.Analysis]:
     """The results of one row, one a batch of truths."""
     name = "enkf-hr" if method == "enkf-hr" else "diffsrda"
-    config = CONFIGS[name]
     options = dataclasses.asdict(shift)
     if method == "none" or shift.guide_layout is None:
         options |= dict.fromkeys(("guide_layout", "guide_measure", "guide_std"))
     if method in ("condition", "enkf-hr"):
         options["guides_assimilated"] = shift.guide_layout is not None
-    elif method != "none":
-        config = guided_by(shift, method, blur, strength)
     return [
         jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options)
         for batch in batches(len(truth), at_once)
@@ -246,15 +232,18 @@ COLUMNS = {
     "fit_new": "fit, new sensors",
     "fit_withheld": "fit, withheld",
 }
+PAIRS = (("maer", "none"), ("crps", "blend"))
+"""Scores over those of another method on the same truths."""
 
 
 def print_table(console: Console, shift: str, rows: dict[str, dict]) -> None:
     """The rows of one shift."""
-    table = Table("method", "strength", *COLUMNS.values(), "MAER over none", "s a truth", title=f"New sensors: {shift}")
+    ratios = {f"{COLUMNS[key]} over {base}": (key, base) for key, base in PAIRS if base in rows}
+    table = Table("method", "strength", *COLUMNS.values(), *ratios, "s a truth", title=f"New sensors: {shift}")
     for method, row in rows.items():
         cells = [common.interval(row, key) for key in COLUMNS]
-        over = common.over(row, rows["none"]) if "none" in rows else ""
-        table.add_row(method, f"{row['strength'] or ''}", *cells, over, f"{row['seconds']:.0f}")
+        cells += [common.over(row, rows[base], key) for key, base in ratios.values()]
+        table.add_row(method, f"{row['strength'] or ''}", *cells, f"{row['seconds']:.0f}")
     console.print(table)
 
 
@@ -271,7 +260,7 @@ def save(out: Path, tuning: dict[str, dict], rows: dict[str, dict]) -> None:
 
 
 def main(experiment: Experiment) -> None:
-    console = Console(width=180)
+    console = Console(width=220)
     truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
     seeds, validation = range(experiment.truths), range(1000, 1000 + experiment.validation)
     held = jaxsrda.simulate_truth(LEVELS["fine"], list(validation))[:, : experiment.validation_frames]
@@ -287,10 +276,10 @@ def main(experiment: Experiment) -> None:
             row = f"{name}/{method}"
             if row in rows and rows[row]["truths"] == experiment.truths:
                 continue
-            strength = None
+            strength, config = None, configured(shift, method, experiment.blur)
             if method in GUIDES:
-                strength, crps = choose(console, tuning, name, method, held, validation, experiment.blur)
-                without = choose(console, tuning, name, "none", held, validation)[1]
+                strength, crps = choose(console, tuning, name, config, held, validation)
+                without = choose(console, tuning, name, CONFIGS["diffsrda"], held, validation)[1]
                 if crps >= without:
                     best = crps if np.isfinite(crps) else None  # None: it diverged at every strength
                     rows[row] = {"truths": experiment.truths, "declined": {"best": best, "none": without}}
@@ -300,7 +289,9 @@ def main(experiment: Experiment) -> None:
                     save(experiment.out, tuning, rows)
                     continue
             try:
-                parts = analyse(shift, method, strength, truth, seeds, experiment.at_once, experiment.blur)
+                if strength is not None:
+                    config = dataclasses.replace(config, strength=strength)
+                parts = analyse(shift, method, config, truth, seeds, experiment.at_once)
                 rows[row] = scored(shift, strength, parts, truth, seeds, experiment.at_once)
             except jaxsrda.DivergedError as error:
                 rows[row] = {"strength": strength, "truths": experiment.truths, "diverged": str(error)}
