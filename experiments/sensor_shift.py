@@ -168,7 +168,8 @@ def choose(
     row, judged = f"{name}/{config.guidance}", {"truths": list(seeds), "frames": truth.shape[1]}
     if config.guidance == "blend":
         judged["blur"] = list(config.blur)
-    if row not in tuning or {key: value for key, value in tuning[row].items() if key not in ("crps", "device")} != judged:
+    known = {key: value for key, value in tuning.get(row, {}).items() if key not in ("crps", "device")}
+    if known != judged:
         tuning[row] = judged | {"crps": {}}
     crps = tuning[row]["crps"]
     if new := [value for value in STRENGTHS[config.guidance] if str(value) not in crps]:
