@@ -21,8 +21,8 @@ import tyro
 from machine import machine
 
 from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.core.files import write_json
 from jaxsrda.data import Windows
-from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
 from jaxsrda.networks.layers import DIMENSIONS, convolve
 from jaxsrda.training import TrainConfig, initial_state, make_train_step

@@ -21,7 +21,7 @@ from machine import machine
 import jaxsrda
 from jaxsrda import cycle
 from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
-from jaxsrda.io import write_json
+from jaxsrda.core.files import write_json
 from jaxsrda.observations import observation_key
 from jaxsrda.testbed import level_grid
 

@@ -24,7 +24,8 @@ from machine import machine
 from solver import compiled, seconds
 
 from jaxsrda.config import LEVELS
-from jaxsrda.grid import ChannelGrid, bases, matmul
+from jaxsrda.core.linalg import matmul
+from jaxsrda.grid import ChannelGrid, bases
 from jaxsrda.testbed import level_grid
 
 

@@ -23,8 +23,8 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS
+from jaxsrda.core.files import write_json
 from jaxsrda.enkf import FilterParams, filter_params
-from jaxsrda.io import write_json
 from jaxsrda.observations import observation_key
 from jaxsrda.testbed import level_grid
 

@@ -13,9 +13,9 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.cache import cache_dir, content_hash
 from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig
-from jaxsrda.io import write_json
+from jaxsrda.core.cache import cache_dir, content_hash
+from jaxsrda.core.files import write_json
 from jaxsrda.model import Model
 from jaxsrda.train import Job, train
 from jaxsrda.weights import load_model

@@ -29,10 +29,10 @@ import jaxsrda
 from jaxsrda import scores
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.config import BEST_RESTART, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.core.files import write_json
 from jaxsrda.data import cycle_windows
 from jaxsrda.diffsrda import make_prior
 from jaxsrda.drawing import make_draw
-from jaxsrda.io import write_json
 from jaxsrda.model import Model
 from jaxsrda.weights import default_weights, load_model
 

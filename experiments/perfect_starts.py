@@ -18,8 +18,8 @@ import tyro
 
 import jaxsrda
 from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, Level
+from jaxsrda.core.files import write_json
 from jaxsrda.grid import regrid, regrid_hat, to_physical, to_spectral
-from jaxsrda.io import write_json
 from jaxsrda.scores import maer
 from jaxsrda.testbed import integrate, level_grid
 

@@ -45,7 +45,7 @@ import jaxsrda
 from jaxsrda import plotting, report
 from jaxsrda.assimilators import Setup
 from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD, DiffSRDAConfig, FilterConfig
-from jaxsrda.io import write_json
+from jaxsrda.core.files import write_json
 from jaxsrda.layouts import parse_layout
 from jaxsrda.methods import configured_model, make_diffsrda
 from jaxsrda.observations import Observations, observation_key, operator

@@ -22,8 +22,8 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.config import LEVELS, DiffSRDAConfig
+from jaxsrda.core.files import write_json
 from jaxsrda.datasets import DataConfig
-from jaxsrda.io import write_json
 from jaxsrda.model import ModelConfig
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig

@@ -18,9 +18,9 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxsrda import enkf
-from jaxsrda.checks import check_choice
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, Level
+from jaxsrda.core.checks import check_choice
 from jaxsrda.enkf import FilterParams
 from jaxsrda.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.observations import Observations, Operator, predict, vorticity, vorticity_spectral

@@ -16,8 +16,9 @@ import optax
 from jax import Array
 
 from jaxsrda import loop
-from jaxsrda.cache import cached_npz, content_hash, scratch_dir
 from jaxsrda.config import LEVELS
+from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
+from jaxsrda.core.trees import flatten, unflatten
 from jaxsrda.latent import LatentSpace
 from jaxsrda.loop import Report
 from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
@@ -34,7 +35,7 @@ from jaxsrda.networks.codebook import (
 )
 from jaxsrda.training import TrainConfig, batch_indices, optimizer
 from jaxsrda.training_runs import training_runs
-from jaxsrda.weights import chosen, flatten, unflatten
+from jaxsrda.weights import chosen
 
 NUMERICS = 1
 """Raised when the numbers of cached autoencoders change."""

@@ -44,11 +44,13 @@ class Simulate:
     def run(self) -> None:
         from jaxsrda import io
         from jaxsrda.config import FRAME, level
-        from jaxsrda.runs import Run, duration, estimate_seconds, simulate_resumable
+        from jaxsrda.core import files
+        from jaxsrda.core.progress import duration
+        from jaxsrda.runs import Run, estimate_seconds, simulate_resumable
         from jaxsrda.testbed import level_grid
 
         run = Run(level(self.level), self.frames, self.scheme, self.steps, self.seed)
-        io.check_writable(self.out, (*io.DATASET_SUFFIXES, ".npz"))
+        files.check_writable(self.out, (*io.DATASET_SUFFIXES, ".npz"))
         _check_outputs(self.json)
         initial = None if self.initial is None else io.read_fields(self.initial, ndims=(2, 3))
         if initial is not None and initial.ndim == 3:
@@ -68,13 +70,15 @@ class Simulate:
             )
         seconds = time.perf_counter() - began
         if self.out.suffix == ".npz":
-            io.write_npz(self.out, omega=omega)
+            files.write_npz(self.out, omega=omega)
         else:
             attrs = {"config": dataclasses.asdict(run)}
             times = [FRAME * i for i in range(run.frames)]
             io.write_dataset(self.out, io.fields_dataset(omega, times, grid, attrs))
         if self.json is not None:
-            io.write_json(self.json, {"config": dataclasses.asdict(run), "seconds": {"run": seconds}, "finite": True})
+            files.write_json(
+                self.json, {"config": dataclasses.asdict(run), "seconds": {"run": seconds}, "finite": True}
+            )
         console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {duration(seconds)}")
 
 
@@ -167,11 +171,12 @@ class Assimilate:
 
     def run(self) -> None:
         from jaxsrda import io, report, sensing, twin
-        from jaxsrda.checks import check_choice, check_fraction, check_positive
         from jaxsrda.config import DiffSRDAConfig, level, method_preset
+        from jaxsrda.core import files
+        from jaxsrda.core.checks import check_choice, check_fraction, check_positive
+        from jaxsrda.core.progress import duration
         from jaxsrda.methods import METHODS, configured_model
         from jaxsrda.observations import operator
-        from jaxsrda.runs import duration
 
         check_choice("method", self.method, METHODS)
         check_positive("obs_noise", self.obs_noise)
@@ -179,7 +184,7 @@ class Assimilate:
         check_fraction("withhold", self.withhold)
         config = _tuned(self, method_preset(self.method, self.layout, self.tuning))
         if self.out is not None:
-            io.check_writable(self.out, io.DATASET_SUFFIXES)
+            files.check_writable(self.out, io.DATASET_SUFFIXES)
         _check_outputs(self.json, self.plot)
         check_positive("truths", self.truths)
         layout = _layout(self.layout)
@@ -230,7 +235,7 @@ class Assimilate:
             io.write_dataset(self.out, report.dataset(result))
             console.print(f"analyses: {self.out}")
         if self.json is not None:
-            io.write_json(self.json, report.record(result))
+            files.write_json(self.json, report.record(result))
             console.print(f"scores: {self.json}")
         if self.plot is not None:
             report.pictures(self.plot, result, animate=self.animate)
@@ -251,13 +256,14 @@ class Evaluate:
     """Write pictures into this folder."""
 
     def run(self) -> None:
-        from jaxsrda import evaluate, io, report
+        from jaxsrda import evaluate, report
+        from jaxsrda.core import files
 
         _check_outputs(self.json, self.plot)
         result = evaluate.evaluate_file(self.file, self.truth)
         console.print(report.score_table({result.method: result.scores}))
         if self.json is not None:
-            io.write_json(self.json, report.record(result))
+            files.write_json(self.json, report.record(result))
             console.print(f"scores: {self.json}")
         if self.plot is not None:
             report.pictures(self.plot, result)
@@ -277,8 +283,8 @@ class Info:
         import jax
         from rich.table import Table
 
-        from jaxsrda import cache, io
         from jaxsrda.config import CONFIGS, FILTERS, GUIDANCE, LEVELS
+        from jaxsrda.core import cache, files
         from jaxsrda.layouts import LAYOUTS
         from jaxsrda.methods import METHODS
         from jaxsrda.observations import OPERATORS
@@ -310,7 +316,7 @@ class Info:
             methods = {name: dataclasses.asdict(CONFIGS[name]) for name in METHODS}
             levels = {name: dataclasses.asdict(item) for name, item in LEVELS.items()}
             payload = {"versions": versions, "devices": devices, "levels": levels, "methods": methods}
-            io.write_json(self.json, payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS)})
+            files.write_json(self.json, payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS)})
 
 
 Command = (
@@ -361,10 +367,10 @@ def _layout(text: str):
 
 
 def _check_outputs(record: Path | None, pictures: Path | None = None) -> None:
-    from jaxsrda import io
+    from jaxsrda.core import files
 
     if record is not None:
-        io.check_writable(record, (".json",))
+        files.check_writable(record, (".json",))
     if pictures is None:
         return
     try:

@@ -80,10 +80,10 @@ class Train:
 
     def run(self) -> None:
         from jaxsrda.autoencoding import autoencoder_training
-        from jaxsrda.checks import check_choice
+        from jaxsrda.core.checks import check_choice
+        from jaxsrda.core.progress import duration
         from jaxsrda.datasets import DataConfig
         from jaxsrda.model import ModelConfig
-        from jaxsrda.runs import duration
         from jaxsrda.train import Job, train
         from jaxsrda.training import TrainConfig
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core.linalg import cholesky, matmul, solve
 from jaxsrda.enkf import distance, grid_positions
-from jaxsrda.grid import ChannelGrid, matmul
-from jaxsrda.linalg import cholesky, solve
+from jaxsrda.grid import ChannelGrid
 from jaxsrda.observations import Observations
 
 FRAMES = 5

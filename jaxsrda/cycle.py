@@ -17,8 +17,8 @@ from jax.typing import DTypeLike
 
 from jaxsrda import scores
 from jaxsrda.assimilators import Assimilator, Window
-from jaxsrda.checks import check_choice, check_shape
 from jaxsrda.config import FRAMES_PER_CYCLE
+from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.grid import ChannelGrid
 from jaxsrda.observations import Observations
 from jaxsrda.scores import Tally

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.assimilators import Setup, physical, spectral
-from jaxsrda.checks import check_choice
 from jaxsrda.conditioning import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
 from jaxsrda.config import FRAMES_PER_CYCLE, OBSERVATION_STD
+from jaxsrda.core.checks import check_choice
 from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
 from jaxsrda.grid import regrid_hat
 from jaxsrda.layouts import Layout

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.assimilators import Setup
-from jaxsrda.cache import cached_npz, content_hash
-from jaxsrda.checks import check_choice
 from jaxsrda.conditioning import CHANNELS, FRAMES
-from jaxsrda.config import LEVELS, OBSERVATION_STD, OTHERS, PRIOR_FILTERS, PRIORS, DiffSRDAConfig, to_json
+from jaxsrda.config import LEVELS, OBSERVATION_STD, OTHERS, PRIOR_FILTERS, PRIORS, DiffSRDAConfig
+from jaxsrda.core.cache import cached_npz, content_hash
+from jaxsrda.core.checks import check_choice
+from jaxsrda.core.records import to_json
 from jaxsrda.data import STARTS, Windows, cycle_windows, forecast_windows
 from jaxsrda.diffsrda import Draw, make_prior
 from jaxsrda.layouts import parse_layout

@@ -29,18 +29,9 @@ from jaxsrda.assimilators import (
     physical,
     spectral,
 )
-from jaxsrda.checks import check_choice
-from jaxsrda.conditioning import (
-    FRAMES,
-    Guess,
-    Memory,
-    Snapshot,
-    channels,
-    no_memory,
-    remember,
-    snapshot,
-)
+from jaxsrda.conditioning import FRAMES, Guess, Memory, Snapshot, channels, no_memory, remember, snapshot
 from jaxsrda.config import PRIOR_FILTERS, RESTARTS, DiffSRDAConfig
+from jaxsrda.core.checks import check_choice
 from jaxsrda.enkf import FilterParams, filter_params
 from jaxsrda.grid import regrid_hat
 from jaxsrda.observations import Observations, sees_vorticity

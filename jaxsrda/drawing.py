@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.checks import check_shape
 from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
 from jaxsrda.config import DiffSRDAConfig
+from jaxsrda.core.checks import check_shape
 from jaxsrda.diffsrda import Draw
 from jaxsrda.diffusion.denoiser import Denoiser
 from jaxsrda.diffusion.guidance import GUIDES, channel_covariance, smoothing

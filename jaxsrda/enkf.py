@@ -17,10 +17,10 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.checks import check_shape
 from jaxsrda.config import FilterConfig
-from jaxsrda.grid import ChannelGrid, matmul
-from jaxsrda.linalg import cholesky, solve
+from jaxsrda.core.checks import check_shape
+from jaxsrda.core.linalg import cholesky, matmul, solve
+from jaxsrda.grid import ChannelGrid
 from jaxsrda.observations import Observations
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda import loop
-from jaxsrda.cache import content_hash
+from jaxsrda.core.cache import content_hash
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
 from jaxsrda.latent import LatentSpace

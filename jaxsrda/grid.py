@@ -23,9 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
-from jaxsrda.checks import check_choice, check_shape
+from jaxsrda.core.checks import check_choice, check_shape
+from jaxsrda.core.linalg import matmul
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +132,6 @@ def fourier_basis(grid: ChannelGrid, x: np.ndarray) -> np.ndarray:
     """Rows of 1, cos kx, sin kx at the points `x`: (points, 2 kmax + 1)."""
     kx = np.outer(x, np.arange(1, grid.kmax + 1))
     return np.concatenate([np.ones((len(x), 1)), np.cos(kx), np.sin(kx)], axis=1)
-
-
-def matmul(a: ArrayLike, b: ArrayLike) -> Array:
-    """a @ b at full precision on every platform, in the type of the traced operand.
-
-    Accelerators would otherwise round float32 operands to 10 bits (TF32) or 8 (bfloat16).
-    """
-    dtype = a.dtype if isinstance(a, jax.Array) else b.dtype  # type: ignore[union-attr]
-    return jnp.matmul(jnp.asarray(a, dtype), jnp.asarray(b, dtype), precision=jax.lax.Precision.HIGHEST)
 
 
 def to_spectral(grid: ChannelGrid, omega: Array) -> Array:

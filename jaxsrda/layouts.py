@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.checks import check_choice, check_shape
+from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.grid import ChannelGrid
 
 Place = Callable[[Array, Array, int | Array], tuple[Array, Array]]

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxsrda.io import atomic_path
+from jaxsrda.core.files import atomic_path
 
 SAVE_EVERY = 120.0
 """Seconds of work that a kill can cost."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from jax import Array
 
 from jaxsrda.assimilators import Assimilator, Setup, climatology, dual_filter, ensemble_filter, free_run, persistence
-from jaxsrda.checks import check_choice
 from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
+from jaxsrda.core.checks import check_choice
 from jaxsrda.diffsrda import diffsrda, make_prior
 from jaxsrda.enkf import FilterParams, filter_params
 
@@ -87,7 +87,7 @@ def make_diffsrda(
 
     Raises ValueError for weights that are missing, damaged, or made for another grid.
     """
-    from jaxsrda.drawing import make_draw  # here and not above: it brings Flax, which the filters do without
+    from jaxsrda.drawing import make_draw
 
     model = configured_model(config) if model is None else model
     if (model.config.nx, model.config.ny) != setup.grid.shape:

@@ -12,9 +12,9 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jaxsrda.checks import check_choice, check_positive
 from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, mirror
 from jaxsrda.config import PRIORS
+from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
 from jaxsrda.latent import LatentSpace, encode_frames, latent_nodes, units
 from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS

@@ -21,8 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from jaxsrda.checks import check_shape
-from jaxsrda.io import atomic_path
+from jaxsrda.core.checks import check_shape
+from jaxsrda.core.files import atomic_path
 
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 """Formats of the still pictures."""

@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.cache import content_hash
-from jaxsrda.checks import check_choice, check_positive, check_shape
-from jaxsrda.config import FRAME, Level, to_json
+from jaxsrda.config import FRAME, Level
+from jaxsrda.core.cache import content_hash
+from jaxsrda.core.checks import check_choice, check_positive, check_shape
+from jaxsrda.core.files import write_npz
+from jaxsrda.core.records import to_json
 from jaxsrda.grid import to_physical, to_spectral
-from jaxsrda.io import write_npz
 from jaxsrda.solver import SCHEMES, rollout, stepper
 from jaxsrda.testbed import default_steps, flow_params, initial_state, level_grid, simulate, truth_key
 
@@ -124,10 +125,3 @@ def _resume(folder: Path, fingerprint: str, state: Array) -> tuple[list[np.ndarr
             parts.append(part["omega"])
             state = jnp.asarray(part["state"])
     return parts, state
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: 3.2 s, 12 min, 2.1 h."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

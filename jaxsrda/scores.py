@@ -19,8 +19,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda import config
-from jaxsrda.checks import check_shape
-from jaxsrda.grid import ChannelGrid, matmul, spectra, to_spectral
+from jaxsrda.core.checks import check_shape
+from jaxsrda.core.linalg import matmul
+from jaxsrda.grid import ChannelGrid, spectra, to_spectral
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Nominal levels of the central intervals."""

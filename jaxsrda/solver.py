@@ -20,8 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.checks import check_choice, check_shape
-from jaxsrda.grid import ChannelGrid, bases, dx_hat, matmul, streamfunction_hat, velocity
+from jaxsrda.core.checks import check_choice, check_shape
+from jaxsrda.core.linalg import matmul
+from jaxsrda.grid import ChannelGrid, bases, dx_hat, streamfunction_hat, velocity
 
 Step = Callable[[Array], Array]
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.assimilators import Assimilator
-from jaxsrda.checks import check_shape
+from jaxsrda.core.checks import check_shape
 from jaxsrda.cycle import run_cycles
 from jaxsrda.observations import Observations
 

@@ -16,9 +16,10 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.checks import check_choice, check_shape
 from jaxsrda.config import DEFAULT_FRAMES, FRAME, JetConfig, Level
-from jaxsrda.grid import ChannelGrid, bases, matmul, regrid, to_physical, to_spectral
+from jaxsrda.core.checks import check_choice, check_shape
+from jaxsrda.core.linalg import matmul
+from jaxsrda.grid import ChannelGrid, bases, regrid, to_physical, to_spectral
 from jaxsrda.solver import SCHEMES, FlowParams, Speeds, check_stable, rollout, speeds, stepper
 
 JET = JetConfig()

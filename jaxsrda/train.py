@@ -17,14 +17,16 @@ import numpy as np
 from jaxsrda import twin
 from jaxsrda.assimilators import Setup
 from jaxsrda.autoencoding import autoencoder_training, trained_space
-from jaxsrda.checks import check_choice
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
-from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig, changes
+from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig
+from jaxsrda.core import progress as progress_module
+from jaxsrda.core.checks import check_choice
+from jaxsrda.core.files import check_writable, write_json
+from jaxsrda.core.records import changes
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
 from jaxsrda.drawing import make_draw
 from jaxsrda.fit import Fitted, fit
-from jaxsrda.io import check_writable, write_json
 from jaxsrda.latent import LatentSpace, encoder_gain
 from jaxsrda.loop import Report
 from jaxsrda.model import UNETS, Model, ModelConfig, denoiser_part, network, with_denoiser
@@ -81,7 +83,9 @@ class Job:
             raise ValueError(f"held_out: expected a multiple of {BLOCK} below the number of runs, got {self.held_out}")
 
 
-def gather(job: Job, setup: Setup, model: Model | None, progress: twin.Progress) -> tuple[WindowSet, WindowSet]:
+def gather(
+    job: Job, setup: Setup, model: Model | None, progress: progress_module.Progress
+) -> tuple[WindowSet, WindowSet]:
     """Training and validation windows of a job; model: whose cycling is visited."""
     kept, held = [], []
     for data in job.data:
@@ -109,7 +113,7 @@ def train(
     job: Job,
     out: Path,
     folder: Path | None = None,
-    progress: twin.Progress = lambda *_: None,
+    progress: progress_module.Progress = lambda *_: None,
     report: Report = lambda *_: None,
 ) -> tuple[Fitted, dict[str, Any]]:
     """Train a model and write its weights to `out` and its record beside it (.json); returns both.
@@ -191,7 +195,7 @@ def latent_space(job: Job, windows: WindowSet, report: Report) -> tuple[LatentSp
     return space._replace(gain=gain), record
 
 
-def cycling_scores(model: Model, seeds: tuple[int, ...], progress: twin.Progress) -> dict[str, Any]:
+def cycling_scores(model: Model, seeds: tuple[int, ...], progress: progress_module.Progress) -> dict[str, Any]:
     """Scores of the model in its real cycle on validation truths, for restarts `open`, `mean` and `each`."""
     truths = twin.simulate_truth(LEVELS["fine"], seeds, progress=progress)
     scores = {}

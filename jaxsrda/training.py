@@ -13,8 +13,8 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxsrda.checks import check_choice, check_positive
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
+from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.data import Windows, augment
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.distillation import distillation_loss

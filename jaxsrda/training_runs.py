@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.cache import cached_npz
 from jaxsrda.climatology import training_key
-from jaxsrda.config import DEFAULT_FRAMES, LEVELS, Level, to_json
+from jaxsrda.config import DEFAULT_FRAMES, LEVELS, Level
+from jaxsrda.core.cache import cached_npz
+from jaxsrda.core.records import to_json
 from jaxsrda.solver import UnstableStepError
 from jaxsrda.testbed import default_steps, initial_state, level_grid, simulate, to_level
 

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -22,8 +22,6 @@ from jax import Array
 from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores, sensing
 from jaxsrda.assimilators import Assimilator, Setup
-from jaxsrda.cache import cached_npz, scratch_dir
-from jaxsrda.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.climatology import Climatology
 from jaxsrda.config import (
     CONFIGS,
@@ -35,9 +33,11 @@ from jaxsrda.config import (
     DiffSRDAConfig,
     FilterConfig,
     Level,
-    described,
-    to_json,
 )
+from jaxsrda.core.cache import cached_npz, scratch_dir
+from jaxsrda.core.checks import check_choice, check_finite, check_fraction, check_positive
+from jaxsrda.core.progress import duration
+from jaxsrda.core.records import described, to_json
 from jaxsrda.grid import ChannelGrid, regrid
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.methods import METHODS, configured_model, make_assimilator
@@ -50,17 +50,15 @@ from jaxsrda.observations import (
     observation_key,
     operator,
 )
-from jaxsrda.runs import Run, duration, estimate_seconds, simulate_resumable
+from jaxsrda.runs import Run, estimate_seconds, simulate_resumable
 from jaxsrda.testbed import level_grid
 
 if TYPE_CHECKING:
     from jaxsrda.model import Model
+from jaxsrda.core.progress import Progress
 
 NUMERICS = 1
 """Raised when the numbers of cached truths and climatologies change."""
-
-Progress = Callable[[str, int, int], None]
-"""Called as progress(what, done, total)."""
 
 
 @dataclasses.dataclass(frozen=True)

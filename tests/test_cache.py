@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import cache
+from jaxsrda.core import cache
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jaxsrda import config
-from jaxsrda.checks import check_choice, check_finite, check_positive, check_shape
-from jaxsrda.config import FILTERS, LEVELS, PAPER_FILTERS, FilterConfig, JetConfig, Level, from_json, to_json
+from jaxsrda.config import FILTERS, LEVELS, PAPER_FILTERS, FilterConfig, JetConfig, Level
+from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
+from jaxsrda.core.records import from_json, to_json
 
 
 def test_levels_nest_and_hold_the_papers_numbers():

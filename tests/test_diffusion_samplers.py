@@ -8,10 +8,7 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda.diffusion.denoiser import (
-    gaussian_denoiser,
-    precondition,
-)
+from jaxsrda.diffusion.denoiser import gaussian_denoiser, precondition
 from jaxsrda.diffusion.samplers import (
     SAMPLERS,
     Knobs,

@@ -13,6 +13,7 @@ import pytest
 import xarray
 
 from jaxsrda import io
+from jaxsrda.core import files
 from jaxsrda.grid import ChannelGrid
 
 GRID = ChannelGrid(8, 5)
@@ -40,7 +41,7 @@ def save(path: Path, array: np.ndarray, name: str = "omega") -> Path:
     if path.suffix == ".npy":
         np.save(path, array)
     elif path.suffix == ".npz":
-        io.write_npz(path, **{name: array})
+        files.write_npz(path, **{name: array})
     else:
         dims = ("truth", "time", "x", "y")[-array.ndim :]
         io.write_dataset(path, xarray.Dataset({name: (dims, array)}))
@@ -160,31 +161,31 @@ def test_numpy_files_need_no_optional_package(tmp_path, fields):
         "import sys; sys.modules.update(xarray=None, zarr=None, h5netcdf=None, matplotlib=None)\n"
         "from jaxsrda import io\n"
         f"assert io.read_fields({str(tmp_path / 'a.npy')!r}).shape == (3, 8, 5)\n"
-        f"io.write_npz({str(tmp_path / 'b.npz')!r}, omega=io.read_fields({str(tmp_path / 'a.npy')!r}))\n"
+        f"files.write_npz({str(tmp_path / 'b.npz')!r}, omega=io.read_fields({str(tmp_path / 'a.npy')!r}))\n"
         f"assert io.read_fields({str(tmp_path / 'b.npz')!r}).shape == (3, 8, 5)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
 
-@pytest.mark.parametrize(("kind", "package"), [(k, p) for k, packages in io.PACKAGES.items() for p in packages])
+@pytest.mark.parametrize(("kind", "package"), [(k, p) for k, packages in files.PACKAGES.items() for p in packages])
 def test_missing_package_names_the_remedy(tmp_path, monkeypatch, fields, kind, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"expected the package {package}.*pip install \"jaxsrda\[io\]\""):
         if kind == "datasets":
             io.fields_dataset(fields, TIMES, GRID, {})
         else:
-            io.check_writable(tmp_path / f"a{kind}", io.DATASET_SUFFIXES)
+            files.check_writable(tmp_path / f"a{kind}", io.DATASET_SUFFIXES)
 
 
 # Writing --------------------------------------------------------------------------------------
 
 
 def test_check_writable(tmp_path):
-    assert io.check_writable(str(tmp_path / "a.NC"), (".nc",)) == tmp_path / "a.NC"
+    assert files.check_writable(str(tmp_path / "a.NC"), (".nc",)) == tmp_path / "a.NC"
     with pytest.raises(ValueError, match=r"expected one of \.nc, \.zarr; got '\.ncc'; did you mean '\.nc'"):
-        io.check_writable(tmp_path / "a.ncc", io.DATASET_SUFFIXES)
+        files.check_writable(tmp_path / "a.ncc", io.DATASET_SUFFIXES)
     with pytest.raises(ValueError, match=r"expected an existing folder .*nowhere, found none; make it first"):
-        io.check_writable(tmp_path / "nowhere" / "a.nc", io.DATASET_SUFFIXES)
+        files.check_writable(tmp_path / "nowhere" / "a.nc", io.DATASET_SUFFIXES)
     assert not list(tmp_path.iterdir())
 
 
@@ -196,11 +197,11 @@ def test_check_writable_protects_what_is_no_such_file(tmp_path, monkeypatch):
     (tmp_path / "empty.zarr").mkdir()
     for name in ("a.json", "photos.zarr", "file.zarr"):
         with pytest.raises(ValueError, match="found something else; move it"):
-            io.check_writable(tmp_path / name, (".json", ".zarr"))
-    io.check_writable(tmp_path / "empty.zarr", (".zarr",))
+            files.check_writable(tmp_path / name, (".json", ".zarr"))
+    files.check_writable(tmp_path / "empty.zarr", (".zarr",))
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ValueError, match="expected a folder open for writing"):
-        io.check_writable(tmp_path / "b.json", (".json",))
+        files.check_writable(tmp_path / "b.json", (".json",))
 
 
 @pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
@@ -258,7 +259,7 @@ def test_failed_replacement_leaves_no_trace(tmp_path, monkeypatch, name):
     path.write_text("old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
     with pytest.raises(OSError, match="no"):
-        io.write_json(path, {}) if name == "a.json" else io.write_npz(path, a=np.ones(2))
+        files.write_json(path, {}) if name == "a.json" else files.write_npz(path, a=np.ones(2))
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -277,7 +278,7 @@ def test_json(tmp_path):
         "config": Config(Path("a/b"), 2.0),
         3: (None, "ü"),
     }
-    io.write_json(tmp_path / "a.json", payload)
+    files.write_json(tmp_path / "a.json", payload)
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
         "scores": {"maer": 0.5, "crps": None},
         "series": [1.0, None, None],
@@ -291,7 +292,7 @@ def test_json(tmp_path):
 @pytest.mark.parametrize("value", [object(), {1, 2}, 1j, np.array([1j])])
 def test_json_refuses_what_it_cannot_hold(tmp_path, value):
     with pytest.raises(ValueError, match="JSON: expected numbers, text, lists, mappings or arrays, got"):
-        io.write_json(tmp_path / "a.json", {"a": value})
+        files.write_json(tmp_path / "a.json", {"a": value})
     assert not list(tmp_path.iterdir())
 
 

@@ -14,7 +14,9 @@ from jaxsrda import latent as latents
 from jaxsrda import model as models
 from jaxsrda import train as trains
 from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
-from jaxsrda.config import GUIDES, DiffSRDAConfig, described
+from jaxsrda.config import GUIDES, DiffSRDAConfig
+from jaxsrda.core.records import described
+from jaxsrda.core.trees import flatten
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
 from jaxsrda.diffusion.guidance import lifted
@@ -28,7 +30,7 @@ from jaxsrda.networks.layers import to_patches
 from jaxsrda.observations import speed, vorticity, with_guides
 from jaxsrda.sweep import sweep
 from jaxsrda.training import TrainConfig, latent_target, window_loss
-from jaxsrda.weights import flatten, load_model, model_hash, save_model
+from jaxsrda.weights import load_model, model_hash, save_model
 
 NX, NY = GRID.shape
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)

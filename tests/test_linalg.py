@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxsrda import linalg
-from jaxsrda.linalg import cholesky, one_at_a_time, solve
+from jaxsrda.core import linalg
+from jaxsrda.core.linalg import cholesky, one_at_a_time, solve
 
 RNG = np.random.default_rng(7)
 

@@ -20,13 +20,13 @@ from helpers import quick_jit
 from jaxsrda import fit as fits
 from jaxsrda import loop
 from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.core.trees import flatten
 from jaxsrda.data import Windows, augment
 from jaxsrda.datasets import WindowSet
 from jaxsrda.diffusion.denoiser import edm_loss_sigma, training_loss, vp_loss_sigma
 from jaxsrda.fit import fit
 from jaxsrda.model import ModelConfig, network
 from jaxsrda.training import TrainConfig, batch_indices, initial_state, make_train_step, optimizer, window_loss
-from jaxsrda.weights import flatten
 
 NX, NY = 16, 9
 SMALLEST = {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)}

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.checks import check_choice, check_positive, check_shape
+from jaxsrda.core.checks import check_choice, check_positive, check_shape
 from jaxsrda.diffusion.schedules import VP_SCHEDULE, VPSchedule, noise_level
 
 Denoiser = Callable[[Array, Array], Array]

@@ -25,7 +25,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
-from jaxsrda.checks import check_choice, check_shape
+from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.diffusion.denoiser import Denoiser
 
 MOST_CHURN = math.sqrt(2) - 1

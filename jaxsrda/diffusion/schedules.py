@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsrda.checks import check_choice, check_positive
+from jaxsrda.core.checks import check_choice, check_positive
 
 GRIDS = ("edm", "vp", "log")
 

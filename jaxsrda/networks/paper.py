@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jaxsrda.checks import check_fraction, check_shape
+from jaxsrda.core.checks import check_fraction, check_shape
 from jaxsrda.networks.layers import DIMENSIONS, Attention, Conv, Dense, Embedding, GroupNorm, convolve
 from jaxsrda.networks.unet import Features
 

@@ -16,16 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jaxsrda.networks.layers import (
-    Attention,
-    Conv,
-    Embedding,
-    GroupNorm,
-    ResBlock,
-    from_patches,
-    to_patches,
-    upsample,
-)
+from jaxsrda.networks.layers import Attention, Conv, Embedding, GroupNorm, ResBlock, from_patches, to_patches, upsample
 
 
 @dataclasses.dataclass(frozen=True)

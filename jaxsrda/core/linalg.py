@@ -1,4 +1,4 @@
-"""Cholesky factors and triangular solves, which many truths side by side can share a CPU for.
+"""Matrix products at full precision; Cholesky factors and triangular solves, which many truths side by side can share a CPU for.
 
 Before JAX 0.12 LAPACK's batched kernels wait, inside XLA's pool of threads, for threads of the same pool: as many of
 them at once as there are cores, two on a small machine, wait for ever.  A batch therefore goes one matrix at a time
@@ -13,8 +13,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from jaxsrda.grid import matmul
+
+def matmul(a: ArrayLike, b: ArrayLike) -> Array:
+    """a @ b at full precision on every platform, in the type of the traced operand.
+
+    Accelerators would otherwise round float32 operands to 10 bits (TF32) or 8 (bfloat16).
+    """
+    dtype = a.dtype if isinstance(a, jax.Array) else b.dtype  # type: ignore[union-attr]
+    return jnp.matmul(jnp.asarray(a, dtype), jnp.asarray(b, dtype), precision=jax.lax.Precision.HIGHEST)
+
 
 POOL_MAY_STARVE = jax.__version_info__ < (0, 12)
 

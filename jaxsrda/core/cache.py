@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsrda.io import write_npz
+from jaxsrda.core.files import write_npz
 
 
 def content_hash(config_json: str) -> str:
