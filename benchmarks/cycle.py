@@ -20,10 +20,10 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda import cycle
-from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
 from jaxsrda.core.files import write_json
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.observations import observation_key
-from jaxsrda.testbed import level_grid
 
 
 @dataclasses.dataclass

@@ -23,11 +23,11 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.conditioning import CHANNELS
-from jaxsrda.config import GUIDES, LEVELS, DiffSRDAConfig
+from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.core.files import write_json
 from jaxsrda.drawing import make_draw
+from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.observations import with_guides
-from jaxsrda.testbed import level_grid
 from jaxsrda.weights import load_model
 
 

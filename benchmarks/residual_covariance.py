@@ -22,7 +22,7 @@ from rich.console import Console
 import jaxsrda
 from jaxsrda.core.files import write_json
 from jaxsrda.datasets import DataConfig
-from jaxsrda.grid import mode_weights, shells, to_spectral
+from jaxsrda.flow.grid import mode_weights, shells, to_spectral
 from jaxsrda.model import encode
 from jaxsrda.train import Job, gather
 from jaxsrda.weights import default_weights, load_model

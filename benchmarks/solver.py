@@ -24,13 +24,15 @@ import scipy.fft
 from jax import Array
 from machine import machine
 
-from jaxsrda.config import FILTERS, FRAME, LEVELS
+from jaxsrda.config import FILTERS
 from jaxsrda.enkf import enkf, filter_params
-from jaxsrda.grid import to_physical
+from jaxsrda.flow.grid import to_physical
+from jaxsrda.flow.jet import initial_state, truth_key
+from jaxsrda.flow.simulate import simulate
+from jaxsrda.flow.solver import rollout, stepper, tendency
+from jaxsrda.flow.testbed import FRAME, LEVELS, flow_params, level_grid
 from jaxsrda.layouts import parse_layout
 from jaxsrda.observations import observation_key, observe, vorticity
-from jaxsrda.solver import rollout, stepper, tendency
-from jaxsrda.testbed import flow_params, initial_state, level_grid, simulate, truth_key
 
 LEVEL = LEVELS["hr"]
 GRID = level_grid(LEVEL)

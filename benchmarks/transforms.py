@@ -23,10 +23,9 @@ from jax import Array
 from machine import machine
 from solver import compiled, seconds
 
-from jaxsrda.config import LEVELS
 from jaxsrda.core.linalg import matmul
-from jaxsrda.grid import ChannelGrid, bases
-from jaxsrda.testbed import level_grid
+from jaxsrda.flow.grid import ChannelGrid, bases
+from jaxsrda.flow.testbed import LEVELS, level_grid
 
 
 class Variant(NamedTuple):

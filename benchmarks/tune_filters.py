@@ -22,11 +22,11 @@ import tyro
 from machine import machine
 
 import jaxsrda
-from jaxsrda.config import FILTERS, FRAMES_PER_CYCLE, LEVELS
+from jaxsrda.config import FILTERS
 from jaxsrda.core.files import write_json
 from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.observations import observation_key
-from jaxsrda.testbed import level_grid
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -28,11 +28,12 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import scores
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
-from jaxsrda.config import BEST_RESTART, FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import BEST_RESTART, DiffSRDAConfig
 from jaxsrda.core.files import write_json
 from jaxsrda.data import cycle_windows
 from jaxsrda.diffsrda import make_prior
 from jaxsrda.drawing import make_draw
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
 from jaxsrda.model import Model
 from jaxsrda.weights import default_weights, load_model
 

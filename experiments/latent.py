@@ -38,14 +38,14 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import plotting
 from jaxsrda.autoencoding import autoencoder_training, reconstruct, trained_space
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, DiffSRDAConfig
+from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
-from jaxsrda.grid import spectra, to_spectral
+from jaxsrda.flow.grid import spectra, to_spectral
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.latent import LatentSpace
 from jaxsrda.model import ModelConfig
 from jaxsrda.networks.autoencoder import PRESETS
 from jaxsrda.networks.codebook import tallied, usage
-from jaxsrda.testbed import level_grid
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
 from jaxsrda.training_runs import BLOCK

@@ -17,11 +17,11 @@ import numpy as np
 import tyro
 
 import jaxsrda
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, Level
 from jaxsrda.core.files import write_json
-from jaxsrda.grid import regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.simulate import integrate
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, Level, level_grid
 from jaxsrda.scores import maer
-from jaxsrda.testbed import integrate, level_grid
 
 
 def errors(level: Level, truth: jax.Array) -> jax.Array:

@@ -44,14 +44,14 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import plotting, report
 from jaxsrda.assimilators import Setup
-from jaxsrda.config import CONFIGS, FRAMES_PER_CYCLE, GUIDES, LEVELS, OBSERVATION_STD, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, GUIDES, OBSERVATION_STD, DiffSRDAConfig, FilterConfig
 from jaxsrda.core.files import write_json
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.layouts import parse_layout
 from jaxsrda.methods import configured_model, make_diffsrda
 from jaxsrda.observations import Observations, observation_key, operator
 from jaxsrda.sensing import Sensors, misfit, observe_truths
 from jaxsrda.sweep import sweep
-from jaxsrda.testbed import level_grid
 from jaxsrda.twin import default_climatology
 
 

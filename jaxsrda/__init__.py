@@ -6,14 +6,18 @@ runs them, the scores, and the experiment that puts them together.
 
 from importlib.metadata import version as _version
 
-from jaxsrda.config import CONFIGS, FILTERS, LEVELS, PAPER_FILTERS, DiffSRDAConfig, FilterConfig, JetConfig, Level
-from jaxsrda.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
-from jaxsrda.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency
-from jaxsrda.testbed import flow_params, initial_state, integrate, simulate
+from jaxsrda.config import CONFIGS, FILTERS, PAPER_FILTERS, DiffSRDAConfig, FilterConfig
+from jaxsrda.flow.testbed import LEVELS, Level
+from jaxsrda.flow.jet import JetConfig
+from jaxsrda.flow.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
+from jaxsrda.flow.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency
+from jaxsrda.flow.testbed import flow_params
+from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.simulate import integrate, simulate
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.observations import Observations, observe, observe_run, pack
 from jaxsrda.scores import bootstrap_interval
-from jaxsrda.climatology import Climatology
+from jaxsrda.flow.climatology import Climatology
 from jaxsrda.assimilators import Assimilator, Setup, Window
 from jaxsrda.methods import METHODS, make_assimilator
 from jaxsrda.cycle import run_cycles

@@ -8,7 +8,6 @@ differ only inside, so one `jax.lax.scan` runs them all (`cycle.run_cycles`).
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,16 +17,14 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxsrda import enkf
-from jaxsrda.climatology import Climatology
-from jaxsrda.config import FRAMES_PER_CYCLE, LEVELS, Level
 from jaxsrda.core.checks import check_choice
 from jaxsrda.enkf import FilterParams
-from jaxsrda.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.climatology import Climatology
+from jaxsrda.flow.forecasts import HR, LR, _over_leading, first_states, forecast, physical, recentre, spectral
+from jaxsrda.flow.grid import ChannelGrid, regrid, regrid_hat, to_spectral
+from jaxsrda.flow.solver import Speeds
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, Level, level_grid
 from jaxsrda.observations import Observations, Operator, predict, vorticity, vorticity_spectral
-from jaxsrda.solver import Speeds
-from jaxsrda.testbed import flow_params, initial_state, integrate, level_grid
-
-HR, LR = LEVELS["hr"], LEVELS["lr"]
 
 
 class Diagnostics(NamedTuple):
@@ -95,44 +92,6 @@ class Setup(NamedTuple):
         return jax.vmap(lambda omega: predict(self.grid, omega, observations, self.operator, self.guide_operator))(
             ensemble
         )
-
-
-# Pieces ---------------------------------------------------------------------------------------
-
-
-def first_states(key: Array, level: Level, members: int, dtype: DTypeLike) -> Array:
-    """The jet with perturbations from other seeds than the truth's: (members, 2K+1, L)."""
-    grid = level_grid(level)
-    # A map, not a vmap: random numbers from a batch of keys take XLA seconds to compile on CPU.
-    return jax.lax.map(lambda key: initial_state(key, grid, dtype=dtype), jax.random.split(key, members))
-
-
-def forecast(level: Level, omega_hat: Array) -> tuple[Array, Array, Speeds]:
-    """Frames t … t + 3 (M, 4, 2K+1, L), the states at t + 4 (M, 2K+1, L), and top speeds (5,)."""
-    params = flow_params(level, dtype=omega_hat.dtype)
-    run = jax.vmap(lambda state: integrate(level, state, FRAMES_PER_CYCLE + 1, params))(omega_hat)
-    top = jax.tree.map(lambda values: values.max(0), run.speeds)
-    return run.omega_hat[:, :-1], run.omega_hat[:, -1], top
-
-
-def physical(grid: ChannelGrid, omega_hat: Array) -> Array:
-    """Fields of amplitudes with any leading axes."""
-    return _over_leading(functools.partial(to_physical, grid), omega_hat)
-
-
-def spectral(grid: ChannelGrid, omega: Array) -> Array:
-    """Amplitudes of fields with any leading axes."""
-    return _over_leading(functools.partial(to_spectral, grid), omega)
-
-
-def _over_leading(function: Callable, array: Array) -> Array:
-    flat = jax.vmap(function)(array.reshape(-1, *array.shape[-2:]))
-    return flat.reshape(*array.shape[:-2], *flat.shape[-2:])
-
-
-def recentre(draws: Array, amplitude: Array) -> Array:
-    """Draws (M, …) with their mean over the members removed, times an amplitude."""
-    return amplitude * (draws - draws.mean(0))
 
 
 def window(ensemble: Array, background: Array, before: Array, after: Array, speeds: Speeds) -> Window:

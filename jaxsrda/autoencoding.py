@@ -16,9 +16,9 @@ import optax
 from jax import Array
 
 from jaxsrda import loop
-from jaxsrda.config import LEVELS
 from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
 from jaxsrda.core.trees import flatten, unflatten
+from jaxsrda.flow.testbed import LEVELS
 from jaxsrda.latent import LatentSpace
 from jaxsrda.loop import Report
 from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions

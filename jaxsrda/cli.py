@@ -43,11 +43,10 @@ class Simulate:
 
     def run(self) -> None:
         from jaxsrda import io
-        from jaxsrda.config import FRAME, level
         from jaxsrda.core import files
         from jaxsrda.core.progress import duration
-        from jaxsrda.runs import Run, estimate_seconds, simulate_resumable
-        from jaxsrda.testbed import level_grid
+        from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
+        from jaxsrda.flow.testbed import FRAME, level, level_grid
 
         run = Run(level(self.level), self.frames, self.scheme, self.steps, self.seed)
         files.check_writable(self.out, (*io.DATASET_SUFFIXES, ".npz"))
@@ -171,10 +170,11 @@ class Assimilate:
 
     def run(self) -> None:
         from jaxsrda import io, report, sensing, twin
-        from jaxsrda.config import DiffSRDAConfig, level, method_preset
+        from jaxsrda.config import DiffSRDAConfig, method_preset
         from jaxsrda.core import files
         from jaxsrda.core.checks import check_choice, check_fraction, check_positive
         from jaxsrda.core.progress import duration
+        from jaxsrda.flow.testbed import level
         from jaxsrda.methods import METHODS, configured_model
         from jaxsrda.observations import operator
 
@@ -283,8 +283,9 @@ class Info:
         import jax
         from rich.table import Table
 
-        from jaxsrda.config import CONFIGS, FILTERS, GUIDANCE, LEVELS
+        from jaxsrda.config import CONFIGS, FILTERS, GUIDANCE
         from jaxsrda.core import cache, files
+        from jaxsrda.flow.testbed import LEVELS
         from jaxsrda.layouts import LAYOUTS
         from jaxsrda.methods import METHODS
         from jaxsrda.observations import OPERATORS
@@ -349,10 +350,9 @@ def _layout(text: str):
     """A named layout, or sensors at the positions that a file holds."""
     import numpy as np
 
-    from jaxsrda.config import LEVELS
+    from jaxsrda.flow.testbed import LEVELS, level_grid
     from jaxsrda.layouts import at_positions, parse_layout
     from jaxsrda.observations import check_positions
-    from jaxsrda.testbed import level_grid
 
     path = Path(text)
     if path.suffix not in (".npy", ".csv"):

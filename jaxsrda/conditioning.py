@@ -14,7 +14,7 @@ from jax import Array
 
 from jaxsrda.core.linalg import cholesky, matmul, solve
 from jaxsrda.enkf import distance, grid_positions
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observations import Observations
 
 FRAMES = 5

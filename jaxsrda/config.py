@@ -13,73 +13,11 @@ from typing import Any
 
 from jaxsrda.core.checks import check_choice, check_positive
 
-FRAME = 0.25
-"""Time between output frames."""
-
-FRAMES_PER_CYCLE = 4
-"""Frames from one assimilation time to the next (one time unit)."""
-
-DEFAULT_FRAMES = 96
-"""Frames of a truth run, the start included: t = 0 … 23.75."""
-
-VORTICITY_RANGE = (-14.146547, 14.015356)
-"""Range of vorticity in the paper's training runs; sets SSIM's dynamic range and network scaling."""
-
 OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
 """Sensor layouts that training meets beside its main one."""
 
 OBSERVATION_STD = 0.1
 """Standard deviation of the observation noise."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Level:
-    """A resolution of the testbed: grid size, hyperviscosity ν, and time steps a frame.
-
-    `steps` are ETDRK4 steps a frame (this package's default scheme), `rk2_steps` the explicit
-    midpoint steps a frame of the paper's program (arXiv:2604.21180).
-    """
-
-    name: str
-    nx: int
-    ny: int
-    viscosity: float
-    steps: int
-    rk2_steps: int
-
-
-LEVELS: dict[str, Level] = {
-    level.name: level
-    for level in (
-        Level("lr", 32, 17, 5e-5, steps=10, rk2_steps=500),
-        Level("hr", 128, 65, 1e-5, steps=25, rk2_steps=2000),
-        # The default truth: the UHR's equation (its ν) on a quarter of its grid.  At the cut-off
-        # k = 85 that ν damps at 2e-6 · 85⁴ ≈ 100 per time unit, three times faster than the HR
-        # level damps at its own cut-off, so the grid resolves the dissipation.
-        Level("fine", 256, 129, 2e-6, steps=50, rk2_steps=4000),
-        Level("uhr", 1024, 513, 2e-6, steps=250, rk2_steps=16000),
-    )
-}
-
-
-def level(name: str) -> Level:
-    """The `Level` called `name`: lr, hr, fine or uhr.  Raises ValueError for any other name."""
-    return LEVELS[check_choice("level", name, LEVELS)]
-
-
-@dataclasses.dataclass(frozen=True)
-class JetConfig:
-    """The jet and its surroundings: β, drag r, forcing τ0, initial U0, jet width, perturbation size."""
-
-    beta: float = 0.1
-    drag: float = 1e-2
-    forcing: float = 0.3
-    speed: float = 3.0
-    width: float = 0.4
-    perturbation: float = 0.0025
-
-    def __post_init__(self):
-        check_positive("width", self.width)
 
 
 @dataclasses.dataclass(frozen=True)

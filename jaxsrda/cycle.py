@@ -17,12 +17,12 @@ from jax.typing import DTypeLike
 
 from jaxsrda import scores
 from jaxsrda.assimilators import Assimilator, Window
-from jaxsrda.config import FRAMES_PER_CYCLE
 from jaxsrda.core.checks import check_choice, check_shape
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.solver import Speeds
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 from jaxsrda.observations import Observations
 from jaxsrda.scores import Tally
-from jaxsrda.solver import Speeds
 
 Keep = Literal["scores", "fields", "members"]
 

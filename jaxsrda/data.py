@@ -13,15 +13,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsrda.assimilators import Setup, physical, spectral
+from jaxsrda.assimilators import Setup
 from jaxsrda.conditioning import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
-from jaxsrda.config import FRAMES_PER_CYCLE, OBSERVATION_STD
+from jaxsrda.config import OBSERVATION_STD
 from jaxsrda.core.checks import check_choice
 from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
-from jaxsrda.grid import regrid_hat
+from jaxsrda.flow.forecasts import physical, spectral
+from jaxsrda.flow.grid import regrid_hat
+from jaxsrda.flow.simulate import integrate
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 from jaxsrda.layouts import Layout
 from jaxsrda.observations import Observations, observe_run
-from jaxsrda.testbed import integrate
 
 STARTS = ("perturbed", "mixup", "clean")
 

@@ -24,18 +24,15 @@ from jaxsrda.assimilators import (
     Window,
     dual_filter,
     ensemble_filter,
-    first_states,
-    forecast,
-    physical,
-    spectral,
 )
 from jaxsrda.conditioning import FRAMES, Guess, Memory, Snapshot, channels, no_memory, remember, snapshot
 from jaxsrda.config import PRIOR_FILTERS, RESTARTS, DiffSRDAConfig
 from jaxsrda.core.checks import check_choice
 from jaxsrda.enkf import FilterParams, filter_params
-from jaxsrda.grid import regrid_hat
+from jaxsrda.flow.forecasts import first_states, forecast, physical, spectral
+from jaxsrda.flow.grid import regrid_hat
+from jaxsrda.flow.solver import Speeds
 from jaxsrda.observations import Observations, sees_vorticity
-from jaxsrda.solver import Speeds
 
 
 class Analysed(NamedTuple):

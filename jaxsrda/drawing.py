@@ -19,7 +19,7 @@ from jaxsrda.diffusion.denoiser import Denoiser
 from jaxsrda.diffusion.guidance import GUIDES, channel_covariance, smoothing
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
-from jaxsrda.grid import ChannelGrid, bases
+from jaxsrda.flow.grid import ChannelGrid, bases
 from jaxsrda.latent import decode_frames
 from jaxsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
 from jaxsrda.networks.unet import Features

@@ -20,7 +20,7 @@ from jax.typing import DTypeLike
 from jaxsrda.config import FilterConfig
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import cholesky, matmul, solve
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observations import Observations
 
 

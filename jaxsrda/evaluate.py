@@ -10,11 +10,10 @@ import numpy as np
 from jax import Array
 
 from jaxsrda import scores
-from jaxsrda.config import FRAME, FRAMES_PER_CYCLE, LEVELS
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.testbed import FRAME, FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.io import read_fields, variable_names
 from jaxsrda.observations import Observations
-from jaxsrda.testbed import level_grid
 from jaxsrda.twin import Analysis, prepare_truth
 
 

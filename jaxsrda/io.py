@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsrda.config import FRAMES_PER_CYCLE
 from jaxsrda.core.checks import check_choice, check_finite, check_shape
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 
 if TYPE_CHECKING:
     import xarray

@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_shape
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 
 Place = Callable[[Array, Array, int | Array], tuple[Array, Array]]
 

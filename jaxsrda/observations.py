@@ -19,7 +19,7 @@ from jax import Array
 from jaxsrda.config import OBSERVATION_STD
 from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.core.linalg import matmul
-from jaxsrda.grid import ChannelGrid, streamfunction_hat, to_physical, to_spectral, velocity
+from jaxsrda.flow.grid import ChannelGrid, streamfunction_hat, to_physical, to_spectral, velocity
 from jaxsrda.layouts import Layout, check_positions
 
 Operator = Callable[[ChannelGrid, Array, Array], Array]

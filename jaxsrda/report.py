@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxsrda.config import FRAMES_PER_CYCLE
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 from jaxsrda.twin import Analysis
 
 SHOWN = {

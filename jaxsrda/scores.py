@@ -18,10 +18,10 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxsrda import config
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import matmul
-from jaxsrda.grid import ChannelGrid, spectra, to_spectral
+from jaxsrda.flow import testbed as config
+from jaxsrda.flow.grid import ChannelGrid, spectra, to_spectral
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Nominal levels of the central intervals."""

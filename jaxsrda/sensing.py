@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.config import FRAMES_PER_CYCLE, DiffSRDAConfig, FilterConfig
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.config import DiffSRDAConfig, FilterConfig
+from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 from jaxsrda.layouts import Layout
 from jaxsrda.observations import Observations, Operator, observe_run, predict, probe, with_guides
 

@@ -18,7 +18,7 @@ from jaxsrda import twin
 from jaxsrda.assimilators import Setup
 from jaxsrda.autoencoding import autoencoder_training, trained_space
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
-from jaxsrda.config import BEST_RESTART, LEVELS, DiffSRDAConfig
+from jaxsrda.config import BEST_RESTART, DiffSRDAConfig
 from jaxsrda.core import progress as progress_module
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import check_writable, write_json
@@ -27,6 +27,7 @@ from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
 from jaxsrda.drawing import make_draw
 from jaxsrda.fit import Fitted, fit
+from jaxsrda.flow.testbed import LEVELS
 from jaxsrda.latent import LatentSpace, encoder_gain
 from jaxsrda.loop import Report
 from jaxsrda.model import UNETS, Model, ModelConfig, denoiser_part, network, with_denoiser

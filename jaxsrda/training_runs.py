@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.climatology import training_key
-from jaxsrda.config import DEFAULT_FRAMES, LEVELS, Level
 from jaxsrda.core.cache import cached_npz
 from jaxsrda.core.records import to_json
-from jaxsrda.solver import UnstableStepError
-from jaxsrda.testbed import default_steps, initial_state, level_grid, simulate, to_level
+from jaxsrda.flow.climatology import training_key
+from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.simulate import simulate, to_level
+from jaxsrda.flow.solver import UnstableStepError
+from jaxsrda.flow.testbed import DEFAULT_FRAMES, LEVELS, Level, default_steps, level_grid
 
 BLOCK = 8
 """Runs simulated side by side."""

@@ -19,26 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda import climatology as climatologies
 from jaxsrda import cycle, scores, sensing
 from jaxsrda.assimilators import Assimilator, Setup
-from jaxsrda.climatology import Climatology
-from jaxsrda.config import (
-    CONFIGS,
-    DEFAULT_FRAMES,
-    FRAME,
-    FRAMES_PER_CYCLE,
-    LEVELS,
-    OBSERVATION_STD,
-    DiffSRDAConfig,
-    FilterConfig,
-    Level,
-)
+from jaxsrda.config import CONFIGS, OBSERVATION_STD, DiffSRDAConfig, FilterConfig
 from jaxsrda.core.cache import cached_npz, scratch_dir
 from jaxsrda.core.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.core.progress import duration
 from jaxsrda.core.records import described, to_json
-from jaxsrda.grid import ChannelGrid, regrid
+from jaxsrda.flow import climatology as climatologies
+from jaxsrda.flow.climatology import Climatology
+from jaxsrda.flow.grid import ChannelGrid, regrid
+from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
+from jaxsrda.flow.testbed import DEFAULT_FRAMES, FRAME, FRAMES_PER_CYCLE, LEVELS, Level, level_grid
 from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.methods import METHODS, configured_model, make_assimilator
 from jaxsrda.observations import (
@@ -50,8 +42,6 @@ from jaxsrda.observations import (
     observation_key,
     operator,
 )
-from jaxsrda.runs import Run, estimate_seconds, simulate_resumable
-from jaxsrda.testbed import level_grid
 
 if TYPE_CHECKING:
     from jaxsrda.model import Model

@@ -5,13 +5,13 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxsrda import climatology
 from jaxsrda.assimilators import Setup
-from jaxsrda.config import Level
-from jaxsrda.grid import to_physical
+from jaxsrda.flow import climatology
+from jaxsrda.flow.grid import to_physical
+from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.testbed import Level, level_grid
 from jaxsrda.layouts import parse_layout
 from jaxsrda.observations import observe_run
-from jaxsrda.testbed import initial_state, level_grid
 
 FINE = Level("small fine", 32, 17, 1e-4, steps=10, rk2_steps=500)
 COARSE = Level("small coarse", 16, 9, 1e-3, steps=6, rk2_steps=250)

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup, states
 
-from jaxsrda import climatology
 from jaxsrda.assimilators import DualState, Setup, dual_filter, ensemble_filter
-from jaxsrda.config import CONFIGS, FILTERS, LEVELS, FilterConfig
+from jaxsrda.config import CONFIGS, FILTERS, FilterConfig
 from jaxsrda.enkf import filter_params
-from jaxsrda.grid import regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow import climatology
+from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.simulate import integrate
+from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.methods import FILTER_METHODS, METHODS, make_assimilator
 from jaxsrda.observations import OPERATORS, Observations
-from jaxsrda.testbed import integrate, level_grid
 
 CONFIG = FilterConfig(members=3, localization=1.0, additive=0.1)
 ENSEMBLE = [m for m in FILTER_METHODS if m.split("-")[0] in ("enkf", "etkf", "letkf", "ensf")]

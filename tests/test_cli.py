@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxsrda import cli, climatology, runs, twin
-from jaxsrda.config import LEVELS
-from jaxsrda.testbed import initial_state, level_grid, simulate, to_level, truth_key
+from jaxsrda import cli, twin
+from jaxsrda.flow import climatology
+from jaxsrda.flow import simulate as runs
+from jaxsrda.flow.jet import initial_state, truth_key
+from jaxsrda.flow.simulate import simulate, to_level
+from jaxsrda.flow.testbed import LEVELS, level_grid
 
 HR = LEVELS["hr"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from helpers import FINE, GRID, quick_jit, states
 
-from jaxsrda import climatology
-from jaxsrda.climatology import from_runs, simulate_climatology, training_key
-from jaxsrda.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
-from jaxsrda.testbed import initial_state, integrate, truth_key
+from jaxsrda.flow import climatology
+from jaxsrda.flow.climatology import from_runs, simulate_climatology, training_key
+from jaxsrda.flow.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
+from jaxsrda.flow.jet import initial_state, truth_key
+from jaxsrda.flow.simulate import integrate
 
 COARSE = ChannelGrid(16, 9)
 

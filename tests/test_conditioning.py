@@ -25,7 +25,7 @@ from jaxsrda.conditioning import (
     remember,
     snapshot,
 )
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observations import Observations
 
 GRID = ChannelGrid(16, 9)

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from jaxsrda import config
-from jaxsrda.config import FILTERS, LEVELS, PAPER_FILTERS, FilterConfig, JetConfig, Level
+from jaxsrda.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.core.records import from_json, to_json
+from jaxsrda.flow import testbed
+from jaxsrda.flow.jet import JetConfig
+from jaxsrda.flow.testbed import LEVELS, Level
 
 
 def test_levels_nest_and_hold_the_papers_numbers():
@@ -18,14 +21,14 @@ def test_levels_nest_and_hold_the_papers_numbers():
     assert numbers["hr"] == (128, 65, 1e-5, 2000)
     assert numbers["uhr"] == (1024, 513, 2e-6, 16000)
     for name, level in LEVELS.items():
-        assert level.name == name and config.level(name) is level
+        assert level.name == name and testbed.level(name) is level
         assert level.nx == 2 * (level.ny - 1) and level.nx % 3 and 1024 % level.nx == 0
-    assert config.FRAMES_PER_CYCLE * config.FRAME == 1 and config.DEFAULT_FRAMES == 96
+    assert testbed.FRAMES_PER_CYCLE * testbed.FRAME == 1 and testbed.DEFAULT_FRAMES == 96
 
 
 def test_level_by_name_raises():
     with pytest.raises(ValueError, match="level: expected one of lr, hr, fine, uhr; got 'hrr'; did you mean"):
-        config.level("hrr")
+        testbed.level("hrr")
 
 
 def test_paper_filters_hold_the_papers_numbers():

@@ -10,18 +10,20 @@ import pytest
 from helpers import COARSE, GRID, quick_jit, setup, truth
 
 from jaxsrda import data, datasets, training_runs
-from jaxsrda.climatology import training_key
 from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
-from jaxsrda.config import LEVELS, DiffSRDAConfig, FilterConfig, Level
+from jaxsrda.config import DiffSRDAConfig, FilterConfig
 from jaxsrda.data import Windows, augment, cycle_windows, forecast_windows, mix_nearest, training_observations
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import make_prior, recorded_step, start
 from jaxsrda.enkf import filter_params
-from jaxsrda.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.climatology import training_key
+from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.simulate import integrate, simulate, to_level
+from jaxsrda.flow.solver import UnstableStepError
+from jaxsrda.flow.testbed import LEVELS, Level, level_grid
 from jaxsrda.layouts import parse_layout
 from jaxsrda.observations import observe_run
-from jaxsrda.solver import UnstableStepError
-from jaxsrda.testbed import initial_state, integrate, level_grid, simulate, to_level
 
 CYCLES, STD = 3, 1e-3
 KEY = jax.random.key(11)

@@ -9,15 +9,17 @@ import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup
 
 from jaxsrda import diffsrda as module
-from jaxsrda.assimilators import dual_filter, ensemble_filter, first_states
+from jaxsrda.assimilators import dual_filter, ensemble_filter
 from jaxsrda.conditioning import CHANNELS, FRAMES, PAST, channels, krige
 from jaxsrda.config import FILTERS, RESTARTS, DiffSRDAConfig, FilterConfig
 from jaxsrda.cycle import run_cycles
 from jaxsrda.diffsrda import Analysed, diffsrda, make_prior, recorded_step, start
 from jaxsrda.enkf import filter_params
-from jaxsrda.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.forecasts import first_states
+from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.simulate import integrate
+from jaxsrda.flow.testbed import level_grid
 from jaxsrda.observations import OPERATORS
-from jaxsrda.testbed import integrate, level_grid
 
 MEMBERS, CYCLES = 4, 3
 CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)

@@ -25,7 +25,7 @@ from jaxsrda.diffusion.guidance import (
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import edm_sigmas
 from jaxsrda.drawing import geometric
-from jaxsrda.grid import ChannelGrid, to_physical
+from jaxsrda.flow.grid import ChannelGrid, to_physical
 from jaxsrda.observations import OPERATORS, Observations, block_mean, streamfunction, vorticity
 
 SIZE = 6

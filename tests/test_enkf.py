@@ -9,7 +9,7 @@ from helpers import quick_jit
 from jaxsrda import enkf
 from jaxsrda.config import FILTERS, FilterConfig
 from jaxsrda.enkf import ANALYSES, FilterParams, filter_params
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.layouts import parse_layout
 from jaxsrda.observations import Observations, pack, vorticity
 

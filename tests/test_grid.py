@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import grid as grids
-from jaxsrda.grid import ChannelGrid, bases, regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow import grid as grids
+from jaxsrda.flow.grid import ChannelGrid, bases, regrid, regrid_hat, to_physical, to_spectral
 
 LR, HR = ChannelGrid(32, 17), ChannelGrid(128, 65)
 ODD = ChannelGrid(30, 20)  # neither a power of two nor a multiple of three throughout

@@ -14,7 +14,7 @@ import xarray
 
 from jaxsrda import io
 from jaxsrda.core import files
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 
 GRID = ChannelGrid(8, 5)
 TIMES = np.arange(3) * 0.25

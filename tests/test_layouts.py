@@ -9,7 +9,7 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda import layouts
-from jaxsrda.grid import ChannelGrid
+from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.layouts import parse_layout
 
 GRID = ChannelGrid(128, 65)

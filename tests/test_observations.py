@@ -7,7 +7,7 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda import observations as obs
-from jaxsrda.grid import ChannelGrid, velocity
+from jaxsrda.flow.grid import ChannelGrid, velocity
 from jaxsrda.layouts import at_positions, parse_layout
 
 GRID = ChannelGrid(32, 17)

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from PIL import Image
 
 from jaxsrda import plotting
-from jaxsrda.grid import ChannelGrid, bases
+from jaxsrda.flow.grid import ChannelGrid, bases
 
 GRID = ChannelGrid(32, 17)
 TIMES = np.array([1.0, 2.25])

@@ -8,8 +8,9 @@ import scipy.ndimage
 import scipy.stats
 import scoringrules
 
-from jaxsrda import config, scores
-from jaxsrda.grid import ChannelGrid, energy, enstrophy, shells, to_physical, to_spectral
+from jaxsrda import scores
+from jaxsrda.flow import testbed as config
+from jaxsrda.flow.grid import ChannelGrid, energy, enstrophy, shells, to_physical, to_spectral
 
 GRID = ChannelGrid(32, 17)
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}

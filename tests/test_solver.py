@@ -11,12 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import grid as grids
-from jaxsrda import solver
-from jaxsrda.config import FRAME, LEVELS
-from jaxsrda.grid import ChannelGrid, bases, regrid_hat, to_physical, to_spectral
-from jaxsrda.solver import FlowParams, Speeds, UnstableStepError, rollout, stepper
-from jaxsrda.testbed import flow_params, initial_state, integrate, level_grid, simulate, to_level
+from jaxsrda.flow import grid as grids
+from jaxsrda.flow import solver
+from jaxsrda.flow.grid import ChannelGrid, bases, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.simulate import integrate, simulate, to_level
+from jaxsrda.flow.solver import FlowParams, Speeds, UnstableStepError, rollout, stepper
+from jaxsrda.flow.testbed import FRAME, LEVELS, flow_params, level_grid
 
 LR, HR = LEVELS["lr"], LEVELS["hr"]
 COARSE, FINE = level_grid(LR), level_grid(HR)

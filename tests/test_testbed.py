@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import testbed
-from jaxsrda.config import FRAME, LEVELS, JetConfig, Level
-from jaxsrda.grid import ChannelGrid, bases, shift_hat, to_physical, velocity
-from jaxsrda.solver import stepper
+from jaxsrda.flow import jet as jet_module
+from jaxsrda.flow import simulate, testbed
+from jaxsrda.flow.grid import ChannelGrid, bases, shift_hat, to_physical, velocity
+from jaxsrda.flow.jet import JetConfig
+from jaxsrda.flow.solver import stepper
+from jaxsrda.flow.testbed import FRAME, LEVELS, Level
 
 LR, HR = LEVELS["lr"], LEVELS["hr"]
 COARSE, FINE = testbed.level_grid(LR), testbed.level_grid(HR)
@@ -16,7 +18,7 @@ QUIET = JetConfig(perturbation=0.0)
 
 
 def state(seed=0, grid=COARSE, **options):
-    return testbed.initial_state(jax.random.key(seed), grid, **options)
+    return jet_module.initial_state(jax.random.key(seed), grid, **options)
 
 
 # The jet
@@ -45,7 +47,7 @@ def test_flow_params_hold_the_levels_numbers(dtype):
 
 
 def test_initial_jet(dtype):
-    omega_hat = testbed.initial_state(jax.random.key(0), FINE, QUIET, dtype)
+    omega_hat = jet_module.initial_state(jax.random.key(0), FINE, QUIET, dtype)
     u, v = (np.asarray(field) for field in velocity(FINE, omega_hat))
     profile = u[0]
     np.testing.assert_allclose(u, np.broadcast_to(profile, u.shape), atol=1e-5)
@@ -76,7 +78,7 @@ def expected_variance(grid):
 def test_statistics_of_the_perturbation(grid):
     config = JetConfig(speed=0.0)
     keys = jax.random.split(jax.random.key(3), 400)
-    draw = jax.jit(jax.vmap(lambda key: testbed.initial_state(key, grid, config)))
+    draw = jax.jit(jax.vmap(lambda key: jet_module.initial_state(key, grid, config)))
     states = np.asarray(draw(keys)) / 0.0025
     assert np.abs(states[:, 0]).max() < 1e-10  # k = 0 is not perturbed
     rows = states[:, 1:]
@@ -109,7 +111,7 @@ def test_perturbation_is_that_of_its_formula():
         for j in range(6):
             field += a[i, j] * np.sin(k[i] * grid.x[:, None] + l[j] * grid.y + phase[i, j])
     expected = bases(grid).fourier_inv @ field @ bases(grid).sine_inv
-    np.testing.assert_allclose(testbed.initial_state(key, grid, JetConfig(speed=0.0)), expected, atol=1e-15)
+    np.testing.assert_allclose(jet_module.initial_state(key, grid, JetConfig(speed=0.0)), expected, atol=1e-15)
 
 
 def test_states_are_set_by_their_key(dtype):
@@ -117,11 +119,11 @@ def test_states_are_set_by_their_key(dtype):
     assert first.dtype == dtype and first.shape == COARSE.spectral_shape
     np.testing.assert_array_equal(first, state(1, dtype=dtype))
     assert np.abs(first - state(2, dtype=dtype)).max() > 1e-3
-    np.testing.assert_allclose(jax.jit(lambda key: testbed.initial_state(key, COARSE, dtype=dtype))(jax.random.key(1)),
+    np.testing.assert_allclose(jax.jit(lambda key: jet_module.initial_state(key, COARSE, dtype=dtype))(jax.random.key(1)),
                                first, atol=1e-5)  # fmt: skip
-    draws = [jax.random.key_data(testbed.truth_key(seed)).tolist() for seed in range(50)]
+    draws = [jax.random.key_data(jet_module.truth_key(seed)).tolist() for seed in range(50)]
     assert len({tuple(data) for data in draws}) == 50
-    assert draws[3] == jax.random.key_data(testbed.truth_key(3)).tolist()
+    assert draws[3] == jax.random.key_data(jet_module.truth_key(3)).tolist()
     assert all(tuple(data) != tuple(jax.random.key_data(jax.random.key(i)).tolist()) for i, data in enumerate(draws))
 
 
@@ -130,7 +132,7 @@ def test_states_are_set_by_their_key(dtype):
 
 def test_the_start_counts_as_a_frame(dtype):
     start = state(dtype=dtype)
-    run = testbed.integrate(LR, start, 3)
+    run = simulate.integrate(LR, start, 3)
     assert run.omega_hat.shape == (3, *COARSE.spectral_shape) and run.speeds.rate.shape == (3,)
     assert run.omega_hat.dtype == run.speeds.speed.dtype == dtype
     np.testing.assert_array_equal(run.omega_hat[0], start)
@@ -139,7 +141,7 @@ def test_the_start_counts_as_a_frame(dtype):
     for _ in range(LR.steps):
         expected = step(expected)
     np.testing.assert_allclose(run.omega_hat[1], expected, atol={"float32": 2e-5, "float64": 1e-12}[dtype])
-    only = testbed.integrate(LR, start, 1)
+    only = simulate.integrate(LR, start, 1)
     np.testing.assert_array_equal(only.omega_hat, start[None])
     u, v = velocity(COARSE, run.omega_hat[2])
     np.testing.assert_allclose(run.speeds.speed[2], np.sqrt(u * u + v * v).max(), rtol=1e-5)
@@ -149,22 +151,22 @@ def test_the_start_counts_as_a_frame(dtype):
 
 def test_simulate_is_integrate_over_a_batch(dtype):
     starts = jax.vmap(lambda seed: state(seed, dtype=dtype))(jnp.arange(3))
-    runs = testbed.simulate(LR, starts, 5)
+    runs = simulate.simulate(LR, starts, 5)
     assert runs.shape == (3, 5, *COARSE.spectral_shape) and runs.dtype == dtype
-    alone = jax.jit(lambda start: testbed.integrate(LR, start, 5).omega_hat)
+    alone = jax.jit(lambda start: simulate.integrate(LR, start, 5).omega_hat)
     for start, run in zip(starts, runs):
         one = alone(start)
         np.testing.assert_allclose(run, one, atol={"float32": 2e-4, "float64": 1e-11}[dtype])
     # The level's own step is the default, its own physics too.
     params = testbed.flow_params(LR, dtype=dtype)
-    np.testing.assert_array_equal(testbed.simulate(LR, starts, 5, params, "etdrk4", LR.steps), runs)
+    np.testing.assert_array_equal(simulate.simulate(LR, starts, 5, params, "etdrk4", LR.steps), runs)
     calm = testbed.flow_params(LR, JetConfig(drag=1.0), dtype)
-    assert np.abs(testbed.simulate(LR, starts, 5, calm)[:, -1] - runs[:, -1]).max() > 0.1
+    assert np.abs(simulate.simulate(LR, starts, 5, calm)[:, -1] - runs[:, -1]).max() > 0.1
 
 
 def test_restarted_run_continues():
-    runs = testbed.simulate(LR, state()[None], 5)
-    again = testbed.simulate(LR, runs[:, 2], 3, start=0.5)
+    runs = simulate.simulate(LR, state()[None], 5)
+    again = simulate.simulate(LR, runs[:, 2], 3, start=0.5)
     np.testing.assert_allclose(again, runs[:, 2:], atol=1e-11)
 
 
@@ -175,47 +177,47 @@ def test_default_steps():
 
 def test_wrong_calls_raise():
     start = state()
-    for run in (lambda n: testbed.integrate(LR, start, n), lambda n: testbed.simulate(LR, start[None], n)):
+    for run in (lambda n: simulate.integrate(LR, start, n), lambda n: simulate.simulate(LR, start[None], n)):
         with pytest.raises(ValueError, match=r"frames: expected at least 1 \(the start counts as one\), got 0"):
             run(0)
     for steps in (0, -5):
         with pytest.raises(ValueError, match=f"steps: expected at least 1 time step a frame, got {steps}"):
-            testbed.integrate(LR, start, 2, steps=steps)
+            simulate.integrate(LR, start, 2, steps=steps)
         with pytest.raises(ValueError, match=f"steps: expected at least 1 time step a frame, got {steps}"):
-            testbed.simulate(LR, start[None], 2, steps=steps)
+            simulate.simulate(LR, start[None], 2, steps=steps)
     with pytest.raises(ValueError, match=r"omega_hat: expected 2 dimensions \(21, 10\).*jax\.vmap"):
-        testbed.integrate(LR, start[None], 2)
+        simulate.integrate(LR, start[None], 2)
     with pytest.raises(ValueError, match=r"omega_hat: expected 3 dimensions \(any, 21, 10\), got shape \(21, 10\)"):
-        testbed.simulate(LR, start, 2)
+        simulate.simulate(LR, start, 2)
     with pytest.raises(ValueError, match=r"omega_hat: expected shape \(any, 85, 42\), got \(1, 21, 10\)"):
-        testbed.simulate(HR, start[None], 2)
+        simulate.simulate(HR, start[None], 2)
 
 
 def test_to_level():
     omega_hat = state(grid=FINE)
     omega = np.asarray(to_physical(FINE, omega_hat))
-    block = testbed.to_level(HR, LR, omega_hat, "block")
+    block = simulate.to_level(HR, LR, omega_hat, "block")
     np.testing.assert_allclose(block[:, :-1], omega[:, :-1].reshape(32, 4, 16, 4).mean((1, 3)), atol=1e-12)
     # The spectral way commutes with a shift by whole coarse cells, and is no shift itself.
-    moved = testbed.to_level(HR, LR, shift_hat(FINE, omega_hat, jnp.asarray(3 * COARSE.spacing[0])))
-    low = np.asarray(testbed.to_level(HR, LR, omega_hat))
+    moved = simulate.to_level(HR, LR, shift_hat(FINE, omega_hat, jnp.asarray(3 * COARSE.spacing[0])))
+    low = np.asarray(simulate.to_level(HR, LR, omega_hat))
     np.testing.assert_allclose(moved, np.roll(low, 3, 0), atol=1e-12)
     assert np.abs(low - omega[::4, ::4]).max() < np.abs(block - omega[::4, ::4]).max()
 
 
 def test_a_level_of_ones_own():
     own = Level("own", 48, 25, 3e-5, steps=15, rk2_steps=800)
-    run = testbed.simulate(own, state(grid=testbed.level_grid(own))[None], 5)
-    fine = testbed.simulate(own, run[:, 0], 5, steps=60)
+    run = simulate.simulate(own, state(grid=testbed.level_grid(own))[None], 5)
+    fine = simulate.simulate(own, run[:, 0], 5, steps=60)
     assert np.abs(run - fine).max() < 1e-3 and np.abs(run[0, 4] - run[0, 0]).max() > 1e-2
 
 
 @pytest.mark.slow
 def test_a_hundred_seeds_stay_finite_for_24_time_units():
     for first in range(0, 100, 25):
-        keys = jax.vmap(testbed.truth_key)(jnp.arange(first, first + 25))
-        starts = jax.vmap(lambda key: testbed.initial_state(key, FINE, dtype="float32"))(keys)
-        runs = testbed.simulate(HR, starts, 97)  # raises UnstableStepError otherwise
+        keys = jax.vmap(jet_module.truth_key)(jnp.arange(first, first + 25))
+        starts = jax.vmap(lambda key: jet_module.initial_state(key, FINE, dtype="float32"))(keys)
+        runs = simulate.simulate(HR, starts, 97)  # raises UnstableStepError otherwise
         fields = jax.jit(jax.vmap(lambda omega_hat: to_physical(FINE, omega_hat)))(runs[:, -1])
         assert np.isfinite(runs).all()
         assert 6 < np.abs(fields).max() < 20

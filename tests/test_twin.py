@@ -7,14 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import climatology, scores, twin
-from jaxsrda.config import LEVELS, FilterConfig
+from jaxsrda import scores, twin
+from jaxsrda.config import FilterConfig
 from jaxsrda.cycle import History
-from jaxsrda.grid import ChannelGrid, regrid_hat, to_physical
+from jaxsrda.flow import climatology
+from jaxsrda.flow.grid import ChannelGrid, regrid_hat, to_physical
+from jaxsrda.flow.jet import initial_state, jet_vorticity, truth_key
+from jaxsrda.flow.solver import Speeds
+from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.layouts import parse_layout
 from jaxsrda.observations import OPERATORS, Observations, bilinear, observation_key, observe_run, pack, vorticity
-from jaxsrda.solver import Speeds
-from jaxsrda.testbed import initial_state, jet_vorticity, level_grid, truth_key
 from jaxsrda.twin import DivergedError, assimilate, prepare_truth
 
 HR, FINE = level_grid(LEVELS["hr"]), level_grid(LEVELS["fine"])

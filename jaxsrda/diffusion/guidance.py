@@ -36,7 +36,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda.diffusion.denoiser import Denoiser
-from jaxsrda.grid import ChannelGrid, to_physical, to_spectral
+from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
 from jaxsrda.observations import Observations
 
 Observe = Callable[[Array], Array]

@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.config import DEFAULT_FRAMES, FRAMES_PER_CYCLE, LEVELS, Level
-from jaxsrda.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
-from jaxsrda.testbed import initial_state, level_grid, simulate
+from jaxsrda.flow.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
+from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.simulate import simulate
+from jaxsrda.flow.testbed import DEFAULT_FRAMES, FRAMES_PER_CYCLE, LEVELS, Level, level_grid
 
 CLIMATOLOGY_RUNS = 20
 

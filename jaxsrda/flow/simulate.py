@@ -1,27 +1,29 @@
-"""Long simulations on the host: their cost beforehand, progress, the step guard, and resuming after a kill."""
+"""Simulations: trajectories inside a program, batches on the host, and long runs that resume after a kill."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.config import FRAME, Level
 from jaxsrda.core.cache import content_hash
 from jaxsrda.core.checks import check_choice, check_positive, check_shape
 from jaxsrda.core.files import write_npz
 from jaxsrda.core.records import to_json
-from jaxsrda.grid import to_physical, to_spectral
-from jaxsrda.solver import SCHEMES, rollout, stepper
-from jaxsrda.testbed import default_steps, flow_params, initial_state, level_grid, simulate, truth_key
+from jaxsrda.flow.grid import regrid, to_physical, to_spectral
+from jaxsrda.flow.jet import initial_state, truth_key
+from jaxsrda.flow.solver import SCHEMES, FlowParams, Speeds, check_stable, rollout, speeds, stepper
+from jaxsrda.flow.testbed import DEFAULT_FRAMES, FRAME, Level, checked_steps, default_steps, flow_params, level_grid
 
 SAVE_EVERY = 20.0
 """Seconds of work that a kill can cost."""
@@ -125,3 +127,80 @@ def _resume(folder: Path, fingerprint: str, state: Array) -> tuple[list[np.ndarr
             parts.append(part["omega"])
             state = jnp.asarray(part["state"])
     return parts, state
+
+
+class Trajectory(NamedTuple):
+    """Frames of a run, start included: amplitudes [frames, 2K+1, L] and their `Speeds` [frames]."""
+
+    omega_hat: Array
+    speeds: Speeds
+
+
+def integrate(
+    level: Level,
+    omega_hat: Array,
+    frames: int,
+    params: FlowParams | None = None,
+    scheme: str = "etdrk4",
+    steps: int | None = None,
+) -> Trajectory:
+    """Run a level from amplitudes [2K+1, L] for `frames` frames of 0.25, the start counted (pure, traceable).
+
+    steps: time steps a frame; by default the level's own for the scheme.  Raises ValueError for
+    a wrong shape, an unknown scheme, or fewer than 1 frame or step.
+    """
+    grid = level_grid(level)
+    check_shape("omega_hat", omega_hat, grid.spectral_shape)
+    if frames < 1:
+        raise ValueError(f"frames: expected at least 1 (the start counts as one), got {frames}")
+    steps = checked_steps(level, scheme, steps)
+    params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
+    step = stepper(scheme, grid, params, FRAME / steps)
+
+    def output(state):
+        return Trajectory(state, speeds(grid, state))
+
+    _, later = rollout(step, steps, frames - 1, output)(omega_hat)
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), output(omega_hat), later)
+
+
+@functools.partial(jax.jit, static_argnames=("level", "frames", "scheme", "steps"))
+def _integrate_batch(omega_hat, params, level, frames, scheme, steps) -> Trajectory:
+    run = functools.partial(integrate, level, frames=frames, params=params, scheme=scheme, steps=steps)
+    return jax.vmap(lambda state: run(state))(omega_hat)
+
+
+@functools.partial(jax.jit, static_argnames="grid")
+def _speeds_batch(omega_hat, grid) -> Speeds:
+    return jax.vmap(lambda state: speeds(grid, state))(omega_hat)
+
+
+def simulate(
+    level: Level,
+    omega_hat: Array,
+    frames: int = DEFAULT_FRAMES,
+    params: FlowParams | None = None,
+    scheme: str = "etdrk4",
+    steps: int | None = None,
+    start: float = 0.0,
+) -> Array:
+    """Run a batch of states [runs, 2K+1, L] on the host's behalf: amplitudes [runs, frames, 2K+1, L].
+
+    Compiled once per level and length.  Raises `UnstableStepError` (with time, speed and the step
+    that would do) instead of returning NaN.
+    """
+    check_shape("omega_hat", omega_hat, (None, *level_grid(level).spectral_shape))
+    steps = checked_steps(level, scheme, steps)
+    params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
+    # Before spending anything: a step that the first frame already forbids.
+    now = _speeds_batch(omega_hat, level_grid(level))
+    check_stable(Speeds(now.rate[:, None], now.speed[:, None]), np.array([start]), FRAME / steps, scheme)
+    trajectory = _integrate_batch(omega_hat, params, level, frames, scheme, steps)
+    check_stable(trajectory.speeds, start + FRAME * np.arange(frames), FRAME / steps, scheme)
+    return trajectory.omega_hat
+
+
+def to_level(source: Level, target: Level, omega_hat: Array, method: str = "spectral") -> Array:
+    """Fields [nx, ny] on the target level's grid of amplitudes at the source level (see `grid.regrid`)."""
+    grid, coarse = level_grid(source), level_grid(target)
+    return regrid(grid, coarse, to_physical(grid, omega_hat), method)

@@ -22,7 +22,7 @@ from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.core.linalg import matmul
-from jaxsrda.grid import ChannelGrid, bases, dx_hat, streamfunction_hat, velocity
+from jaxsrda.flow.grid import ChannelGrid, bases, dx_hat, streamfunction_hat, velocity
 
 Step = Callable[[Array], Array]
 

@@ -1,0 +1,1 @@
+"""The ocean jet: grid, solver, testbed, forecasts, climatology, and long simulations."""
