@@ -23,7 +23,7 @@ from jaxsrda import cycle
 from jaxsrda.config import CONFIGS, DiffSRDAConfig
 from jaxsrda.core.files import write_json
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
-from jaxsrda.observations import observation_key
+from jaxsrda.observing.observations import observation_key
 
 
 @dataclasses.dataclass

@@ -27,7 +27,7 @@ from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.core.files import write_json
 from jaxsrda.drawing import make_draw
 from jaxsrda.flow.testbed import LEVELS, level_grid
-from jaxsrda.observations import with_guides
+from jaxsrda.observing.observations import with_guides
 from jaxsrda.weights import load_model
 
 

@@ -31,8 +31,9 @@ from jaxsrda.flow.jet import initial_state, truth_key
 from jaxsrda.flow.simulate import simulate
 from jaxsrda.flow.solver import rollout, stepper, tendency
 from jaxsrda.flow.testbed import FRAME, LEVELS, flow_params, level_grid
-from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import observation_key, observe, vorticity
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.observations import observation_key, observe
+from jaxsrda.observing.operators import vorticity
 
 LEVEL = LEVELS["hr"]
 GRID = level_grid(LEVEL)

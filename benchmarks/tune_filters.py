@@ -26,7 +26,7 @@ from jaxsrda.config import FILTERS
 from jaxsrda.core.files import write_json
 from jaxsrda.enkf import FilterParams, filter_params
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
-from jaxsrda.observations import observation_key
+from jaxsrda.observing.observations import observation_key
 
 RESULTS = Path(__file__).parent / "results"
 

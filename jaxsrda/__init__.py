@@ -14,8 +14,8 @@ from jaxsrda.flow.solver import FlowParams, UnstableStepError, etdrk4, rk2, roll
 from jaxsrda.flow.testbed import flow_params
 from jaxsrda.flow.jet import initial_state
 from jaxsrda.flow.simulate import integrate, simulate
-from jaxsrda.layouts import Layout, parse_layout
-from jaxsrda.observations import Observations, observe, observe_run, pack
+from jaxsrda.observing.layouts import Layout, parse_layout
+from jaxsrda.observing.observations import Observations, observe, observe_run, pack
 from jaxsrda.scores import bootstrap_interval
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.assimilators import Assimilator, Setup, Window

@@ -24,7 +24,9 @@ from jaxsrda.flow.forecasts import HR, LR, _over_leading, first_states, forecast
 from jaxsrda.flow.grid import ChannelGrid, regrid, regrid_hat, to_spectral
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, Level, level_grid
-from jaxsrda.observations import Observations, Operator, predict, vorticity, vorticity_spectral
+from jaxsrda.observing import geometry
+from jaxsrda.observing.observations import Observations, predict
+from jaxsrda.observing.operators import Operator, vorticity, vorticity_spectral
 
 
 class Diagnostics(NamedTuple):
@@ -193,7 +195,7 @@ def dual_filter(setup: Setup, members: int, params: FilterParams, controls: int 
             perturbed.reshape(members, -1),
             seen,
             jnp.where(observations.mask, innovations, 0).T,
-            enkf.localization(enkf.grid_positions(grid, dtype), observations.positions, params.localization),
+            enkf.localization(geometry.grid_positions(grid, dtype), observations.positions, params.localization),
             enkf.localization(observations.positions, observations.positions, params.localization),
         ).T.reshape(-1, *grid.shape)
         control = control + increments[:controls]

@@ -176,7 +176,7 @@ class Assimilate:
         from jaxsrda.core.progress import duration
         from jaxsrda.flow.testbed import level
         from jaxsrda.methods import METHODS, configured_model
-        from jaxsrda.observations import operator
+        from jaxsrda.observing.operators import operator
 
         check_choice("method", self.method, METHODS)
         check_positive("obs_noise", self.obs_noise)
@@ -286,9 +286,9 @@ class Info:
         from jaxsrda.config import CONFIGS, FILTERS, GUIDANCE
         from jaxsrda.core import cache, files
         from jaxsrda.flow.testbed import LEVELS
-        from jaxsrda.layouts import LAYOUTS
         from jaxsrda.methods import METHODS
-        from jaxsrda.observations import OPERATORS
+        from jaxsrda.observing.layouts import LAYOUTS
+        from jaxsrda.observing.operators import OPERATORS
         from jaxsrda.weights import released
 
         _check_outputs(self.json)
@@ -351,8 +351,8 @@ def _layout(text: str):
     import numpy as np
 
     from jaxsrda.flow.testbed import LEVELS, level_grid
-    from jaxsrda.layouts import at_positions, parse_layout
-    from jaxsrda.observations import check_positions
+    from jaxsrda.observing.layouts import at_positions, parse_layout
+    from jaxsrda.observing.observations import check_positions
 
     path = Path(text)
     if path.suffix not in (".npy", ".csv"):

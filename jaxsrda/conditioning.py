@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.core.linalg import cholesky, matmul, solve
-from jaxsrda.enkf import distance, grid_positions
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.observations import Observations
+from jaxsrda.observing.geometry import distance, grid_positions
+from jaxsrda.observing.observations import Observations
 
 FRAMES = 5
 """Frames of the target, t … t + 4: the window, and the state that the next window starts from."""

@@ -16,9 +16,6 @@ from jaxsrda.core.checks import check_choice, check_positive
 OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
 """Sensor layouts that training meets beside its main one."""
 
-OBSERVATION_STD = 0.1
-"""Standard deviation of the observation noise."""
-
 
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:

@@ -21,7 +21,7 @@ from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.observations import Observations
+from jaxsrda.observing.observations import Observations
 from jaxsrda.scores import Tally
 
 Keep = Literal["scores", "fields", "members"]

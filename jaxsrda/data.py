@@ -15,15 +15,14 @@ from jax import Array
 
 from jaxsrda.assimilators import Setup
 from jaxsrda.conditioning import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
-from jaxsrda.config import OBSERVATION_STD
 from jaxsrda.core.checks import check_choice
 from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
 from jaxsrda.flow.forecasts import physical, spectral
 from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.layouts import Layout
-from jaxsrda.observations import Observations, observe_run
+from jaxsrda.observing.layouts import Layout
+from jaxsrda.observing.observations import OBSERVATION_STD, Observations, observe_run
 
 STARTS = ("perturbed", "mixup", "clean")
 

@@ -32,7 +32,7 @@ from jaxsrda.enkf import FilterParams, filter_params
 from jaxsrda.flow.forecasts import first_states, forecast, physical, spectral
 from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.flow.solver import Speeds
-from jaxsrda.observations import Observations, sees_vorticity
+from jaxsrda.observing.observations import Observations, sees_vorticity
 
 
 class Analysed(NamedTuple):

@@ -23,7 +23,8 @@ from jaxsrda.flow.grid import ChannelGrid, bases
 from jaxsrda.latent import decode_frames
 from jaxsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
 from jaxsrda.networks.unet import Features
-from jaxsrda.observations import Observations, Operator, predict, vorticity, vorticity_spectral
+from jaxsrda.observing.observations import Observations, predict
+from jaxsrda.observing.operators import Operator, vorticity, vorticity_spectral
 
 RESIDUAL_SPECTRUM = (58.0, 8.5)
 """a and k₀ of the variance a exp(−k/k₀) of what the released model draws, in orthonormal coefficients."""

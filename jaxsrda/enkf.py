@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -21,7 +20,8 @@ from jaxsrda.config import FilterConfig
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import cholesky, matmul, solve
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.observations import Observations
+from jaxsrda.observing.geometry import distance, grid_positions
+from jaxsrda.observing.observations import Observations
 
 
 class FilterParams(NamedTuple):
@@ -59,23 +59,9 @@ def gaspari_cohn(r: Array) -> Array:
     return jnp.where(s <= 1, near, far)
 
 
-def distance(a: Array, b: Array) -> Array:
-    """Distances (n, p) between positions a (n, 2) and b (p, 2), periodic in x."""
-    dx = jnp.abs(a[:, None, 0] - b[None, :, 0])
-    dx = jnp.minimum(dx, 2 * np.pi - dx)
-    dy = a[:, None, 1] - b[None, :, 1]
-    return jnp.sqrt(dx * dx + dy * dy)
-
-
 def localization(a: Array, b: Array, half_width: Array) -> Array:
     """Gaspari–Cohn weights (n, p) between positions; an infinite half-width localizes nothing."""
     return gaspari_cohn(distance(a, b) / half_width)
-
-
-def grid_positions(grid: ChannelGrid, dtype) -> Array:
-    """Positions (nx · ny, 2) of the grid's points, in a field's memory order."""
-    x, y = np.meshgrid(grid.x, grid.y, indexing="ij")
-    return jnp.asarray(np.stack([x.ravel(), y.ravel()], -1), dtype)
 
 
 # Analyses -------------------------------------------------------------------------------------

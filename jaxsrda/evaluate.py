@@ -13,7 +13,7 @@ from jaxsrda import scores
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import FRAME, FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.io import read_fields, variable_names
-from jaxsrda.observations import Observations
+from jaxsrda.observing.observations import Observations
 from jaxsrda.twin import Analysis, prepare_truth
 
 

@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from jaxsrda.config import DiffSRDAConfig, FilterConfig
-from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.layouts import Layout
-from jaxsrda.observations import Observations, Operator, observe_run, predict, probe, with_guides
-
-
-class Sensors(NamedTuple):
-    """Where sensors are, what they measure, and the standard deviation of their noise."""
-
-    layout: Layout
-    operator: Operator
-    std: float
-
-
-def observe_truths(
-    keys: Array, grid: ChannelGrid, truths: Array, sensors: Sensors, guides: Sensors | None = None
-) -> Observations:
-    """Observations (truths, cycles, p) of truths (truths, frames, nx, ny), one key each; guides: further sensors.
-
-    The first set is the same whatever guides.
-    """
-
-    def one(key: Array, frames: Array) -> Observations:
-        own = observe_run(key, grid, sensors.layout, frames, FRAMES_PER_CYCLE, sensors.std, sensors.operator)
-        if guides is None:
-            return own
-        key = jax.random.fold_in(key, 0x67)
-        return with_guides(
-            own, observe_run(key, grid, guides.layout, frames, FRAMES_PER_CYCLE, guides.std, guides.operator)
-        )
-
-    return jax.jit(jax.vmap(one))(keys, truths)
+from jaxsrda.observing.layouts import Layout
+from jaxsrda.observing.observations import Observations
 
 
 def check_guidance(
@@ -83,82 +49,6 @@ def check_guidance(
             f"guidance: {guidance} has no new sensors to follow; give a guide_layout, or guide_on all to use those of "
             "layout again"
         )
-
-
-def check_operator(name: str, operator: Operator, grid: ChannelGrid, differentiable: bool) -> None:
-    """ValueError unless a user's operator gives finite numbers, one a sensor, and derivatives if asked for."""
-    smooth, _, positions = probe(grid)
-    kind = "differentiable function" if differentiable else "function"
-    steepest = 0.0
-    for count, strength in ((3, 1.0), (2, 8.0), (2, -8.0)):  # a sensor may have a threshold
-
-        def see(omega: Array, at: Array = positions[:count]) -> Array:
-            return operator(grid, omega, at)
-
-        try:
-            values, slope = jnp.asarray(jax.jit(see)(strength * smooth)), 0.0
-            if differentiable:
-                slope = jax.vjp(see, strength * smooth)[1](jnp.ones_like(values))[0]
-        except Exception as error:  # whatever a user's function raises
-            raise ValueError(
-                f"{name}: expected a {kind} (grid, omega, positions) → values of JAX arrays, got {error!r}"
-            ) from None
-        if values.shape != (count,):
-            raise ValueError(f"{name}: expected one value a sensor, {(count,)}, got shape {values.shape}")
-        if not (np.isfinite(values).all() and np.isfinite(slope).all()):
-            raise ValueError(
-                f"{name}: expected finite values and derivatives on a smooth field of vorticity up to "
-                f"{float(jnp.abs(strength * smooth).max()):.2g}, got NaN or infinity"
-            )
-        steepest = max(steepest, float(np.abs(slope).max()))
-    if differentiable and steepest == 0:
-        raise ValueError(
-            f"{name}: its derivative is zero everywhere, so that it cannot guide; expected a {kind}, not one that "
-            "rounds, compares or stops gradients"
-        )
-
-
-def check_values(observed: Observations) -> None:
-    """ValueError for observations made of truths that are not finite, by an operator that does not bear them."""
-    on = observed.mask if observed.guides is None else observed.mask | observed.guides
-    if bad := int((on & ~jnp.isfinite(observed.values)).sum()):
-        raise ValueError(
-            f"measure, guide_measure: {bad} of {int(on.sum())} observations of the truth are NaN or infinite; expected "
-            "operators that are finite for all vorticities"
-        )
-
-
-def assimilated(observed: Observations) -> Observations:
-    """The observations with the second set assimilated like the first."""
-    guides = observed.guides
-    return observed if guides is None else observed._replace(mask=observed.mask | guides)
-
-
-def split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
-    """The observations (truths, cycles, p) to assimilate, and those to verify with."""
-    shape = observed.mask.shape[1:]
-    drawn = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
-    held = observed.mask & drawn
-    guides = None if observed.guides is None else observed.guides & ~held
-    return observed._replace(mask=observed.mask & ~held, guides=guides), observed._replace(mask=held)
-
-
-def misfit(
-    grid: ChannelGrid,
-    withheld: Observations,
-    analyses: Array,
-    operator: Operator,
-    guide_operator: Operator | None = None,
-) -> Array:
-    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
-
-    def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
-        predicted = predict(grid, omega, observed, operator, guide_operator)
-        error = jnp.where(observed.mask, predicted - observed.values, 0)
-        return jnp.sum(error**2), observed.mask.sum()
-
-    total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
-    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1).astype(total.dtype))
 
 
 def check_cycles(observations: Observations, truth: np.ndarray) -> None:

@@ -12,7 +12,7 @@ from jax import Array
 from jaxsrda.assimilators import Assimilator
 from jaxsrda.core.checks import check_shape
 from jaxsrda.cycle import run_cycles
-from jaxsrda.observations import Observations
+from jaxsrda.observing.observations import Observations
 
 Score = dict[str, Array]
 

@@ -21,7 +21,7 @@ from jax import Array
 
 from jaxsrda import cycle, scores, sensing
 from jaxsrda.assimilators import Assimilator, Setup
-from jaxsrda.config import CONFIGS, OBSERVATION_STD, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
 from jaxsrda.core.cache import cached_npz, scratch_dir
 from jaxsrda.core.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.core.progress import duration
@@ -31,17 +31,11 @@ from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.grid import ChannelGrid, regrid
 from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
 from jaxsrda.flow.testbed import DEFAULT_FRAMES, FRAME, FRAMES_PER_CYCLE, LEVELS, Level, level_grid
-from jaxsrda.layouts import Layout, parse_layout
 from jaxsrda.methods import METHODS, configured_model, make_assimilator
-from jaxsrda.observations import (
-    OPERATORS,
-    Observations,
-    Operator,
-    check_observations,
-    is_linear,
-    observation_key,
-    operator,
-)
+from jaxsrda.observing import operators, sensors
+from jaxsrda.observing.layouts import Layout, parse_layout
+from jaxsrda.observing.observations import OBSERVATION_STD, Observations, check_observations, observation_key
+from jaxsrda.observing.operators import OPERATORS, Operator, is_linear, operator
 
 if TYPE_CHECKING:
     from jaxsrda.model import Model
@@ -215,7 +209,7 @@ def assimilate(
     guided = isinstance(config, DiffSRDAConfig) and config.guidance != "none"
     for name, given in (("measure", measure), ("guide_measure", guide_operator)):
         if given not in OPERATORS.values():
-            sensing.check_operator(name, given, grid, differentiable=guided)
+            operators.check_operator(name, given, grid, differentiable=guided)
     new = {"guide_measure": guide_measure, "guide_std": guide_std}
     sensing.check_guidance(method, config, guides, observations, guides_assimilated, **new)
     guide_std = observation_std if guide_std is None else guide_std
@@ -242,11 +236,11 @@ def assimilate(
         numbers = _truth_numbers(truth_seeds, len(truths))
         keys = jax.vmap(lambda number: observation_key(seed, number))(numbers)
 
-        own_set = sensing.Sensors(layout, measure, observation_std)
-        guide_set = None if guides is None else sensing.Sensors(guides, guide_operator, guide_std)
-        observed = sensing.observe_truths(keys, grid, truths, own_set, guide_set)
-        sensing.check_values(observed)
-    observed = sensing.assimilated(observed) if guides_assimilated else observed
+        own_set = sensors.Sensors(layout, measure, observation_std)
+        guide_set = None if guides is None else sensors.Sensors(guides, guide_operator, guide_std)
+        observed = sensors.observe_truths(keys, grid, truths, own_set, guide_set)
+        sensors.check_values(observed)
+    observed = sensors.assimilated(observed) if guides_assimilated else observed
     report("climatology", 0, 1)
     climatology = default_climatology() if climatology is None else climatology
     assimilator = make_assimilator(
@@ -255,7 +249,7 @@ def assimilate(
     keep: cycle.Keep = "members" if keep_members else "fields"
     numbers = _truth_numbers(truth_seeds, len(observed.values))
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(seed), number))(numbers)
-    observed, withheld = sensing.split(observed, keys, withhold)
+    observed, withheld = sensors.split(observed, keys, withhold)
     carry, history, seconds = run_segments(assimilator, grid, keys, observed, truth, keep, report)
 
     settings = {
@@ -274,7 +268,7 @@ def assimilate(
     if withhold > 0:
         analyses = jnp.asarray(result.mean[:, ::FRAMES_PER_CYCLE])
         result.per_truth["observation_rmse_withheld"] = np.asarray(
-            sensing.misfit(grid, withheld, analyses, measure, guide_operator)
+            sensors.misfit(grid, withheld, analyses, measure, guide_operator)
         )
     return result
 

@@ -10,8 +10,8 @@ from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import to_physical
 from jaxsrda.flow.jet import initial_state
 from jaxsrda.flow.testbed import Level, level_grid
-from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import observe_run
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.observations import observe_run
 
 FINE = Level("small fine", 32, 17, 1e-4, steps=10, rk2_steps=500)
 COARSE = Level("small coarse", 16, 9, 1e-3, steps=6, rk2_steps=250)

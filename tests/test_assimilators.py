@@ -16,7 +16,8 @@ from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.methods import FILTER_METHODS, METHODS, make_assimilator
-from jaxsrda.observations import OPERATORS, Observations
+from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.operators import OPERATORS
 
 CONFIG = FilterConfig(members=3, localization=1.0, additive=0.1)
 ENSEMBLE = [m for m in FILTER_METHODS if m.split("-")[0] in ("enkf", "etkf", "letkf", "ensf")]

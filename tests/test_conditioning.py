@@ -26,7 +26,7 @@ from jaxsrda.conditioning import (
     snapshot,
 )
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.observations import Observations
+from jaxsrda.observing.observations import Observations
 
 GRID = ChannelGrid(16, 9)
 DX, DY = GRID.spacing

@@ -22,8 +22,8 @@ from jaxsrda.flow.jet import initial_state
 from jaxsrda.flow.simulate import integrate, simulate, to_level
 from jaxsrda.flow.solver import UnstableStepError
 from jaxsrda.flow.testbed import LEVELS, Level, level_grid
-from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import observe_run
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.observations import observe_run
 
 CYCLES, STD = 3, 1e-3
 KEY = jax.random.key(11)

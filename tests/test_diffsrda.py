@@ -19,7 +19,7 @@ from jaxsrda.flow.forecasts import first_states
 from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.testbed import level_grid
-from jaxsrda.observations import OPERATORS
+from jaxsrda.observing.operators import OPERATORS
 
 MEMBERS, CYCLES = 4, 3
 CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)

@@ -26,7 +26,8 @@ from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import edm_sigmas
 from jaxsrda.drawing import geometric
 from jaxsrda.flow.grid import ChannelGrid, to_physical
-from jaxsrda.observations import OPERATORS, Observations, block_mean, streamfunction, vorticity
+from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.operators import OPERATORS, block_mean, streamfunction, vorticity
 
 SIZE = 6
 SPREAD = 0.7

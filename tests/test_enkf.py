@@ -10,8 +10,10 @@ from jaxsrda import enkf
 from jaxsrda.config import FILTERS, FilterConfig
 from jaxsrda.enkf import ANALYSES, FilterParams, filter_params
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import Observations, pack, vorticity
+from jaxsrda.observing import geometry
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.observations import Observations, pack
+from jaxsrda.observing.operators import vorticity
 
 GRID = ChannelGrid(12, 7)
 POINTS = 12 * 7
@@ -107,14 +109,14 @@ def test_distances_are_periodic_in_x():
     a = np.random.default_rng(0).uniform(0, [2 * np.pi, np.pi], (20, 2))
     b = np.random.default_rng(1).uniform(0, [2 * np.pi, np.pi], (15, 2))
     images = [np.linalg.norm(a[:, None] - b[None] + [2 * np.pi * n, 0], axis=-1) for n in (-1, 0, 1)]
-    got = enkf.distance(jnp.asarray(a), jnp.asarray(b))
+    got = geometry.distance(jnp.asarray(a), jnp.asarray(b))
     np.testing.assert_allclose(got, np.min(images, 0), rtol=1e-12)
     assert (np.min(images, 0) < images[1] - 0.1).any()
     np.testing.assert_array_equal(enkf.localization(jnp.asarray(a), jnp.asarray(b), jnp.asarray(jnp.inf)), 1)
 
 
 def test_grid_positions_follow_memory_order():
-    p = enkf.grid_positions(GRID, "float64").reshape(*GRID.shape, 2)
+    p = geometry.grid_positions(GRID, "float64").reshape(*GRID.shape, 2)
     np.testing.assert_array_equal(p[3, 5], [GRID.x[3], GRID.y[5]])
 
 
@@ -144,7 +146,7 @@ def test_enkf_is_its_formula(dtype):
     observations, params = sensors(dtype, variance=variance), parameters(dtype, localization=0.9)
     got = run("enkf", ensemble, observations, params)
     flat = np.asarray(ensemble, float).reshape(MEMBERS, -1)
-    here = enkf.grid_positions(GRID, "float64")
+    here = geometry.grid_positions(GRID, "float64")
     rho = np.asarray(enkf.localization(here, here, jnp.asarray(0.9)))
     operator, cov = np.eye(POINTS)[SENSORS], rho * np.cov(flat.T)
     gain = cov @ operator.T @ np.linalg.inv(operator @ cov @ operator.T + np.diag(variance))
@@ -237,7 +239,7 @@ def test_letkf_is_an_etkf_of_the_sensors_near_each_point():
     ensemble, observations, width = fields(0), sensors(), 0.9
     got = run("letkf", ensemble, observations, parameters(localization=width)).reshape(MEMBERS, -1)
     weight = np.asarray(
-        enkf.localization(enkf.grid_positions(GRID, "float64"), observations.positions, jnp.asarray(width))
+        enkf.localization(geometry.grid_positions(GRID, "float64"), observations.positions, jnp.asarray(width))
     )
     for point in (15, 16, 29, 44):
         near = weight[point] > 0
@@ -256,9 +258,9 @@ def test_letkf_takes_the_nearest_sensors():
     key = jax.random.key(0)
     got = quick_jit(lambda: enkf.letkf(key, GRID, ensemble, predicted, observations, params, local=6))()
     point = 7 * 3 + 3
-    here = enkf.grid_positions(GRID, "float64")[point : point + 1]
+    here = geometry.grid_positions(GRID, "float64")[point : point + 1]
     weight = np.asarray(enkf.localization(here, observations.positions, params.localization))[0]
-    away = np.asarray(enkf.distance(here, observations.positions))[0]
+    away = np.asarray(geometry.distance(here, observations.positions))[0]
     near = jnp.asarray(np.isin(np.arange(60), np.argsort(away, kind="stable")[:6]))
     tapered = observations._replace(variance=observations.variance / weight, mask=near)
     alone = run("etkf", ensemble, tapered, parameters())
@@ -283,7 +285,7 @@ def test_masked_sensors_are_as_good_as_removed(name, dtype="float64"):
         def given(observations, noise):
             seen = enkf.departures(seen_by(ensemble, observations), observations, params)
             innovations = jnp.where(observations.mask, seen.innovation + noise - seen.anomalies, 0).T
-            here = enkf.grid_positions(GRID, dtype)
+            here = geometry.grid_positions(GRID, dtype)
             return enkf.gain_increments(
                 ensemble.reshape(MEMBERS, -1),
                 seen,

@@ -27,7 +27,8 @@ from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.model import Model, ModelConfig, encode
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
-from jaxsrda.observations import speed, vorticity, with_guides
+from jaxsrda.observing.observations import with_guides
+from jaxsrda.observing.operators import speed, vorticity
 from jaxsrda.sweep import sweep
 from jaxsrda.training import TrainConfig, latent_target, window_loss
 from jaxsrda.weights import load_model, model_hash, save_model

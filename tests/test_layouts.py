@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import layouts
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.layouts import parse_layout
+from jaxsrda.observing import layouts
+from jaxsrda.observing.layouts import parse_layout
 
 GRID = ChannelGrid(128, 65)
 named = functools.cache(lambda text: parse_layout(text, GRID))

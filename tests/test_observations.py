@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import observations as obs
 from jaxsrda.flow.grid import ChannelGrid, velocity
-from jaxsrda.layouts import at_positions, parse_layout
+from jaxsrda.observing import observations, operators
+from jaxsrda.observing.layouts import at_positions, parse_layout
 
 GRID = ChannelGrid(32, 17)
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
@@ -45,7 +45,7 @@ def points(count, grid=None, seed=0):
 @pytest.mark.parametrize("name", ["vorticity", "vorticity-spectral", "streamfunction", "velocity-x", "velocity-y"])
 def test_operators_are_exact_on_grid_points(name, dtype):
     p = points(60, GRID)
-    got = obs.operator(name)(GRID, mode(GRID, dtype), jnp.asarray(p, dtype))
+    got = operators.operator(name)(GRID, mode(GRID, dtype), jnp.asarray(p, dtype))
     expected = exact(*p.T)["vorticity" if name == "vorticity-spectral" else name]
     assert got.dtype == dtype and abs(expected).max() > 0.1
     np.testing.assert_allclose(got, expected, atol=20 * TOLERANCE[dtype])
@@ -53,7 +53,7 @@ def test_operators_are_exact_on_grid_points(name, dtype):
 
 def test_the_spectral_operator_is_exact_anywhere(dtype):
     p = points(60)
-    got = obs.vorticity_spectral(GRID, mode(GRID, dtype), jnp.asarray(p, dtype))
+    got = operators.vorticity_spectral(GRID, mode(GRID, dtype), jnp.asarray(p, dtype))
     np.testing.assert_allclose(got, exact(*p.T)["vorticity"], atol=20 * TOLERANCE[dtype])
 
 
@@ -63,7 +63,7 @@ def test_bilinear_operators_are_second_order(name):
     values = exact(*p.T)
     expected = np.hypot(values["velocity-x"], values["velocity-y"]) if name == "speed" else values[name]
     grids = [ChannelGrid(n, n // 2 + 1) for n in (64, 128, 256)]
-    errors = [abs(obs.operator(name)(g, mode(g), jnp.asarray(p)) - expected).mean() for g in grids]
+    errors = [abs(operators.operator(name)(g, mode(g), jnp.asarray(p)) - expected).mean() for g in grids]
     assert errors[-1] < 1e-3
     np.testing.assert_allclose(np.log2(np.divide(errors[:-1], errors[1:])), 2, atol=0.15)
 
@@ -74,23 +74,23 @@ def test_bilinear_wraps_in_x_and_ends_at_the_walls(dtype):
     p = jnp.asarray([[2 * np.pi - dx / 4, 3 * dy], [5 * dx, np.pi], [0.0, 0.0], [2 * dx, np.pi - dy / 2]], dtype)
     f = np.asarray(field, float)
     expected = [f[-1, 3] / 4 + 3 / 4 * f[0, 3], f[5, -1], f[0, 0], (f[2, -1] + f[2, -2]) / 2]
-    np.testing.assert_allclose(obs.bilinear(GRID, field, p), expected, rtol=50 * TOLERANCE[dtype])
+    np.testing.assert_allclose(operators.bilinear(GRID, field, p), expected, rtol=50 * TOLERANCE[dtype])
 
 
 def test_speed_is_the_speed(dtype):
     p = points(40, GRID)
     values = exact(*p.T)
-    got = obs.speed(GRID, mode(GRID, dtype), jnp.asarray(p, dtype))
+    got = operators.speed(GRID, mode(GRID, dtype), jnp.asarray(p, dtype))
     np.testing.assert_allclose(got, np.hypot(values["velocity-x"], values["velocity-y"]), atol=1e-5)
     u, v = velocity(GRID, jnp.zeros(GRID.spectral_shape))
-    assert u.max() == v.max() == 0 and obs.speed(GRID, jnp.zeros(GRID.shape), jnp.asarray(p)).max() < 1e-5
+    assert u.max() == v.max() == 0 and operators.speed(GRID, jnp.zeros(GRID.shape), jnp.asarray(p)).max() < 1e-5
 
 
 def test_linear_operators_are_found_out(dtype):
-    found = {name for name, operator in obs.OPERATORS.items() if obs.is_linear(operator, GRID)}
-    assert set(obs.OPERATORS) - found == {"speed", "vorticity-arctan", "vorticity-arcsinh"}
+    found = {name for name, operator in operators.OPERATORS.items() if operators.is_linear(operator, GRID)}
+    assert set(operators.OPERATORS) - found == {"speed", "vorticity-arctan", "vorticity-arcsinh"}
     for shape in (lambda w: 1 + w, lambda w: jnp.clip(w, -6, 6), lambda w: 1e-5 * w * w):
-        assert not obs.is_linear(lambda grid, omega, at, f=shape: f(obs.vorticity(grid, omega, at)), GRID)
+        assert not operators.is_linear(lambda grid, omega, at, f=shape: f(operators.vorticity(grid, omega, at)), GRID)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4])
@@ -102,18 +102,18 @@ def test_block_means(size, dtype):
     odd = np.concatenate([-field[:, :0:-1], field, -field[:, -2::-1]], axis=1)  # mirrored about both walls
     expected = [odd[np.ix_((a + ahead) % 32, b + 16 + ahead)].mean() for a, b in zip(i, j)]
     p = np.stack([GRID.x[i], GRID.y[j]], -1) + np.array(GRID.spacing) * [0.3, -0.2]
-    got = obs.block_mean(size)(GRID, jnp.asarray(field, dtype), jnp.asarray(p, dtype))
+    got = operators.block_mean(size)(GRID, jnp.asarray(field, dtype), jnp.asarray(p, dtype))
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
     if size == 4:
         np.testing.assert_array_equal(
-            got, obs.operator("block-mean-4")(GRID, jnp.asarray(field, dtype), jnp.asarray(p, dtype))
+            got, operators.operator("block-mean-4")(GRID, jnp.asarray(field, dtype), jnp.asarray(p, dtype))
         )
 
 
 def test_linear_operators_are_linear():
     a, b = (jnp.asarray(f) for f in np.random.default_rng(0).normal(size=(2, *GRID.shape)))
     p = jnp.asarray(points(30))
-    for name, measure in obs.OPERATORS.items():
+    for name, measure in operators.OPERATORS.items():
         together = measure(GRID, 2 * a - 3 * b, p)
         apart = 2 * measure(GRID, a, p) - 3 * measure(GRID, b, p)
         assert np.allclose(together, apart, atol=1e-12) == (
@@ -121,12 +121,12 @@ def test_linear_operators_are_linear():
         ), name
 
 
-@pytest.mark.parametrize("name", obs.OPERATORS)
+@pytest.mark.parametrize("name", operators.OPERATORS)
 def test_gradients_are_finite_and_right(name, dtype):
     p = jnp.asarray(points(10), dtype)
 
     def total(field):
-        return jnp.sum(obs.operator(name)(GRID, field, p) ** 2)
+        return jnp.sum(operators.operator(name)(GRID, field, p) ** 2)
 
     gradient = quick_jit(jax.grad(total))
     assert jnp.isfinite(gradient(jnp.zeros(GRID.shape, dtype))).all()  # at rest, where |u| has a corner
@@ -140,11 +140,11 @@ def test_gradients_are_finite_and_right(name, dtype):
 
 
 def test_no_sensors_measure_nothing():
-    for measure in obs.OPERATORS.values():
+    for measure in operators.OPERATORS.values():
         assert measure(GRID, mode(GRID), jnp.zeros((0, 2))).shape == (0,)
-    seen = obs.observe(jax.random.key(0), GRID, parse_layout("random-fixed:0", GRID), mode(GRID), 0)
+    seen = observations.observe(jax.random.key(0), GRID, parse_layout("random-fixed:0", GRID), mode(GRID), 0)
     assert seen.capacity == 0
-    assert obs.pack([], np.zeros((0, 2)), 0.1).capacity == 0
+    assert observations.pack([], np.zeros((0, 2)), 0.1).capacity == 0
 
 
 # Observing
@@ -153,10 +153,12 @@ def test_no_sensors_measure_nothing():
 def test_noise_statistics(dtype):
     p = points(200)
     truth = jnp.broadcast_to(mode(GRID, dtype), (400, *GRID.shape))
-    seen = quick_jit(lambda key, f: obs.observe_run(key, GRID, at_positions(p), f, 1, 0.3))(jax.random.key(0), truth)
+    seen = quick_jit(lambda key, f: observations.observe_run(key, GRID, at_positions(p), f, 1, 0.3))(
+        jax.random.key(0), truth
+    )
     assert {a.dtype for a in jax.tree.leaves(seen)} == {np.dtype(dtype), np.dtype(bool)} and seen.mask.all()
     np.testing.assert_allclose(seen.variance, 0.09, rtol=1e-6)
-    noise = np.asarray(seen.values - obs.vorticity(GRID, truth[0], jnp.asarray(p, dtype)), float) / 0.3
+    noise = np.asarray(seen.values - operators.vorticity(GRID, truth[0], jnp.asarray(p, dtype)), float) / 0.3
     count = noise.size
     assert abs(noise.mean()) < 4 / np.sqrt(count)
     assert abs(noise.var() - 1) < 4 * np.sqrt(2 / count)
@@ -168,19 +170,21 @@ def test_noise_statistics(dtype):
 def test_observations_depend_on_key_truth_and_time_alone():
     layout = parse_layout("lattice:4+dropout:0.2", GRID)
     truths = jnp.stack([mode(GRID, k=k) for k in (1, 2)])[:, None] * jnp.arange(1.0, 13)[:, None, None]
-    keys = jax.vmap(lambda i: obs.observation_key(5, i))(jnp.arange(2, dtype=jnp.uint32))
-    run = quick_jit(jax.vmap(lambda key, frames: obs.observe_run(key, GRID, layout, frames, 4, 0.1)))(keys, truths)
+    keys = jax.vmap(lambda i: observations.observation_key(5, i))(jnp.arange(2, dtype=jnp.uint32))
+    run = quick_jit(jax.vmap(lambda key, frames: observations.observe_run(key, GRID, layout, frames, 4, 0.1)))(
+        keys, truths
+    )
     assert run.values.shape[:2] == (2, 3)
-    single = quick_jit(lambda key, omega, time: obs.observe(key, GRID, layout, omega, time, 0.1))
+    single = quick_jit(lambda key, omega, time: observations.observe(key, GRID, layout, omega, time, 0.1))
     for truth, time in ((1, 2), (0, 0), (1, 0), (0, 2), (1, 1)):
-        one = single(obs.observation_key(5, truth), truths[truth, 4 * time], time)
+        one = single(observations.observation_key(5, truth), truths[truth, 4 * time], time)
         assert one.guides is None
         for name, a, b in zip(one._fields, jax.tree.leaves(one), jax.tree.leaves(run)):
             np.testing.assert_allclose(a, b[truth, time], rtol=1e-12, atol=1e-14, err_msg=name)
     # Another seed, truth or time: other noise and other places.
     at_rest = jnp.zeros(GRID.shape)
     noises = [
-        single(obs.observation_key(seed, truth), at_rest, time).values
+        single(observations.observation_key(seed, truth), at_rest, time).values
         for seed, truth, time in ((5, 0, 0), (6, 0, 0), (5, 1, 0), (5, 0, 1))
     ]
     for i in range(4):
@@ -188,16 +192,16 @@ def test_observations_depend_on_key_truth_and_time_alone():
             both = (noises[i] != 0) & (noises[j] != 0)
             assert both.sum() > 10 and not np.any(noises[i][both] == noises[j][both])
     # The truth changes the values, not the noise.
-    key = obs.observation_key(5, 0)
+    key = observations.observation_key(5, 0)
     rest, moving = single(key, at_rest, 0), single(key, truths[0, 0], 0)
     np.testing.assert_array_equal(rest.positions, moving.positions)
-    shown = jnp.where(moving.mask, obs.vorticity(GRID, truths[0, 0], moving.positions), 0)
+    shown = jnp.where(moving.mask, operators.vorticity(GRID, truths[0, 0], moving.positions), 0)
     np.testing.assert_allclose(moving.values - rest.values, shown, atol=1e-14)
 
 
 def test_silent_sensors_carry_no_number():
     nan = jnp.full(GRID.shape, jnp.nan)
-    seen = obs.observe(jax.random.key(0), GRID, parse_layout("lattice:6", GRID), nan, 0)
+    seen = observations.observe(jax.random.key(0), GRID, parse_layout("lattice:6", GRID), nan, 0)
     assert 0 < seen.mask.sum() < seen.capacity
     np.testing.assert_array_equal(jnp.isnan(seen.values), seen.mask)  # a truth's NaN shows, a spare slot's does not
     assert jnp.isfinite(seen.positions).all() and (seen.variance > 0).all()
@@ -205,14 +209,14 @@ def test_silent_sensors_carry_no_number():
 
 def test_observe_run_takes_every_nth_frame():
     frames = jnp.arange(10.0)[:, None, None] * mode(GRID)
-    seen = obs.observe_run(jax.random.key(0), GRID, at_positions(points(5, GRID)), frames, 4, 1e-9)
-    expected = obs.vorticity(GRID, mode(GRID), seen.positions[0])
+    seen = observations.observe_run(jax.random.key(0), GRID, at_positions(points(5, GRID)), frames, 4, 1e-9)
+    expected = operators.vorticity(GRID, mode(GRID), seen.positions[0])
     np.testing.assert_allclose(seen.values, expected * jnp.array([0.0, 4.0, 8.0])[:, None], atol=1e-7)
     with pytest.raises(ValueError, match=r"truth: expected shape \(any, 32, 17\)"):
-        obs.observe_run(jax.random.key(0), GRID, at_positions(points(5)), frames[:, 1:], 4)
+        observations.observe_run(jax.random.key(0), GRID, at_positions(points(5)), frames[:, 1:], 4)
     for std in (0, -0.1, float("nan")):
         with pytest.raises(ValueError, match="observation noise: expected a finite number above 0"):
-            obs.observe_run(jax.random.key(0), GRID, at_positions(points(5)), frames, 4, std)
+            observations.observe_run(jax.random.key(0), GRID, at_positions(points(5)), frames, 4, std)
 
 
 # The user's own
@@ -220,16 +224,16 @@ def test_observe_run_takes_every_nth_frame():
 
 def test_pack_pads_to_the_capacity():
     p = points(3)
-    seen = obs.pack([1.0, 2.0, 3.0], p, [0.1, 0.2, 0.3], capacity=5)
+    seen = observations.pack([1.0, 2.0, 3.0], p, [0.1, 0.2, 0.3], capacity=5)
     np.testing.assert_array_equal(seen.mask, [1, 1, 1, 0, 0])
     np.testing.assert_array_equal(seen.values[:3], [1, 2, 3])
     np.testing.assert_array_equal(seen.positions[:3], p)
     np.testing.assert_allclose(seen.variance[:3], [0.1, 0.2, 0.3])
     assert seen.capacity == 5 and seen.mask.dtype == bool and jnp.isfinite(seen.positions).all()
     assert (seen.variance > 0).all()
-    np.testing.assert_array_equal(obs.pack([1, 2, 3], p, 0.5).variance, [0.5] * 3)
+    np.testing.assert_array_equal(observations.pack([1, 2, 3], p, 0.5).variance, [0.5] * 3)
     with jax.enable_x64(False):
-        assert {a.dtype.name for a in jax.tree.leaves(obs.pack([1.0], p[:1], 0.1))} == {"float32", "bool"}
+        assert {a.dtype.name for a in jax.tree.leaves(observations.pack([1.0], p[:1], 0.1))} == {"float32", "bool"}
 
 
 @pytest.mark.parametrize(
@@ -252,17 +256,17 @@ def test_pack_pads_to_the_capacity():
 )
 def test_bad_observations_raise(values, positions, variance, message):
     with pytest.raises(ValueError, match=message):
-        obs.pack(values, positions, variance, capacity=2)
+        observations.pack(values, positions, variance, capacity=2)
 
 
 def test_bad_names_and_sizes_raise():
     with pytest.raises(ValueError, match=r"operator: expected one of .*got 'vortcity'; did you mean 'vorticity'\?"):
-        obs.operator("vortcity")
+        operators.operator("vortcity")
     with pytest.raises(ValueError, match="block_mean: expected a size of at least 1, got 0"):
-        obs.block_mean(0)
+        operators.block_mean(0)
     with pytest.raises(ValueError, match="block_mean: expected a size of at most 16, got 17"):
-        obs.block_mean(17)(GRID, jnp.zeros(GRID.shape), jnp.ones((1, 2)))
-    for name, measure in obs.OPERATORS.items():
+        operators.block_mean(17)(GRID, jnp.zeros(GRID.shape), jnp.ones((1, 2)))
+    for name, measure in operators.OPERATORS.items():
         with pytest.raises(ValueError, match=r"expected 2 dimensions .*map over leading axes with jax.vmap"):
             measure(GRID, jnp.zeros((2, *GRID.shape)), jnp.ones((1, 2)))
-        assert obs.operator(name) is measure
+        assert operators.operator(name) is measure

@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
 
-from jaxsrda import sensing
 from jaxsrda.assimilators import ensemble_filter
 from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
 from jaxsrda.enkf import filter_params
-from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import (
+from jaxsrda.observing import operators, sensors
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.observations import (
     Observations,
     check_observations,
     observation_key,
     predict,
     sees_vorticity,
-    speed,
-    vorticity,
     with_guides,
 )
-from jaxsrda.sensing import Sensors, check_guidance, observe_truths
+from jaxsrda.observing.operators import speed, vorticity
+from jaxsrda.observing.sensors import Sensors, observe_truths
+from jaxsrda.sensing import check_guidance
 
 LATTICE = Sensors(parse_layout("lattice:8", GRID), vorticity, 0.1)
 SPEEDS = Sensors(parse_layout("random-fixed:5", GRID), speed, 0.3)
@@ -159,12 +159,12 @@ def test_options_of_guides_need_guides():
 )
 def test_operators_that_cannot_guide_are_refused(operator, message):
     with pytest.raises(ValueError, match=message):
-        sensing.check_operator("measure", operator, GRID, differentiable=True)
+        operators.check_operator("measure", operator, GRID, differentiable=True)
 
 
 @pytest.mark.parametrize("shape", [jnp.arctan, lambda w: jnp.log1p(w * w), lambda w: jax.nn.relu(w - 2)])
 def test_nonlinear_operators_of_the_users_own_will_do(shape):
-    sensing.check_operator(
+    operators.check_operator(
         "measure", lambda grid, omega, positions: shape(vorticity(grid, omega, positions)), GRID, True
     )
 
@@ -174,18 +174,18 @@ def test_a_method_without_guidance_needs_no_derivative():
         zero = jax.ShapeDtypeStruct((len(positions),), omega.dtype)
         return jax.pure_callback(lambda w: np.round(np.asarray(w)), zero, vorticity(grid, omega, positions))
 
-    sensing.check_operator("measure", rounded, GRID, differentiable=False)
+    operators.check_operator("measure", rounded, GRID, differentiable=False)
     with pytest.raises(ValueError, match="measure: expected a function"):
-        sensing.check_operator("measure", lambda grid, omega, at: (omega, at), GRID, differentiable=False)
+        operators.check_operator("measure", lambda grid, omega, at: (omega, at), GRID, differentiable=False)
     with pytest.raises(ValueError, match="measure: expected a differentiable function"):
-        sensing.check_operator("measure", rounded, GRID, differentiable=True)
+        operators.check_operator("measure", rounded, GRID, differentiable=True)
 
 
 def test_observations_of_the_truth_have_to_be_finite():
     seen = observed(SPEEDS)
-    sensing.check_values(seen._replace(values=jnp.where(seen.mask | seen.guides, seen.values, jnp.nan)))
+    sensors.check_values(seen._replace(values=jnp.where(seen.mask | seen.guides, seen.values, jnp.nan)))
     with pytest.raises(ValueError, match=r"measure, guide_measure: 30 of .* observations of the truth are NaN or inf"):
-        sensing.check_values(seen._replace(values=jnp.where(seen.guides, jnp.inf, seen.values)))
+        sensors.check_values(seen._replace(values=jnp.where(seen.guides, jnp.inf, seen.values)))
 
 
 def test_each_set_keeps_its_operator_from_the_others_places():
@@ -219,7 +219,7 @@ def test_each_set_is_seen_through_its_own_operator():
 @pytest.mark.parametrize("analysis, level", [("enkf", FINE), ("letkf", COARSE)])
 def test_sets_that_measure_different_things_are_assimilated_together(analysis, level):
     """As by one operator that knows which slots measure what."""
-    both = sensing.assimilated(jax.tree.map(lambda a: a[0, 0], observed(SPEEDS)))
+    both = sensors.assimilated(jax.tree.map(lambda a: a[0, 0], observed(SPEEDS)))
     count = len(both.values) - 5
     assert both.mask[count:].all()
 
@@ -247,12 +247,12 @@ def test_the_ensemble_score_filter_refuses_other_operators_in_either_set():
 
 
 def test_the_second_set_is_verified_by_its_own_operator():
-    both = sensing.assimilated(observed(SPEEDS))
+    both = sensors.assimilated(observed(SPEEDS))
     fields = jnp.stack([truth(), truth(seed=1)])[:, ::4]
-    used, withheld = sensing.split(both, jax.random.split(jax.random.key(0), 2), 0.5)
+    used, withheld = sensors.split(both, jax.random.split(jax.random.key(0), 2), 0.5)
     assert withheld.mask[both.guides].any() and not (used.guides & withheld.mask).any()
     assert ((used.mask | withheld.mask) == both.mask).all()
-    misfit = sensing.misfit(GRID, both._replace(mask=both.guides), fields, vorticity, speed)
+    misfit = sensors.misfit(GRID, both._replace(mask=both.guides), fields, vorticity, speed)
     assert ((0.15 < misfit) & (misfit < 0.5)).all()  # the truth, off by the noise of std 0.3 at ten sensors
 
 
@@ -267,7 +267,7 @@ def test_what_is_allowed_is():
 def test_withheld_sensors_are_not_those_that_guide():
     both = observed(SPEEDS)
     keys = jax.random.split(jax.random.key(0), 2)
-    used, withheld = sensing.split(both, keys, 0.5)
+    used, withheld = sensors.split(both, keys, 0.5)
     assert (used.guides == both.guides).all() and not (withheld.mask & both.guides).any()
 
 

@@ -15,8 +15,9 @@ from jaxsrda.flow.grid import ChannelGrid, regrid_hat, to_physical
 from jaxsrda.flow.jet import initial_state, jet_vorticity, truth_key
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import LEVELS, level_grid
-from jaxsrda.layouts import parse_layout
-from jaxsrda.observations import OPERATORS, Observations, bilinear, observation_key, observe_run, pack, vorticity
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.observations import Observations, observation_key, observe_run, pack
+from jaxsrda.observing.operators import OPERATORS, bilinear, vorticity
 from jaxsrda.twin import DivergedError, assimilate, prepare_truth
 
 HR, FINE = level_grid(LEVELS["hr"]), level_grid(LEVELS["fine"])

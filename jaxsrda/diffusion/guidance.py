@@ -37,7 +37,7 @@ from jax.typing import ArrayLike
 
 from jaxsrda.diffusion.denoiser import Denoiser
 from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
-from jaxsrda.observations import Observations
+from jaxsrda.observing.observations import Observations
 
 Observe = Callable[[Array], Array]
 """A: what the sensors would see of a sample, (p,)."""
