@@ -26,7 +26,6 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import scores
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.config import BEST_RESTART, DiffSRDAConfig
 from jaxsrda.core.files import write_json
@@ -35,6 +34,7 @@ from jaxsrda.diffsrda import make_prior
 from jaxsrda.drawing import make_draw
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
 from jaxsrda.model import Model
+from jaxsrda.scoring import point as scores
 from jaxsrda.weights import default_weights, load_model
 
 STEPS = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000)

@@ -21,7 +21,7 @@ from jaxsrda.core.files import write_json
 from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, Level, level_grid
-from jaxsrda.scores import maer
+from jaxsrda.scoring.point import maer
 
 
 def errors(level: Level, truth: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from jaxsrda.flow.jet import initial_state
 from jaxsrda.flow.simulate import integrate, simulate
 from jaxsrda.observing.layouts import Layout, parse_layout
 from jaxsrda.observing.observations import Observations, observe, observe_run, pack
-from jaxsrda.scores import bootstrap_interval
+from jaxsrda.scoring.fit import bootstrap_interval
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.assimilators import Assimilator, Setup, Window
 from jaxsrda.methods import METHODS, make_assimilator

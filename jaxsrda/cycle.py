@@ -15,14 +15,15 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda import scores
 from jaxsrda.assimilators import Assimilator, Window
 from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 from jaxsrda.observing.observations import Observations
-from jaxsrda.scores import Tally
+from jaxsrda.scoring import fit, point
+from jaxsrda.scoring import tally as tally_module
+from jaxsrda.scoring.tally import Tally
 
 Keep = Literal["scores", "fields", "members"]
 
@@ -63,7 +64,7 @@ class History(NamedTuple):
 def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype: DTypeLike = float) -> Carry:
     """The carry before the first cycle; `grid` is that of the truth, None to run without one."""
     dtype = jnp.zeros((), dtype).dtype
-    tally = None if grid is None else scores.empty_tally(grid, assimilator.members, dtype)
+    tally = None if grid is None else tally_module.empty_tally(grid, assimilator.members, dtype)
     return Carry(assimilator.init(jax.random.fold_in(key, 0)), tally, jnp.int32(0))
 
 
@@ -118,18 +119,18 @@ def _score(key: Array, out: Window, truth: Array, tally: Tally, index: Array) ->
 
     def frame(inputs):
         key, ensemble, truth = inputs
-        return scores.frame_scores(ensemble, truth), scores.tally(key, grid, ensemble, truth)
+        return point.frame_scores(ensemble, truth), tally_module.tally(key, grid, ensemble, truth)
 
     keys = jax.random.split(key, FRAMES_PER_CYCLE)
     # One frame at a time: a vmap would hold four ensembles' worth of sorted members at once.
     per_frame, sums = jax.lax.map(frame, (keys, jnp.moveaxis(out.omega, 1, 0), truth))
     counted = index > 0
     total = jax.tree.map(lambda s: jnp.where(counted, s.sum(0), 0).astype(s.dtype), sums)
-    return per_frame, scores.merge(tally, total)
+    return per_frame, tally_module.merge(tally, total)
 
 
 def _fit(observed: Observations, predicted: Array) -> dict[str, Array]:
-    return scores.observation_fit(observed.values, predicted, observed.mask, observed.variance)
+    return fit.observation_fit(observed.values, predicted, observed.mask, observed.variance)
 
 
 def _fields(out: Window, members: bool) -> Fields:

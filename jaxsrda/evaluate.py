@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda import scores
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import FRAME, FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.io import read_fields, variable_names
 from jaxsrda.observing.observations import Observations
+from jaxsrda.scoring import point, tally
 from jaxsrda.twin import Analysis, prepare_truth
 
 
@@ -87,14 +87,14 @@ def _device(*arrays: np.ndarray) -> tuple[Array, ...]:
 
 def _moment_scores(mean: Array, std: Array, truth: Array) -> dict[str, Array]:
     """Scores of one frame that its mean and standard deviation determine (spread–skill of a large ensemble)."""
-    spread, rmse = jnp.sqrt(jnp.mean(std**2)), scores.rmse(mean, truth)
+    spread, rmse = jnp.sqrt(jnp.mean(std**2)), point.rmse(mean, truth)
     return {
-        "maer": scores.maer(mean, truth),
-        "mssim_loss": scores.mssim_loss(mean, truth),
+        "maer": point.maer(mean, truth),
+        "mssim_loss": point.mssim_loss(mean, truth),
         "rmse": rmse,
         "spread": spread,
         "spread_skill": spread / rmse,
-        "error_spread_correlation": scores.correlation(std, jnp.abs(mean - truth)),
+        "error_spread_correlation": point.correlation(std, jnp.abs(mean - truth)),
     }
 
 
@@ -105,16 +105,16 @@ def _member_scores(
 
     @jax.jit
     def one(key, ensemble, truth):
-        return scores.frame_scores(ensemble, truth), scores.tally(key, grid, ensemble, truth)
+        return point.frame_scores(ensemble, truth), tally.tally(key, grid, ensemble, truth)
 
     series, statistics = [], []
     for i, (frames, truths) in enumerate(zip(ensembles, truth)):
-        total = scores.empty_tally(grid, frames.shape[1], jnp.zeros(()).dtype)
+        total = tally.empty_tally(grid, frames.shape[1], jnp.zeros(()).dtype)
         rows = []
         for j, (ensemble, true) in enumerate(zip(frames, truths)):
             row, sums = one(jax.random.fold_in(jax.random.key(i), j), *_device(ensemble, true))
             rows.append(jax.tree.map(np.asarray, row))
-            total = scores.merge(total, sums) if j >= FRAMES_PER_CYCLE else total
+            total = tally.merge(total, sums) if j >= FRAMES_PER_CYCLE else total
         series.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
-        statistics.append({k: np.asarray(v) for k, v in scores.summarize(total, grid).items()})
+        statistics.append({k: np.asarray(v) for k, v in tally.summarize(total, grid).items()})
     return {name: np.stack([s[name] for s in series]) for name in series[0]}, statistics

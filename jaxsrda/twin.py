@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda import cycle, scores, sensing
+from jaxsrda import cycle, sensing
 from jaxsrda.assimilators import Assimilator, Setup
 from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
 from jaxsrda.core.cache import cached_npz, scratch_dir
@@ -36,6 +36,8 @@ from jaxsrda.observing import operators, sensors
 from jaxsrda.observing.layouts import Layout, parse_layout
 from jaxsrda.observing.observations import OBSERVATION_STD, Observations, check_observations, observation_key
 from jaxsrda.observing.operators import OPERATORS, Operator, is_linear, operator
+from jaxsrda.scoring import fit as fit_module
+from jaxsrda.scoring import tally as tally_module
 
 if TYPE_CHECKING:
     from jaxsrda.model import Model
@@ -50,7 +52,7 @@ class Analysis:
     """The result of `assimilate`, on the host; a leading axis of truths where there are several (or one).
 
     per_truth: name → (truths,) scores, means over the scored frames; series: name → (truths, scored frames);
-    statistics: one `scores.summarize` dictionary a truth; times: (frames,); mean, std, background, truth:
+    statistics: one `tally_module.summarize` dictionary a truth; times: (frames,); mean, std, background, truth:
     (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and run.
     Without a truth to compare with, per_truth holds the fit to the observations alone, the others nothing.
     """
@@ -74,7 +76,7 @@ class Analysis:
     @property
     def scores(self) -> dict[str, tuple[float, float, float]]:
         """Each score's mean over the truths and its 95 % bootstrap interval, (mean, low, high)."""
-        intervals = {name: scores.bootstrap_interval(values) for name, values in self.per_truth.items()}
+        intervals = {name: fit_module.bootstrap_interval(values) for name, values in self.per_truth.items()}
         return {name: tuple(float(v) for v in interval) for name, interval in intervals.items()}  # type: ignore
 
 
@@ -347,7 +349,7 @@ def _collect(method, settings, grid, observed, truth, carry, history, seconds) -
     if truth is not None:
         series = {name: s[:, 1:].reshape(truths, -1) for name, s in history.scores.items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
-        summarize = jax.vmap(lambda tally: scores.summarize(tally, grid))(carry.tally)
+        summarize = jax.vmap(lambda tally: tally_module.summarize(tally, grid))(carry.tally)
         statistics = [{k: np.asarray(v[i]) for k, v in summarize.items()} for i in range(truths)]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])

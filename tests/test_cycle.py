@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 from helpers import GRID, observed, quick_jit, setup, truth
 
-from jaxsrda import scores
 from jaxsrda.assimilators import Assimilator, Diagnostics, Window, no_speeds
 from jaxsrda.config import FilterConfig
 from jaxsrda.cycle import run_cycles, start
 from jaxsrda.enkf import filter_params
 from jaxsrda.methods import make_assimilator
+from jaxsrda.scoring import fit as fit_module
+from jaxsrda.scoring import point
+from jaxsrda.scoring import tally as tally_module
 from jaxsrda.sweep import sweep
 
 MEMBERS, CYCLES = 3, 3
-frame_scores, tally = quick_jit(scores.frame_scores), quick_jit(scores.tally, static_argnums=1)
+frame_scores, tally = quick_jit(point.frame_scores), quick_jit(tally_module.tally, static_argnums=1)
 CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)
 KEY = jax.random.key(4)
 
@@ -104,7 +106,7 @@ def test_scores_are_of_the_members_kept():
     np.testing.assert_allclose(history.fields.mean, members.mean(1), atol=1e-12)
     np.testing.assert_allclose(history.fields.std, members.std(1, ddof=1), atol=1e-12)
     np.testing.assert_allclose(history.fields.background, members[:, :, 0].mean(1), atol=1e-12)
-    fit = scores.observation_fit(
+    fit = fit_module.observation_fit(
         observed(CYCLES).values[1],
         jnp.broadcast_to(members[1, :, 0, :1, 0], (MEMBERS, observed(CYCLES).capacity)),
         observed(CYCLES).mask[1],
@@ -119,10 +121,10 @@ def test_the_tally_leaves_the_first_cycle_out():
     carry, history = whole(toy)
     assert carry.tally.frames == 4 * (CYCLES - 1)
     frames = truth(CYCLES).reshape(CYCLES, 4, *GRID.shape)
-    expected = scores.empty_tally(GRID, MEMBERS, "float64")
+    expected = tally_module.empty_tally(GRID, MEMBERS, "float64")
     for i in range(1, CYCLES):
         for t in range(4):
-            expected = scores.merge(expected, tally(KEY, GRID, history.fields.members[i, :, t], frames[i, t]))
+            expected = tally_module.merge(expected, tally(KEY, GRID, history.fields.members[i, :, t], frames[i, t]))
     assert_trees_close(carry.tally, expected)  # no ties: the ranks need no drawing
 
 

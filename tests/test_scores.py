@@ -8,9 +8,11 @@ import scipy.ndimage
 import scipy.stats
 import scoringrules
 
-from jaxsrda import scores
 from jaxsrda.flow import testbed as config
 from jaxsrda.flow.grid import ChannelGrid, energy, enstrophy, shells, to_physical, to_spectral
+from jaxsrda.scoring import fit as fit_module
+from jaxsrda.scoring import point, spectra
+from jaxsrda.scoring import tally as tally_module
 
 GRID = ChannelGrid(32, 17)
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -29,13 +31,13 @@ def fields(seed, *shape, dtype="float64", scale=3.0):
 def test_field_errors_match_numpy(dtype):
     a, b = fields(0, dtype=dtype), fields(1, dtype=dtype)
     x, y = np.asarray(a, float), np.asarray(b, float)
-    np.testing.assert_allclose(scores.maer(a, b), abs(x - y).sum() / abs(y).sum(), rtol=TOLERANCE[dtype])
-    np.testing.assert_allclose(scores.rmse(a, b), np.sqrt(((x - y) ** 2).mean()), rtol=TOLERANCE[dtype])
+    np.testing.assert_allclose(point.maer(a, b), abs(x - y).sum() / abs(y).sum(), rtol=TOLERANCE[dtype])
+    np.testing.assert_allclose(point.rmse(a, b), np.sqrt(((x - y) ** 2).mean()), rtol=TOLERANCE[dtype])
     np.testing.assert_allclose(
-        scores.correlation(a, a + b), np.corrcoef(x.ravel(), (x + y).ravel())[0, 1], rtol=10 * TOLERANCE[dtype]
+        point.correlation(a, a + b), np.corrcoef(x.ravel(), (x + y).ravel())[0, 1], rtol=10 * TOLERANCE[dtype]
     )
-    assert scores.maer(a, b).dtype == scores.rmse(a, b).dtype == scores.mssim_loss(a, b).dtype == dtype
-    assert scores.correlation(a, jnp.ones_like(a)) == 0
+    assert point.maer(a, b).dtype == point.rmse(a, b).dtype == point.mssim_loss(a, b).dtype == dtype
+    assert point.correlation(a, jnp.ones_like(a)) == 0
 
 
 @pytest.mark.parametrize("data_range", [None, 7.0])
@@ -51,10 +53,10 @@ def test_mssim_matches_scipy(dtype, data_range):
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
     expected = 1 - np.mean((2 * ma * mb + c1) * (2 * cov + c2) / ((ma**2 + mb**2 + c1) * (va + vb + c2)))
-    got = scores.mssim_loss(jnp.asarray(a, dtype), jnp.asarray(b, dtype), data_range)
+    got = point.mssim_loss(jnp.asarray(a, dtype), jnp.asarray(b, dtype), data_range)
     assert 0.01 < expected < 1
     np.testing.assert_allclose(got, expected, rtol=10 * TOLERANCE[dtype])
-    assert abs(scores.mssim_loss(fields(0, dtype=dtype), fields(0, dtype=dtype))) < 1e-6
+    assert abs(point.mssim_loss(fields(0, dtype=dtype), fields(0, dtype=dtype))) < 1e-6
 
 
 # Ensembles
@@ -70,7 +72,7 @@ def test_crps_matches_scoringrules_and_the_double_sum(dtype, members):
         expected -= pairs / (2 * members * (members - 1))
         reference = scoringrules.crps_ensemble(y, x, m_axis=0, estimator="fair", backend="numpy")
         np.testing.assert_allclose(expected, reference.mean(), rtol=1e-12)
-    got = jax.jit(scores.crps)(ensemble, truth)
+    got = jax.jit(point.crps)(ensemble, truth)
     np.testing.assert_allclose(got, expected, rtol=TOLERANCE[dtype])
     assert got.dtype == dtype
 
@@ -78,7 +80,7 @@ def test_crps_matches_scoringrules_and_the_double_sum(dtype, members):
 def test_crps_is_fair_and_proper():
     # The expected fair CRPS of a calibrated ensemble does not depend on its size: σ/√π for a normal law.
     truth, ensemble = fields(0, 60, scale=1.0)[:, :, 1:-1], fields(1, 40, 60, scale=1.0)[:, :, :, 1:-1]
-    score = jax.jit(jax.vmap(scores.crps, in_axes=(1, 0)))
+    score = jax.jit(jax.vmap(point.crps, in_axes=(1, 0)))
     few, many = score(ensemble[:3], truth).mean(), score(ensemble, truth).mean()
     np.testing.assert_allclose([few, many], np.pi**-0.5, rtol=0.02)
     assert score(ensemble + 0.5, truth).mean() > many * 1.1
@@ -87,7 +89,7 @@ def test_crps_is_fair_and_proper():
 
 
 def test_crps_keeps_nan_visible():
-    assert jnp.isnan(scores.crps(fields(0, 5).at[2, 3, 4].set(jnp.nan), fields(1)))
+    assert jnp.isnan(point.crps(fields(0, 5).at[2, 3, 4].set(jnp.nan), fields(1)))
 
 
 def test_spread_matches_numpy(dtype):
@@ -96,12 +98,12 @@ def test_spread_matches_numpy(dtype):
     deviation, error = x.std(0, ddof=1), abs(x.mean(0) - y)
     expected = np.sqrt((deviation**2).mean())
     tolerance = 10 * TOLERANCE[dtype]
-    np.testing.assert_allclose(scores.spread(ensemble), expected, rtol=tolerance)
+    np.testing.assert_allclose(point.spread(ensemble), expected, rtol=tolerance)
     np.testing.assert_allclose(
-        scores.spread_skill(ensemble, truth), np.sqrt(7 / 6) * expected / np.sqrt((error**2).mean()), rtol=tolerance
+        point.spread_skill(ensemble, truth), np.sqrt(7 / 6) * expected / np.sqrt((error**2).mean()), rtol=tolerance
     )
     np.testing.assert_allclose(
-        scores.error_spread_correlation(ensemble, truth),
+        point.error_spread_correlation(ensemble, truth),
         np.corrcoef(deviation.ravel(), error.ravel())[0, 1],
         rtol=tolerance,
     )
@@ -110,13 +112,13 @@ def test_spread_matches_numpy(dtype):
 def test_error_spread_correlation_finds_where_the_error_is():
     scale = jnp.linspace(0.1, 3, GRID.nx)[:, None]
     ensemble, truth = scale * fields(0, 20), scale * fields(1)
-    assert scores.error_spread_correlation(ensemble, truth) > 0.5
-    assert scores.error_spread_correlation(ensemble[:, ::-1], truth) < 0
+    assert point.error_spread_correlation(ensemble, truth) > 0.5
+    assert point.error_spread_correlation(ensemble[:, ::-1], truth) < 0
 
 
 def test_one_member(dtype):
     truth = fields(1, dtype=dtype)
-    got = jax.jit(scores.frame_scores)(fields(0, 1, dtype=dtype), truth)
+    got = jax.jit(point.frame_scores)(fields(0, 1, dtype=dtype), truth)
     assert got["spread"] == got["spread_skill"] == got["error_spread_correlation"] == 0
     np.testing.assert_allclose(got["crps"], jnp.abs(fields(0, dtype=dtype) - truth).mean(), rtol=1e-6)
 
@@ -124,15 +126,15 @@ def test_one_member(dtype):
 def test_frame_scores_are_the_scores(dtype):
     ensemble, truth = fields(0, 5, dtype=dtype), fields(1, dtype=dtype)
     expected = {
-        "maer": scores.maer(ensemble.mean(0), truth),
-        "mssim_loss": scores.mssim_loss(ensemble.mean(0), truth),
-        "rmse": scores.rmse(ensemble.mean(0), truth),
-        "crps": scores.crps(ensemble, truth),
-        "spread": scores.spread(ensemble),
-        "spread_skill": scores.spread_skill(ensemble, truth),
-        "error_spread_correlation": scores.error_spread_correlation(ensemble, truth),
+        "maer": point.maer(ensemble.mean(0), truth),
+        "mssim_loss": point.mssim_loss(ensemble.mean(0), truth),
+        "rmse": point.rmse(ensemble.mean(0), truth),
+        "crps": point.crps(ensemble, truth),
+        "spread": point.spread(ensemble),
+        "spread_skill": point.spread_skill(ensemble, truth),
+        "error_spread_correlation": point.error_spread_correlation(ensemble, truth),
     }
-    jitted = jax.jit(scores.frame_scores)(ensemble, truth)
+    jitted = jax.jit(point.frame_scores)(ensemble, truth)
     assert set(jitted) == set(expected)
     for name, value in expected.items():
         assert value.shape == () and value.dtype == dtype == jitted[name].dtype
@@ -143,13 +145,13 @@ def test_frame_scores_are_the_scores(dtype):
 
 FRAMES, MEMBERS = 24, 19
 
-tally = jax.jit(scores.tally, static_argnums=1)
-summarize = jax.jit(scores.summarize, static_argnums=1)
+tally = jax.jit(tally_module.tally, static_argnums=1)
+summarize = jax.jit(tally_module.summarize, static_argnums=1)
 
 
 @jax.jit
 def tally_frames(keys, ensembles, truths):
-    tallies = jax.vmap(scores.tally, in_axes=(0, None, 0, 0))(keys, GRID, ensembles, truths)
+    tallies = jax.vmap(tally_module.tally, in_axes=(0, None, 0, 0))(keys, GRID, ensembles, truths)
     return jax.tree.map(lambda leaf: leaf.sum(0, dtype=leaf.dtype), tallies)
 
 
@@ -189,11 +191,11 @@ def test_calibrated_events_are_reliable(calibrated):
     got = {name: np.asarray(value) for name, value in summary_of(*calibrated).items()}
     common, above = np.linspace(-18, 18, 4001)[:, None], np.arange(MEMBERS + 1)
     density = scipy.stats.norm.pdf(common, scale=3)
-    for row, threshold in enumerate(scores.THRESHOLDS):
+    for row, threshold in enumerate(tally_module.THRESHOLDS):
         chance = scipy.stats.norm.sf(threshold, common, 3)
         joint = density * scipy.stats.binom.pmf(above, MEMBERS, chance)
         bins = np.floor(10 * above / MEMBERS + 0.5)
-        for bin in range(scores.PROBABILITY_BINS):
+        for bin in range(tally_module.PROBABILITY_BINS):
             here, count = bins == bin, got["event_count"][row, bin]
             forecast = (joint * above)[:, here].sum() / joint[:, here].sum() / MEMBERS
             expected = (joint * chance)[:, here].sum() / joint[:, here].sum()
@@ -227,7 +229,7 @@ def test_miscalibration_is_detected(calibrated):
 def test_reliability_counts(dtype):
     ensemble, truth = fields(0, 4, dtype=dtype), fields(1, dtype=dtype)
     got = summarize(tally(jax.random.key(0), GRID, ensemble, truth), GRID)
-    for row, threshold in enumerate(scores.THRESHOLDS):
+    for row, threshold in enumerate(tally_module.THRESHOLDS):
         probability = (np.asarray(ensemble)[:, :, 1:-1] > threshold).mean(0)
         occurred = np.asarray(truth)[:, 1:-1] > threshold
         for forecast, bin in ((0, 0), (0.25, 3), (0.5, 5), (0.75, 8), (1, 10)):
@@ -296,16 +298,19 @@ def test_merged_halves_equal_the_whole(dtype):
 
     def step(carry, inputs):
         key, ensemble, truth = inputs
-        return scores.merge(carry, scores.tally(key, GRID, ensemble, truth)), None
+        return tally_module.merge(carry, tally_module.tally(key, GRID, ensemble, truth)), None
 
     @jax.jit
     def scan(*inputs):
-        return jax.lax.scan(step, scores.empty_tally(GRID, 4, dtype), inputs)[0]
+        return jax.lax.scan(step, tally_module.empty_tally(GRID, 4, dtype), inputs)[0]
 
     one, two, three, four = (tally(keys[i], GRID, ensembles[i], truths[i]) for i in range(4))
-    whole, halves = scan(keys, ensembles, truths), scores.merge(scores.merge(one, two), scores.merge(three, four))
+    whole, halves = (
+        scan(keys, ensembles, truths),
+        tally_module.merge(tally_module.merge(one, two), tally_module.merge(three, four)),
+    )
     assert whole.frames == 4 and whole.ranks.sum() == 4 * GRID.nx * (GRID.ny - 2)
-    for name, a, b in zip(scores.Tally._fields, whole, halves):
+    for name, a, b in zip(tally_module.Tally._fields, whole, halves):
         assert a.dtype in (jnp.int32, dtype)
         np.testing.assert_allclose(a, b, rtol=10 * TOLERANCE[dtype], err_msg=name)
     plain = summarize(whole, GRID)
@@ -316,25 +321,25 @@ def test_merged_halves_equal_the_whole(dtype):
 
 def test_jit_changes_nothing():
     arrays = jax.random.key(0), GRID, fields(0, 4), fields(1)
-    plain, jitted = scores.tally(*arrays), tally(*arrays)
-    for name, a, b in zip(scores.Tally._fields, plain, jitted):
+    plain, jitted = tally_module.tally(*arrays), tally(*arrays)
+    for name, a, b in zip(tally_module.Tally._fields, plain, jitted):
         np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
-    plain, jitted = scores.summarize(plain, GRID), summarize(jitted, GRID)
+    plain, jitted = tally_module.summarize(plain, GRID), summarize(jitted, GRID)
     for name, value in plain.items():
         np.testing.assert_allclose(value, jitted[name], rtol=1e-12, err_msg=name)
 
 
 def test_one_member_has_no_interval():
-    got = summarize(scores.empty_tally(GRID, 1)._replace(ranks=jnp.asarray([3, 7], jnp.int32)), GRID)
+    got = summarize(tally_module.empty_tally(GRID, 1)._replace(ranks=jnp.asarray([3, 7], jnp.int32)), GRID)
     assert np.all(got["coverage_expected"] == 1) and np.all(got["coverage_observed"] == 1)
 
 
 def test_log_spectral_distance():
     reference = jnp.asarray([0.0, 1.0, 2.0, 4.0])
     spectrum = reference.at[0].set(9.0) * jnp.asarray([1.0, 10.0, 1.0, 0.1])
-    np.testing.assert_allclose(scores.log_spectral_distance(spectrum, reference), np.sqrt(200 / 3))
-    assert scores.log_spectral_distance(reference, reference) == 0
-    empty = scores.log_spectral_distance(jnp.zeros(4), reference, floor=1e-6)
+    np.testing.assert_allclose(spectra.log_spectral_distance(spectrum, reference), np.sqrt(200 / 3))
+    assert spectra.log_spectral_distance(reference, reference) == 0
+    empty = spectra.log_spectral_distance(jnp.zeros(4), reference, floor=1e-6)
     np.testing.assert_allclose(empty, np.sqrt(np.mean((60 + 10 * np.log10([1 / 4, 1 / 2, 1])) ** 2)))
 
 
@@ -350,7 +355,7 @@ def test_observation_fit(dtype):
 
     def fit(mask, variance):
         y, hx = jnp.asarray(values, dtype), jnp.asarray(predicted, dtype)
-        return jax.jit(scores.observation_fit)(y, hx, jnp.asarray(mask), variance)
+        return jax.jit(fit_module.observation_fit)(y, hx, jnp.asarray(mask), variance)
 
     got = fit(mask, jnp.asarray(variance, dtype))
     assert got["count"] == 4 and got["rmse"].dtype == got["chi2"].dtype == dtype
@@ -365,27 +370,27 @@ def test_chi2_is_one_for_consistent_innovations():
     background, truth = rng.normal(size=(200, 4000)), rng.normal(size=4000)
     values = truth + 0.5 * rng.normal(size=4000)
     arrays = (jnp.asarray(values), jnp.asarray(background), jnp.ones(4000, bool))
-    np.testing.assert_allclose(scores.observation_fit(*arrays, 0.25)["chi2"], 1, atol=0.08)
-    assert scores.observation_fit(*arrays, 1.0)["chi2"] < 0.7
+    np.testing.assert_allclose(fit_module.observation_fit(*arrays, 0.25)["chi2"], 1, atol=0.08)
+    assert fit_module.observation_fit(*arrays, 1.0)["chi2"] < 0.7
 
 
 def test_bootstrap_interval():
     values = np.random.default_rng(1).normal([0, 10, 20], size=(40, 3))
-    mean, low, high = scores.bootstrap_interval(values)
+    mean, low, high = fit_module.bootstrap_interval(values)
     error = values.std(0, ddof=1) / np.sqrt(40)
     np.testing.assert_allclose(mean, values.mean(0))
     np.testing.assert_allclose(low, mean - 1.96 * error, atol=0.1 * 4 * error.max())
     np.testing.assert_allclose(high, mean + 1.96 * error, atol=0.1 * 4 * error.max())
-    np.testing.assert_array_equal(low, scores.bootstrap_interval(values, seed=0)[1])
-    assert np.all(scores.bootstrap_interval(values, level=0.5)[1] > low)
-    assert scores.bootstrap_interval([4.0]) == (4.0, 4.0, 4.0)
-    assert np.isnan(scores.bootstrap_interval([1.0, np.nan])).all()  # a failed seed is not dropped
+    np.testing.assert_array_equal(low, fit_module.bootstrap_interval(values, seed=0)[1])
+    assert np.all(fit_module.bootstrap_interval(values, level=0.5)[1] > low)
+    assert fit_module.bootstrap_interval([4.0]) == (4.0, 4.0, 4.0)
+    assert np.isnan(fit_module.bootstrap_interval([1.0, np.nan])).all()  # a failed seed is not dropped
 
 
 def test_bootstrap_interval_covers():
     # 25 values: the percentile interval holds the true mean in about 93 % of experiments.
     draws = np.random.default_rng(2).normal(size=(25, 600))
-    _, low, high = scores.bootstrap_interval(draws)
+    _, low, high = fit_module.bootstrap_interval(draws)
     assert 0.89 < np.mean((low < 0) & (high > 0)) < 0.97
 
 
@@ -395,34 +400,34 @@ def test_bootstrap_interval_covers():
 def test_wrong_shapes_and_values_raise():
     ensemble, truth = fields(0, 3), fields(1)
     with pytest.raises(ValueError, match=r"estimate: expected shape \(32, 17\), got \(31, 17\)"):
-        scores.maer(truth[1:], truth)
+        point.maer(truth[1:], truth)
     with pytest.raises(ValueError, match="truth: expected 2 dimensions"):
-        scores.rmse(ensemble, ensemble)
+        point.rmse(ensemble, ensemble)
     with pytest.raises(ValueError, match="at least 11 points a side"):
-        scores.mssim_loss(truth[:10], truth[:10])
-    for score in (scores.crps, scores.spread_skill, scores.error_spread_correlation, scores.frame_scores):
+        point.mssim_loss(truth[:10], truth[:10])
+    for score in (point.crps, point.spread_skill, point.error_spread_correlation, point.frame_scores):
         with pytest.raises(ValueError, match="ensemble: expected 3 dimensions"):
             score(truth, truth)
         with pytest.raises(ValueError, match="ensemble: expected shape"):
             jax.jit(score)(ensemble[:, 1:], truth)
     with pytest.raises(ValueError, match="ensemble: expected 3 dimensions"):
-        scores.spread(truth)
+        point.spread(truth)
     with pytest.raises(ValueError, match=r"truth: expected shape \(32, 17\)"):
-        scores.tally(jax.random.key(0), GRID, ensemble[:, 2:], truth[2:])
+        tally_module.tally(jax.random.key(0), GRID, ensemble[:, 2:], truth[2:])
     with pytest.raises(ValueError, match="one grid and ensemble size"):
-        scores.merge(scores.empty_tally(GRID, 3), scores.empty_tally(GRID, 4))
+        tally_module.merge(tally_module.empty_tally(GRID, 3), tally_module.empty_tally(GRID, 4))
     with pytest.raises(ValueError, match="tallied on this grid"):
-        scores.summarize(scores.empty_tally(GRID, 3), ChannelGrid(64, 33))
+        tally_module.summarize(tally_module.empty_tally(GRID, 3), ChannelGrid(64, 33))
     with pytest.raises(ValueError, match="spectrum: expected shape"):
-        scores.log_spectral_distance(jnp.ones(3), jnp.ones(4))
+        spectra.log_spectral_distance(jnp.ones(3), jnp.ones(4))
     with pytest.raises(ValueError, match="predicted: expected shape"):
-        scores.observation_fit(jnp.ones(3), jnp.ones((2, 4)), jnp.ones(3, bool), 0.1)
+        fit_module.observation_fit(jnp.ones(3), jnp.ones((2, 4)), jnp.ones(3, bool), 0.1)
     with pytest.raises(ValueError, match="mask: expected shape"):
-        scores.observation_fit(jnp.ones(3), jnp.ones((2, 3)), jnp.ones(2, bool), 0.1)
+        fit_module.observation_fit(jnp.ones(3), jnp.ones((2, 3)), jnp.ones(2, bool), 0.1)
     with pytest.raises(ValueError, match="variance: expected shape"):
-        scores.observation_fit(jnp.ones(3), jnp.ones((2, 3)), jnp.ones(3, bool), jnp.ones(2))
+        fit_module.observation_fit(jnp.ones(3), jnp.ones((2, 3)), jnp.ones(3, bool), jnp.ones(2))
     for values in (3.0, []):
         with pytest.raises(ValueError, match="at least one value"):
-            scores.bootstrap_interval(values)
+            fit_module.bootstrap_interval(values)
     with pytest.raises(ValueError, match="level: expected a number between 0 and 1"):
-        scores.bootstrap_interval([1.0, 2.0], level=95)
+        fit_module.bootstrap_interval([1.0, 2.0], level=95)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import scores, twin
+from jaxsrda import twin
 from jaxsrda.config import FilterConfig
 from jaxsrda.cycle import History
 from jaxsrda.flow import climatology
@@ -18,6 +18,7 @@ from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import Observations, observation_key, observe_run, pack
 from jaxsrda.observing.operators import OPERATORS, bilinear, vorticity
+from jaxsrda.scoring import point as scores
 from jaxsrda.twin import DivergedError, assimilate, prepare_truth
 
 HR, FINE = level_grid(LEVELS["hr"]), level_grid(LEVELS["fine"])

@@ -1,0 +1,157 @@
+"""Scores of one frame, from fields and ensembles.
+
+An ensemble is ω[M, nx, ny], a truth or estimate ω[nx, ny]; vorticity is non-dimensional.  Area means are
+means over the grid points, walls included.  Every function is a pure function of arrays of one floating type, which it
+returns, and can be jitted, vmapped and scanned.  Shapes that do not match raise ValueError.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.core.checks import check_shape
+from jaxsrda.core.linalg import matmul
+from jaxsrda.flow import testbed as config
+
+# One frame ------------------------------------------------------------------------------------
+
+
+def maer(estimate: Array, truth: Array) -> Array:
+    """Ratio of absolute errors Σ|ω̂ − ω| / Σ|ω| of fields [nx, ny], without units (arXiv:2604.21180)."""
+    _check_pair(estimate, truth)
+    return jnp.abs(estimate - truth).sum() / jnp.abs(truth).sum()
+
+
+def rmse(estimate: Array, truth: Array) -> Array:
+    """Error sqrt(<(ω̂ − ω)²>) of fields [nx, ny], in units of ω."""
+    _check_pair(estimate, truth)
+    return jnp.sqrt(jnp.mean((estimate - truth) ** 2))
+
+
+def mssim_loss(estimate: Array, truth: Array, data_range: float | None = None) -> Array:
+    """1 − mean structural similarity of fields [nx, ny], at least 11 points a side; a scalar, 0 if they agree.
+
+    SSIM = (2 μ_a μ_b + C₁)(2 σ_ab + C₂) / ((μ_a² + μ_b² + C₁)(σ_a² + σ_b² + C₂)), C₁ = (0.01 R)², C₂ = (0.03 R)²,
+    with population moments in 11 × 11 Gaussian windows (σ = 1.5), those that lie inside the field.  R is
+    `data_range`, by default the span of `config.VORTICITY_RANGE`.  Raises ValueError for smaller fields.
+    Source: Wang et al. (2004), doi:10.1109/TIP.2003.819861.
+    """
+    _check_pair(estimate, truth)
+    nx, ny = truth.shape
+    if min(nx, ny) < 11:
+        raise ValueError(f"mssim_loss: expected at least 11 points a side for its window, got {nx} × {ny}")
+    span = config.VORTICITY_RANGE[1] - config.VORTICITY_RANGE[0] if data_range is None else data_range
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    fields = jnp.stack([estimate, truth, estimate**2, truth**2, estimate * truth])
+    mean_a, mean_b, mean_aa, mean_bb, mean_ab = matmul(_windows(nx), matmul(fields, _windows(ny).T))
+    covariance = mean_ab - mean_a * mean_b
+    variances = mean_aa - mean_a**2 + mean_bb - mean_b**2
+    ssim = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (variances + c2))
+    return 1 - ssim.mean()
+
+
+@functools.cache
+def _windows(size: int) -> np.ndarray:
+    """Banded matrix (size − 10, size) of Gaussian windows of 11 points, σ = 1.5."""
+    weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    weights /= weights.sum()
+    return sum(w * np.eye(size - 10, size, offset) for offset, w in enumerate(weights))  # type: ignore[return-value]
+
+
+def crps(ensemble: Array, truth: Array) -> Array:
+    """Fair continuous ranked probability score of ω[M, nx, ny], in units of ω; a scalar, <|x − ω|> for M = 1.
+
+    CRPS = <(1/M) Σ_i |x_i − ω| − 1/(2M(M−1)) Σ_ij |x_i − x_j|>, area mean <·>; the double sum is
+    2 Σ_i (2i − M − 1) x_(i) over the sorted members.  Source: Ferro (2014), doi:10.1002/qj.2270.
+    """
+    members = _check_ensemble(ensemble, truth)
+    errors = ensemble - truth
+    distance = jnp.abs(errors).mean()
+    if members == 1:
+        return distance
+    weights = jnp.asarray(np.arange(1 - members, members, 2) / (members * (members - 1)), truth.dtype)
+    return distance - (weights[:, None, None] * _sort_members(errors)).sum(0).mean()
+
+
+def _sort_members(ensemble: Array) -> Array:
+    """The ensemble sorted along its first axis, by a bitonic network.
+
+    Its (log₂ M)² / 2 stages are minima and maxima of whole fields: on CPU five to eleven times faster than
+    `jnp.sort`, two to four times faster than a loop over pairs (M = 100, 128 × 65 points).
+    """
+    members, *area = ensemble.shape
+    size = 1 << (members - 1).bit_length()
+    ordered = jnp.pad(ensemble, ((0, size - members), *((0, 0) for _ in area)), constant_values=jnp.inf)
+    for block in (2**i for i in range(1, size.bit_length())):
+        for half in (block >> i for i in range(1, block.bit_length())):
+            # The first stage of a merge compares a sorted half with the mirror image of the other.
+            flip = slice(None, None, -1) if half == block // 2 else slice(None)
+            pairs = ordered.reshape(-1, 2, half, *area)
+            low, high = pairs[:, 0], pairs[:, 1, flip]
+            ordered = jnp.stack([jnp.minimum(low, high), jnp.maximum(low, high)[:, flip]], axis=1)
+    return ordered.reshape(size, *area)[:members]
+
+
+def spread(ensemble: Array) -> Array:
+    """Ensemble spread sqrt(<s²>) of ω[M, nx, ny], s² the unbiased variance, in units of ω; 0 for M = 1."""
+    check_shape("ensemble", ensemble, (None, None, None))
+    return jnp.sqrt(_variance(ensemble).mean())
+
+
+def spread_skill(ensemble: Array, truth: Array) -> Array:
+    """Spread–skill ratio sqrt((M+1)/M) · spread / RMSE of the mean: 1 if calibrated, below if overconfident.
+
+    Takes ω[M, nx, ny] and ω[nx, ny]; has no units.  Source: Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1.
+    """
+    members = _check_ensemble(ensemble, truth)
+    return (1 + 1 / members) ** 0.5 * spread(ensemble) / rmse(ensemble.mean(0), truth)
+
+
+def error_spread_correlation(ensemble: Array, truth: Array) -> Array:
+    """Correlation in space of the standard deviation of ω[M, nx, ny] and |error of its mean|; 0 for M = 1."""
+    _check_ensemble(ensemble, truth)
+    return correlation(jnp.sqrt(_variance(ensemble)), jnp.abs(ensemble.mean(0) - truth))
+
+
+def correlation(a: Array, b: Array) -> Array:
+    """Pearson correlation of two maps [nx, ny]; 0 if either is constant."""
+    _check_pair(a, b)
+    a, b = a - a.mean(), b - b.mean()
+    norm = jnp.sqrt((a**2).sum() * (b**2).sum())
+    return jnp.where(norm > 0, (a * b).sum() / jnp.where(norm > 0, norm, 1), 0)
+
+
+def frame_scores(ensemble: Array, truth: Array) -> dict[str, Array]:
+    """All scalar scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny]; the estimate is the mean."""
+    _check_ensemble(ensemble, truth)
+    mean = ensemble.mean(0)
+    return {
+        "maer": maer(mean, truth),
+        "mssim_loss": mssim_loss(mean, truth),
+        "rmse": rmse(mean, truth),
+        "crps": crps(ensemble, truth),
+        "spread": spread(ensemble),
+        "spread_skill": spread_skill(ensemble, truth),
+        "error_spread_correlation": error_spread_correlation(ensemble, truth),
+    }
+
+
+def _variance(ensemble: Array) -> Array:
+    """Unbiased variance over the members; 0 for one member."""
+    return ensemble.var(0, ddof=1) if len(ensemble) > 1 else jnp.zeros_like(ensemble[0])
+
+
+def _check_pair(estimate: Array, truth: Array) -> None:
+    check_shape("truth", truth, (None, None))
+    check_shape("estimate", estimate, truth.shape)
+
+
+def _check_ensemble(ensemble: Array, truth: Array) -> int:
+    """The number of members, once the shapes are checked."""
+    check_shape("truth", truth, (None, None))
+    check_shape("ensemble", ensemble, (None, *truth.shape), hint="; one member is ensemble[None]")
+    return len(ensemble)
