@@ -18,10 +18,10 @@ from jaxsrda.observing.layouts import Layout, parse_layout
 from jaxsrda.observing.observations import Observations, observe, observe_run, pack
 from jaxsrda.scoring.fit import bootstrap_interval
 from jaxsrda.flow.climatology import Climatology
-from jaxsrda.assimilators import Assimilator, Setup, Window
+from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.methods import METHODS, make_assimilator
-from jaxsrda.cycle import run_cycles
-from jaxsrda.sweep import sweep
+from jaxsrda.cycling.cycle import run_cycles
+from jaxsrda.cycling.sweep import sweep
 from jaxsrda.twin import Analysis, DivergedError, assimilate, default_climatology, prepare_truth, simulate_truth
 
 __version__ = _version("jaxsrda")

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsrda.assimilators import Setup
 from jaxsrda.conditioning import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
 from jaxsrda.core.checks import check_choice
+from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
 from jaxsrda.flow.forecasts import physical, spectral
 from jaxsrda.flow.grid import regrid_hat

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from jax import Array
 
-from jaxsrda.assimilators import Assimilator, Setup, climatology, dual_filter, ensemble_filter, free_run, persistence
+from jaxsrda.assimilators import climatology, dual_filter, ensemble_filter, free_run, persistence
 from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
 from jaxsrda.core.checks import check_choice
+from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda import diffsrda, make_prior
 from jaxsrda.enkf import FilterParams, filter_params
 

@@ -15,7 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda import twin
-from jaxsrda.assimilators import Setup
 from jaxsrda.autoencoding import autoencoder_training, trained_space
 from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.config import BEST_RESTART, DiffSRDAConfig
@@ -23,6 +22,7 @@ from jaxsrda.core import progress as progress_module
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.records import changes
+from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import Draw
 from jaxsrda.drawing import make_draw

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from jaxsrda.assimilators import Setup
+from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import to_physical
 from jaxsrda.flow.jet import initial_state

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup, states
 
-from jaxsrda.assimilators import DualState, Setup, dual_filter, ensemble_filter
+from jaxsrda.assimilators import DualState, dual_filter, ensemble_filter
 from jaxsrda.config import CONFIGS, FILTERS, FilterConfig
+from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.enkf import filter_params
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral

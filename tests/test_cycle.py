@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from helpers import GRID, observed, quick_jit, setup, truth
 
-from jaxsrda.assimilators import Assimilator, Diagnostics, Window, no_speeds
 from jaxsrda.config import FilterConfig
-from jaxsrda.cycle import run_cycles, start
+from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Window, no_speeds
+from jaxsrda.cycling.cycle import run_cycles, start
+from jaxsrda.cycling.sweep import sweep
 from jaxsrda.enkf import filter_params
 from jaxsrda.methods import make_assimilator
 from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import point
 from jaxsrda.scoring import tally as tally_module
-from jaxsrda.sweep import sweep
 
 MEMBERS, CYCLES = 3, 3
 frame_scores, tally = quick_jit(point.frame_scores), quick_jit(tally_module.tally, static_argnums=1)

@@ -12,7 +12,7 @@ from jaxsrda import diffsrda as module
 from jaxsrda.assimilators import dual_filter, ensemble_filter
 from jaxsrda.conditioning import CHANNELS, FRAMES, PAST, channels, krige
 from jaxsrda.config import FILTERS, RESTARTS, DiffSRDAConfig, FilterConfig
-from jaxsrda.cycle import run_cycles
+from jaxsrda.cycling.cycle import run_cycles
 from jaxsrda.diffsrda import Analysed, diffsrda, make_prior, recorded_step, start
 from jaxsrda.enkf import filter_params
 from jaxsrda.flow.forecasts import first_states

@@ -17,6 +17,7 @@ from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
 from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.core.records import described
 from jaxsrda.core.trees import flatten
+from jaxsrda.cycling.sweep import sweep
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
 from jaxsrda.diffusion.guidance import lifted
@@ -29,7 +30,6 @@ from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
 from jaxsrda.observing.observations import with_guides
 from jaxsrda.observing.operators import speed, vorticity
-from jaxsrda.sweep import sweep
 from jaxsrda.training import TrainConfig, latent_target, window_loss
 from jaxsrda.weights import load_model, model_hash, save_model
 

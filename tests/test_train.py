@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from jaxsrda import cli, train, twin
-from jaxsrda.assimilators import Setup
 from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.data import Windows
 from jaxsrda.datasets import DataConfig, WindowSet
 from jaxsrda.model import Model, ModelConfig, network

@@ -9,7 +9,7 @@ import pytest
 
 from jaxsrda import twin
 from jaxsrda.config import FilterConfig
-from jaxsrda.cycle import History
+from jaxsrda.cycling.cycle import History
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import ChannelGrid, regrid_hat, to_physical
 from jaxsrda.flow.jet import initial_state, jet_vorticity, truth_key

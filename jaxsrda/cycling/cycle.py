@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.assimilators import Assimilator, Window
 from jaxsrda.core.checks import check_choice, check_shape
+from jaxsrda.cycling.assimilator import Assimilator, Window
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE

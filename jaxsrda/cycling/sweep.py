@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsrda.assimilators import Assimilator
 from jaxsrda.core.checks import check_shape
-from jaxsrda.cycle import run_cycles
+from jaxsrda.cycling.assimilator import Assimilator
+from jaxsrda.cycling.cycle import run_cycles
 from jaxsrda.observing.observations import Observations
 
 Score = dict[str, Array]
