@@ -24,8 +24,8 @@ import scipy.fft
 from jax import Array
 from machine import machine
 
-from jaxsrda.config import FILTERS
-from jaxsrda.enkf import enkf, filter_params
+from jaxsrda.filters.analysis import enkf
+from jaxsrda.filters.config import FILTERS, filter_params
 from jaxsrda.flow.grid import to_physical
 from jaxsrda.flow.jet import initial_state, truth_key
 from jaxsrda.flow.simulate import simulate

@@ -22,9 +22,8 @@ import tyro
 from machine import machine
 
 import jaxsrda
-from jaxsrda.config import FILTERS
 from jaxsrda.core.files import write_json
-from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, FilterParams, filter_params
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.observing.observations import observation_key
 

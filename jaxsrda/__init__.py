@@ -6,7 +6,8 @@ runs them, the scores, and the experiment that puts them together.
 
 from importlib.metadata import version as _version
 
-from jaxsrda.config import CONFIGS, FILTERS, PAPER_FILTERS, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.flow.testbed import LEVELS, Level
 from jaxsrda.flow.jet import JetConfig
 from jaxsrda.flow.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity

@@ -283,8 +283,9 @@ class Info:
         import jax
         from rich.table import Table
 
-        from jaxsrda.config import CONFIGS, FILTERS, GUIDANCE
+        from jaxsrda.config import CONFIGS, GUIDANCE
         from jaxsrda.core import cache, files
+        from jaxsrda.filters.config import FILTERS
         from jaxsrda.flow.testbed import LEVELS
         from jaxsrda.methods import METHODS
         from jaxsrda.observing.layouts import LAYOUTS

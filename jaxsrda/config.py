@@ -12,68 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 
 OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
 """Sensor layouts that training meets beside its main one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class FilterConfig:
-    """Tuning of an ensemble filter; all but the two sizes are traced, so a sweep compiles once.
-
-    members, controls: ensemble size, and HR controls of the dual filter.
-    localization: Gaspari–Cohn half-width d, weight zero beyond 2d (length).
-    inflation: multiplicative factor on the background anomalies.
-    additive: climatological anomalies added after each analysis, as a fraction of their standard
-        deviation (the square root of the covariance factor quoted in arXiv:2604.21180).
-    initial: the same at the start.
-    rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012) and perturbations (Zhang et al. 2004).
-    representativeness: variance added to R for what the model's grid cannot hold.
-    observation_std: the noise the filter assumes; 0 takes each sensor's own variance.
-    """
-
-    members: int = 100
-    localization: float = 0.5
-    inflation: float = 1.0
-    additive: float = 0.07
-    initial: float = 0.45
-    rtps: float = 0.0
-    rtpp: float = 0.0
-    representativeness: float = 0.0
-    observation_std: float = 0.0
-    controls: int = 1
-
-    def __post_init__(self):
-        if self.members < 2:
-            raise ValueError(f"members: expected at least 2 for a filter, got {self.members}")
-        if not 1 <= self.controls <= self.members:
-            raise ValueError(f"controls: expected 1 to {self.members} (the members), got {self.controls}")
-        check_positive("localization", self.localization)
-        check_positive("inflation", self.inflation)
-
-
-PAPER_FILTERS: dict[int, FilterConfig] = {
-    4: FilterConfig(localization=0.15, additive=5e-4**0.5, initial=0.0, observation_std=1e-5),
-    6: FilterConfig(localization=0.3, additive=0.002**0.5, initial=0.2**0.5, observation_std=0.03),
-    8: FilterConfig(localization=0.5, additive=0.005**0.5, initial=0.2**0.5, observation_std=0.10),
-    12: FilterConfig(localization=0.7, additive=0.005**0.5, initial=0.2**0.5, observation_std=0.20),
-}
-"""The paper's EnKF-HR tuning by lattice interval; its noise factors multiply covariances."""
-
-FILTERS: dict[str, FilterConfig] = {
-    "enkf-hr": FilterConfig(members=100, localization=1.2, additive=0.03, rtps=0.7),
-    "enkf-sr": FilterConfig(members=100, localization=0.6, additive=0.1, rtps=0.7, representativeness=0.4),
-    "enkf-dual": FilterConfig(members=50, localization=0.6, additive=0.07, representativeness=0.3),
-    "etkf-hr": FilterConfig(members=40, additive=0.03, rtps=0.7),
-    "letkf-hr": FilterConfig(members=40, localization=0.6, additive=0.03, rtps=0.7),
-    "letkf-sr": FilterConfig(members=100, localization=0.6, additive=0.1, rtps=0.7, representativeness=0.4),
-    "ensf-sr": FilterConfig(members=100, additive=0.1, representativeness=0.4),
-    "free-run": FilterConfig(members=10),
-    "bicubic": FilterConfig(members=10),
-    "climatology": FilterConfig(members=100),
-    "persistence": FilterConfig(members=100, localization=0.7),
-}
-"""Tuning by method, lattice interval 8, true R; EnKFs' checked by `benchmarks/tune_filters.py`, the others untuned."""
 
 
 PRIORS = ("dual", "enkf-sr", "lr")

@@ -15,12 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsrda.assimilators import DualState, EnsembleState, dual_filter, ensemble_filter
 from jaxsrda.conditioning import FRAMES, Guess, Memory, Snapshot, channels, no_memory, remember, snapshot
 from jaxsrda.config import PRIOR_FILTERS, RESTARTS, DiffSRDAConfig
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
-from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.filters.config import FilterParams, filter_params
+from jaxsrda.filters.dual import DualState, dual_filter
+from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
 from jaxsrda.flow.forecasts import first_states, forecast, physical, spectral
 from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.flow.solver import Speeds

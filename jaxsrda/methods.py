@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from jax import Array
 
-from jaxsrda.assimilators import climatology, dual_filter, ensemble_filter, free_run, persistence
-from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda import diffsrda, make_prior
-from jaxsrda.enkf import FilterParams, filter_params
+from jaxsrda.filters.config import FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.controls import climatology, free_run, persistence
+from jaxsrda.filters.dual import dual_filter
+from jaxsrda.filters.ensemble import ensemble_filter
 
 if TYPE_CHECKING:
     from jaxsrda.model import Model

@@ -20,13 +20,14 @@ import numpy as np
 from jax import Array
 
 from jaxsrda import sensing
-from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
 from jaxsrda.core.cache import cached_npz, scratch_dir
 from jaxsrda.core.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.core.progress import duration
 from jaxsrda.core.records import described, to_json
 from jaxsrda.cycling import cycle
 from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow import climatology as climatologies
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.grid import ChannelGrid, regrid

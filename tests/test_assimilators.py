@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup, states
 
-from jaxsrda.assimilators import DualState, dual_filter, ensemble_filter
-from jaxsrda.config import CONFIGS, FILTERS, FilterConfig
+from jaxsrda.config import CONFIGS
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.enkf import filter_params
+from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
+from jaxsrda.filters.dual import DualState, dual_filter
+from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from jaxsrda import config
-from jaxsrda.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.core.records import from_json, to_json
+from jaxsrda.filters import config
+from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.flow import testbed
 from jaxsrda.flow.jet import JetConfig
 from jaxsrda.flow.testbed import LEVELS, Level

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from helpers import GRID, observed, quick_jit, setup, truth
 
-from jaxsrda.config import FilterConfig
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Window, no_speeds
 from jaxsrda.cycling.cycle import run_cycles, start
 from jaxsrda.cycling.sweep import sweep
-from jaxsrda.enkf import filter_params
+from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.methods import make_assimilator
 from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import point

@@ -11,11 +11,11 @@ from helpers import COARSE, GRID, quick_jit, setup, truth
 
 from jaxsrda import data, datasets, training_runs
 from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
-from jaxsrda.config import DiffSRDAConfig, FilterConfig
+from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.data import Windows, augment, cycle_windows, forecast_windows, mix_nearest, training_observations
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda import make_prior, recorded_step, start
-from jaxsrda.enkf import filter_params
+from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.flow.climatology import training_key
 from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.jet import initial_state

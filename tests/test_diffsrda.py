@@ -9,12 +9,13 @@ import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup
 
 from jaxsrda import diffsrda as module
-from jaxsrda.assimilators import dual_filter, ensemble_filter
 from jaxsrda.conditioning import CHANNELS, FRAMES, PAST, channels, krige
-from jaxsrda.config import FILTERS, RESTARTS, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import RESTARTS, DiffSRDAConfig
 from jaxsrda.cycling.cycle import run_cycles
 from jaxsrda.diffsrda import Analysed, diffsrda, make_prior, recorded_step, start
-from jaxsrda.enkf import filter_params
+from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
+from jaxsrda.filters.dual import dual_filter
+from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.flow.forecasts import first_states
 from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate

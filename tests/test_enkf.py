@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import enkf
-from jaxsrda.config import FILTERS, FilterConfig
-from jaxsrda.enkf import ANALYSES, FilterParams, filter_params
+from jaxsrda.filters import analysis as analysis_module
+from jaxsrda.filters import inflation
+from jaxsrda.filters.analysis import ANALYSES
+from jaxsrda.filters.config import FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing import geometry
 from jaxsrda.observing.layouts import parse_layout
@@ -89,20 +90,20 @@ def test_gaspari_cohn_is_the_papers():
     with np.load("tests/data/reference.npz") as data:
         r, rho = data["gc_r"], data["gc_rho"]
     assert rho.max() == 1 and (rho == 0).any()
-    np.testing.assert_allclose(enkf.gaspari_cohn(jnp.asarray(r)), rho, atol=1e-14)
-    np.testing.assert_allclose(enkf.gaspari_cohn(jnp.asarray(r, "float32")), rho, atol=2e-6)
+    np.testing.assert_allclose(analysis_module.gaspari_cohn(jnp.asarray(r)), rho, atol=1e-14)
+    np.testing.assert_allclose(analysis_module.gaspari_cohn(jnp.asarray(r, "float32")), rho, atol=2e-6)
 
 
 def test_gaspari_cohn_has_its_support(dtype):
     r = jnp.linspace(0, 3, 301, dtype=dtype)
-    rho = np.asarray(quick_jit(enkf.gaspari_cohn)(r))
+    rho = np.asarray(quick_jit(analysis_module.gaspari_cohn)(r))
     r = np.asarray(r)
     assert rho[0] == 1 and rho.dtype == dtype
     assert np.all(rho[r >= 2] == 0) and np.all(rho[r < 1.99] > 0)
     assert np.all(np.diff(rho[r <= 2]) <= 0)
-    slope = quick_jit(jax.vmap(jax.grad(enkf.gaspari_cohn)))(jnp.asarray(r))
+    slope = quick_jit(jax.vmap(jax.grad(analysis_module.gaspari_cohn)))(jnp.asarray(r))
     assert jnp.isfinite(slope).all() and abs(np.diff(slope)).max() < 0.06  # continuous where the branches meet
-    assert enkf.gaspari_cohn(jnp.asarray(1.0)) == pytest.approx(5 / 24)
+    assert analysis_module.gaspari_cohn(jnp.asarray(1.0)) == pytest.approx(5 / 24)
 
 
 def test_distances_are_periodic_in_x():
@@ -112,7 +113,7 @@ def test_distances_are_periodic_in_x():
     got = geometry.distance(jnp.asarray(a), jnp.asarray(b))
     np.testing.assert_allclose(got, np.min(images, 0), rtol=1e-12)
     assert (np.min(images, 0) < images[1] - 0.1).any()
-    np.testing.assert_array_equal(enkf.localization(jnp.asarray(a), jnp.asarray(b), jnp.asarray(jnp.inf)), 1)
+    np.testing.assert_array_equal(analysis_module.localization(jnp.asarray(a), jnp.asarray(b), jnp.asarray(jnp.inf)), 1)
 
 
 def test_grid_positions_follow_memory_order():
@@ -147,11 +148,11 @@ def test_enkf_is_its_formula(dtype):
     got = run("enkf", ensemble, observations, params)
     flat = np.asarray(ensemble, float).reshape(MEMBERS, -1)
     here = geometry.grid_positions(GRID, "float64")
-    rho = np.asarray(enkf.localization(here, here, jnp.asarray(0.9)))
+    rho = np.asarray(analysis_module.localization(here, here, jnp.asarray(0.9)))
     operator, cov = np.eye(POINTS)[SENSORS], rho * np.cov(flat.T)
     gain = cov @ operator.T @ np.linalg.inv(operator @ cov @ operator.T + np.diag(variance))
-    departures = enkf.departures(seen_by(ensemble, observations), observations, params)
-    noise = np.asarray(enkf.perturbations(jax.random.key(0), MEMBERS, departures), float)
+    departures = analysis_module.departures(seen_by(ensemble, observations), observations, params)
+    noise = np.asarray(analysis_module.perturbations(jax.random.key(0), MEMBERS, departures), float)
     np.testing.assert_allclose(noise.mean(0), 0, atol=1e-6)
     expected = flat + (np.asarray(observations.values, float) + noise - flat[:, SENSORS]) @ gain.T
     assert got.dtype == dtype and abs(expected - flat).max() > 0.5
@@ -162,8 +163,8 @@ def test_enkf_is_its_formula(dtype):
 
 
 def test_perturbations_have_the_variance_of_r():
-    seen = enkf.Departures(jnp.zeros((2, 3)), jnp.zeros(3), jnp.asarray([0.1, 1.0, 4.0]))
-    noise = enkf.perturbations(jax.random.key(0), 20_000, seen)
+    seen = analysis_module.Departures(jnp.zeros((2, 3)), jnp.zeros(3), jnp.asarray([0.1, 1.0, 4.0]))
+    noise = analysis_module.perturbations(jax.random.key(0), 20_000, seen)
     np.testing.assert_allclose(noise.var(0), seen.variance, rtol=0.05)
     np.testing.assert_allclose(noise.mean(0), 0, atol=1e-12)
 
@@ -239,7 +240,9 @@ def test_letkf_is_an_etkf_of_the_sensors_near_each_point():
     ensemble, observations, width = fields(0), sensors(), 0.9
     got = run("letkf", ensemble, observations, parameters(localization=width)).reshape(MEMBERS, -1)
     weight = np.asarray(
-        enkf.localization(geometry.grid_positions(GRID, "float64"), observations.positions, jnp.asarray(width))
+        analysis_module.localization(
+            geometry.grid_positions(GRID, "float64"), observations.positions, jnp.asarray(width)
+        )
     )
     for point in (15, 16, 29, 44):
         near = weight[point] > 0
@@ -256,10 +259,10 @@ def test_letkf_takes_the_nearest_sensors():
     ensemble, observations = fields(0), sensors(index=index)
     params, predicted = parameters(localization=2.0), seen_by(ensemble, observations)
     key = jax.random.key(0)
-    got = quick_jit(lambda: enkf.letkf(key, GRID, ensemble, predicted, observations, params, local=6))()
+    got = quick_jit(lambda: analysis_module.letkf(key, GRID, ensemble, predicted, observations, params, local=6))()
     point = 7 * 3 + 3
     here = geometry.grid_positions(GRID, "float64")[point : point + 1]
-    weight = np.asarray(enkf.localization(here, observations.positions, params.localization))[0]
+    weight = np.asarray(analysis_module.localization(here, observations.positions, params.localization))[0]
     away = np.asarray(geometry.distance(here, observations.positions))[0]
     near = jnp.asarray(np.isin(np.arange(60), np.argsort(away, kind="stable")[:6]))
     tapered = observations._replace(variance=observations.variance / weight, mask=near)
@@ -283,15 +286,15 @@ def test_masked_sensors_are_as_good_as_removed(name, dtype="float64"):
 
         @quick_jit
         def given(observations, noise):
-            seen = enkf.departures(seen_by(ensemble, observations), observations, params)
+            seen = analysis_module.departures(seen_by(ensemble, observations), observations, params)
             innovations = jnp.where(observations.mask, seen.innovation + noise - seen.anomalies, 0).T
             here = geometry.grid_positions(GRID, dtype)
-            return enkf.gain_increments(
+            return analysis_module.gain_increments(
                 ensemble.reshape(MEMBERS, -1),
                 seen,
                 innovations,
-                enkf.localization(here, observations.positions, params.localization),
-                enkf.localization(observations.positions, observations.positions, params.localization),
+                analysis_module.localization(here, observations.positions, params.localization),
+                analysis_module.localization(observations.positions, observations.positions, params.localization),
             )
 
         noise = np.random.default_rng(0).normal(size=(MEMBERS, 5)).astype(dtype)
@@ -335,7 +338,7 @@ def test_r_is_the_sensors_own_unless_configured(dtype):
     predicted = seen_by(ensemble, observations)
 
     def r(**values):
-        return enkf.departures(predicted, observations, parameters(dtype, **values)).variance
+        return analysis_module.departures(predicted, observations, parameters(dtype, **values)).variance
 
     np.testing.assert_allclose(r(), variance, rtol=1e-6)
     np.testing.assert_allclose(r(representativeness=0.2), variance + 0.2, rtol=1e-6)
@@ -349,7 +352,7 @@ def test_r_is_the_sensors_own_unless_configured(dtype):
 
 def test_departures_check_their_shapes():
     with pytest.raises(ValueError, match=r"predicted: expected shape \(any, 5\), got \(8, 4\)"):
-        enkf.departures(jnp.zeros((8, 4)), sensors(), parameters())
+        analysis_module.departures(jnp.zeros((8, 4)), sensors(), parameters())
 
 
 # EnSF
@@ -387,16 +390,16 @@ def test_ensf_takes_many_sensors_on_one_point_as_one():
 
 def test_inflation_scales_the_anomalies(dtype):
     ensemble = fields(0, dtype=dtype)
-    got = enkf.inflate(ensemble, jnp.asarray(1.5, dtype))
+    got = inflation.inflate(ensemble, jnp.asarray(1.5, dtype))
     np.testing.assert_allclose(got.mean(0), ensemble.mean(0), atol=2e-6)
     np.testing.assert_allclose(got.std(0), 1.5 * ensemble.std(0), atol=2e-6)
-    np.testing.assert_allclose(enkf.inflate(ensemble, jnp.asarray(1.0, dtype)), ensemble, atol=1e-6)
+    np.testing.assert_allclose(inflation.inflate(ensemble, jnp.asarray(1.0, dtype)), ensemble, atol=1e-6)
 
 
 def test_relaxation(dtype):
     background, analysis = fields(0, dtype=dtype), 0.4 * fields(1, dtype=dtype)
     amount = [jnp.asarray(a, dtype) for a in (0.0, 0.5, 1.0)]
-    for relax in (enkf.relax_spread, enkf.relax_perturbations):
+    for relax in (inflation.relax_spread, inflation.relax_perturbations):
         none, half, full = (relax(analysis, background, a) for a in amount)
         np.testing.assert_array_equal(none, analysis)
         for relaxed in (half, full):
@@ -404,11 +407,11 @@ def test_relaxation(dtype):
             assert jnp.isfinite(relaxed).all()  # the walls have no spread
         np.testing.assert_allclose(full.std(0), background.std(0), atol=2e-6)
     halfway = (analysis.std(0) + background.std(0)) / 2
-    np.testing.assert_allclose(enkf.relax_spread(analysis, background, amount[1]).std(0), halfway, atol=2e-6)
+    np.testing.assert_allclose(inflation.relax_spread(analysis, background, amount[1]).std(0), halfway, atol=2e-6)
     # RTPS keeps the analysis' pattern, RTPP brings back the background's.
-    full = enkf.relax_perturbations(analysis, background, amount[2])
+    full = inflation.relax_perturbations(analysis, background, amount[2])
     np.testing.assert_allclose(full - full.mean(0), background - background.mean(0), atol=2e-6)
-    kept = enkf.relax_spread(analysis, background, amount[2])[:, :, 1:-1]
+    kept = inflation.relax_spread(analysis, background, amount[2])[:, :, 1:-1]
     ratio = (kept - kept.mean(0)) / (analysis - analysis.mean(0))[:, :, 1:-1]
     np.testing.assert_allclose(ratio, jnp.broadcast_to(ratio[:1], ratio.shape), rtol=2e-3)
     assert (ratio > 0).all()

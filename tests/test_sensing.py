@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
 
-from jaxsrda.assimilators import ensemble_filter
-from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
-from jaxsrda.enkf import filter_params
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.filters.config import FilterConfig, filter_params
+from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.observing import operators, sensors
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import (

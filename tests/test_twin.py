@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from jaxsrda import twin
-from jaxsrda.config import FilterConfig
 from jaxsrda.cycling.cycle import History
+from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import ChannelGrid, regrid_hat, to_physical
 from jaxsrda.flow.jet import initial_state, jet_vorticity, truth_key

@@ -11,8 +11,9 @@ from helpers import observed, quick_jit, setup
 
 from jaxsrda import model as models
 from jaxsrda import weights
-from jaxsrda.config import CONFIGS, DiffSRDAConfig, FilterConfig
+from jaxsrda.config import CONFIGS, DiffSRDAConfig
 from jaxsrda.core.trees import digest, flatten
+from jaxsrda.filters.config import FilterConfig
 from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.model import Model, ModelConfig
 from jaxsrda.weights import default_weights, load_model, model_hash, released, save_model

@@ -1,4 +1,4 @@
-"""Ensemble filters in observation space: localization, analyses, inflation.
+"""Ensemble analyses in observation space: localization, EnKF, ETKF, LETKF, EnSF.
 
 Ensembles are (M, nx, ny); `predicted` (M, p) is the ensemble seen through the observation operator.
 No state × state matrix is ever formed: the largest array is (grid points, sensors).  Masked sensors
@@ -14,34 +14,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
-from jaxsrda.config import FilterConfig
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import cholesky, matmul, solve
+from jaxsrda.filters.config import FilterParams
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing.geometry import distance, grid_positions
 from jaxsrda.observing.observations import Observations
-
-
-class FilterParams(NamedTuple):
-    """The traced numbers of a `FilterConfig` (see there)."""
-
-    localization: Array
-    inflation: Array
-    additive: Array
-    initial: Array
-    rtps: Array
-    rtpp: Array
-    representativeness: Array
-    observation_std: Array
-
-
-def filter_params(config: FilterConfig, dtype: DTypeLike = float) -> FilterParams:
-    """The traced numbers of a configuration."""
-    dtype = jnp.zeros((), dtype).dtype
-    return FilterParams(*(jnp.asarray(getattr(config, name), dtype) for name in FilterParams._fields))
-
 
 # Localization ---------------------------------------------------------------------------------
 
@@ -263,33 +242,3 @@ def ensf(
 
 
 ANALYSES: dict[str, Analysis] = {"enkf": enkf, "etkf": etkf, "letkf": letkf, "ensf": ensf}
-
-
-# Inflation ------------------------------------------------------------------------------------
-
-
-def inflate(ensemble: Array, factor: Array) -> Array:
-    """Multiplicative inflation x̄ + λ x′ of an ensemble (M, …)."""
-    mean = ensemble.mean(0)
-    return mean + factor * (ensemble - mean)
-
-
-def relax_spread(analysis: Array, background: Array, alpha: Array) -> Array:
-    """RTPS: x′ ← x′ (1 + α (σ_b − σ_a)/σ_a), point by point; α = 0 changes nothing.
-
-    Whitaker & Hamill (2012, doi:10.1175/MWR-D-11-00276.1, eq. 2).
-    """
-    mean = analysis.mean(0)
-    spread_a, spread_b = analysis.std(0), background.std(0)
-    safe = jnp.where(spread_a > 0, spread_a, 1)
-    factor = jnp.where(spread_a > 0, alpha * (spread_b - spread_a) / safe, 0)
-    return analysis + (analysis - mean) * factor
-
-
-def relax_perturbations(analysis: Array, background: Array, alpha: Array) -> Array:
-    """RTPP: x′ ← (1 − α) x′ + α x′_b; α = 0 changes nothing.
-
-    Zhang, Snyder & Sun (2004, doi:10.1175/1520-0493(2004)132<1238:IOIEAO>2.0.CO;2, eq. 5).
-    """
-    before = background - background.mean(0)
-    return analysis + alpha * (before - (analysis - analysis.mean(0)))

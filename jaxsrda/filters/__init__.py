@@ -1,0 +1,1 @@
+"""Ensemble filters and controls, each an `Assimilator`."""
