@@ -18,9 +18,9 @@ from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
 from jaxsrda.latent import LatentSpace, encode_frames, latent_nodes, units
 from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
-from jaxsrda.networks.paper import PaperUNet, PaperUNetConfig
-from jaxsrda.networks.srda import PRESETS as SRDA_PRESETS
-from jaxsrda.networks.srda import SRDA, SRDAConfig
+from jaxsrda.networks.paper_unet import PaperUNet, PaperUNetConfig
+from jaxsrda.networks.srda4d import PRESETS as SRDA_PRESETS
+from jaxsrda.networks.srda4d import SRDA, SRDAConfig
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
 
 TARGETS = ("residual", "direct", "regression")

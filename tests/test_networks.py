@@ -12,7 +12,7 @@ from helpers import quick_jit
 
 from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.networks import layers
-from jaxsrda.networks.paper import NearConv, PaperUNet, PaperUNetConfig, dropout, nearest
+from jaxsrda.networks.paper_unet import NearConv, PaperUNet, PaperUNetConfig, dropout, nearest
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
 
 NX, NY = 16, 9

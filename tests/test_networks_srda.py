@@ -11,7 +11,7 @@ from flax import nnx
 from helpers import quick_jit
 
 from jaxsrda.conditioning import CHANNELS, FRAMES
-from jaxsrda.networks.srda import PRESETS, SRDA, SRDAConfig, layer_norm
+from jaxsrda.networks.srda4d import PRESETS, SRDA, SRDAConfig, layer_norm
 
 NX, NY = 16, 9
 SMALL = SRDAConfig(2, 4, NX, NY, widths=(16, 32), token=32, blocks=1)

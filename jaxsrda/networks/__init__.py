@@ -1,1 +1,1 @@
-"""Networks in Flax NNX, applied as pure functions of their parameters."""
+"""Networks: layers, U-Nets, 4D-SRDA, and autoencoders of frames."""
