@@ -20,10 +20,10 @@ import numpy as np
 import tyro
 from machine import machine
 
-from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.core.files import write_json
 from jaxsrda.data import Windows
-from jaxsrda.model import ModelConfig
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.networks.layers import DIMENSIONS, convolve
 from jaxsrda.training import TrainConfig, initial_state, make_train_step
 

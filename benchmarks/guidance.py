@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.conditioning import CHANNELS
-from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.core.files import write_json
-from jaxsrda.drawing import make_draw
+from jaxsrda.diffsrda.condition import CHANNELS
+from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
+from jaxsrda.diffsrda.sampling import make_draw
+from jaxsrda.diffsrda.weights import load_model
 from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.observing.observations import with_guides
-from jaxsrda.weights import load_model
 
 
 @dataclasses.dataclass

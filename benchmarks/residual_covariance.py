@@ -22,10 +22,10 @@ from rich.console import Console
 import jaxsrda
 from jaxsrda.core.files import write_json
 from jaxsrda.datasets import DataConfig
+from jaxsrda.diffsrda.model import encode
+from jaxsrda.diffsrda.weights import default_weights, load_model
 from jaxsrda.flow.grid import mode_weights, shells, to_spectral
-from jaxsrda.model import encode
 from jaxsrda.train import Job, gather
-from jaxsrda.weights import default_weights, load_model
 
 
 @dataclasses.dataclass

@@ -13,13 +13,13 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.core.cache import cache_dir, content_hash
 from jaxsrda.core.files import write_json
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.model import Model
+from jaxsrda.diffsrda.weights import load_model
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.model import Model
 from jaxsrda.train import Job, train
-from jaxsrda.weights import load_model
 
 SMALL_SCALES = 20
 """Wavenumbers from here on count as small scales."""

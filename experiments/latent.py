@@ -38,18 +38,18 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda import plotting
 from jaxsrda.autoencoding import autoencoder_training, reconstruct, trained_space
-from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.datasets import DataConfig
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.latent import LatentSpace
+from jaxsrda.diffsrda.model import ModelConfig
+from jaxsrda.diffsrda.weights import RELEASED
 from jaxsrda.flow.grid import spectra, to_spectral
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
-from jaxsrda.latent import LatentSpace
-from jaxsrda.model import ModelConfig
 from jaxsrda.networks.autoencoder import PRESETS
 from jaxsrda.networks.codebook import tallied, usage
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
 from jaxsrda.training_runs import BLOCK
-from jaxsrda.weights import RELEASED
 
 ROWS: dict[str, dict] = {
     "": {},

@@ -23,11 +23,12 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import DiffSRDAConfig, method_preset
+from jaxsrda.config import method_preset
 from jaxsrda.core.files import write_json
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.weights import default_weights, load_model
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
-from jaxsrda.weights import default_weights, load_model
 
 VARIANTS: dict[str, tuple[str, dict]] = {
     "diffsrda/each": ("diffsrda", {"restart": "each"}),

@@ -43,10 +43,11 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import CONFIGS, GUIDES, DiffSRDAConfig
+from jaxsrda.config import CONFIGS
 from jaxsrda.core.files import write_json
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.sweep import sweep
+from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.methods import configured_model, make_diffsrda

@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.core.files import write_json
 from jaxsrda.datasets import DataConfig
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.model import ModelConfig
 from jaxsrda.train import Job
 from jaxsrda.training import TrainConfig
 

@@ -6,9 +6,10 @@ runs them, the scores, and the experiment that puts them together.
 
 from importlib.metadata import version as _version
 
-from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.config import CONFIGS
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.flow.testbed import LEVELS, Level
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.flow.jet import JetConfig
 from jaxsrda.flow.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
 from jaxsrda.flow.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency

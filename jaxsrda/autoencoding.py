@@ -18,8 +18,9 @@ from jax import Array
 from jaxsrda import loop
 from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
 from jaxsrda.core.trees import flatten, unflatten
+from jaxsrda.diffsrda.latent import LatentSpace
+from jaxsrda.diffsrda.weights import chosen
 from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.latent import LatentSpace
 from jaxsrda.loop import Report
 from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.codebook import (
@@ -35,7 +36,6 @@ from jaxsrda.networks.codebook import (
 )
 from jaxsrda.training import TrainConfig, batch_indices, optimizer
 from jaxsrda.training_runs import training_runs
-from jaxsrda.weights import chosen
 
 NUMERICS = 1
 """Raised when the numbers of cached autoencoders change."""

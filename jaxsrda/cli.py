@@ -170,10 +170,11 @@ class Assimilate:
 
     def run(self) -> None:
         from jaxsrda import io, report, sensing, twin
-        from jaxsrda.config import DiffSRDAConfig, method_preset
+        from jaxsrda.config import method_preset
         from jaxsrda.core import files
         from jaxsrda.core.checks import check_choice, check_fraction, check_positive
         from jaxsrda.core.progress import duration
+        from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.flow.testbed import level
         from jaxsrda.methods import METHODS, configured_model
         from jaxsrda.observing.operators import operator
@@ -283,14 +284,15 @@ class Info:
         import jax
         from rich.table import Table
 
-        from jaxsrda.config import CONFIGS, GUIDANCE
+        from jaxsrda.config import CONFIGS
         from jaxsrda.core import cache, files
+        from jaxsrda.diffsrda.config import GUIDANCE
+        from jaxsrda.diffsrda.weights import released
         from jaxsrda.filters.config import FILTERS
         from jaxsrda.flow.testbed import LEVELS
         from jaxsrda.methods import METHODS
         from jaxsrda.observing.layouts import LAYOUTS
         from jaxsrda.observing.operators import OPERATORS
-        from jaxsrda.weights import released
 
         _check_outputs(self.json)
         versions = {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "numpy")}

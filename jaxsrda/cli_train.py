@@ -83,7 +83,7 @@ class Train:
         from jaxsrda.core.checks import check_choice
         from jaxsrda.core.progress import duration
         from jaxsrda.datasets import DataConfig
-        from jaxsrda.model import ModelConfig
+        from jaxsrda.diffsrda.model import ModelConfig
         from jaxsrda.train import Job, train
         from jaxsrda.training import TrainConfig
 

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsrda.conditioning import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.diffsrda import Draw, Prior, State, recorded_step, start
+from jaxsrda.diffsrda.condition import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
+from jaxsrda.diffsrda.prior import Prior
+from jaxsrda.diffsrda.step import Draw, State, recorded_step, start
 from jaxsrda.flow.forecasts import physical, spectral
 from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.flow.simulate import integrate

@@ -12,14 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.conditioning import CHANNELS, FRAMES
-from jaxsrda.config import OTHERS, PRIOR_FILTERS, PRIORS, DiffSRDAConfig
+from jaxsrda.config import OTHERS
 from jaxsrda.core.cache import cached_npz, content_hash
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.records import to_json
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.data import STARTS, Windows, cycle_windows, forecast_windows
-from jaxsrda.diffsrda import Draw, make_prior
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.config import PRIOR_FILTERS, PRIORS, DiffSRDAConfig
+from jaxsrda.diffsrda.prior import make_prior
+from jaxsrda.diffsrda.step import Draw
 from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import OBSERVATION_STD

@@ -17,9 +17,9 @@ from jaxsrda import loop
 from jaxsrda.core.cache import content_hash
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
-from jaxsrda.latent import LatentSpace
+from jaxsrda.diffsrda.latent import LatentSpace
+from jaxsrda.diffsrda.model import Model, ModelConfig, with_denoiser
 from jaxsrda.loop import Report
-from jaxsrda.model import Model, ModelConfig, with_denoiser
 from jaxsrda.training import TrainConfig, TrainState, batch_indices, initial_state, make_train_step, objective
 
 

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 from jax import Array
 
-from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.config import CONFIGS
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Setup
-from jaxsrda.diffsrda import diffsrda, make_prior
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.prior import make_prior
+from jaxsrda.diffsrda.step import diffsrda
 from jaxsrda.filters.config import FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import climatology, free_run, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
 
 if TYPE_CHECKING:
-    from jaxsrda.model import Model
+    from jaxsrda.diffsrda.model import Model
 
 FilterMaker = Callable[[Setup, FilterConfig, FilterParams], Assimilator]
 
@@ -72,7 +74,7 @@ def make_assimilator(
 
 def configured_model(config: DiffSRDAConfig) -> Model:
     """The model that a configuration names; ValueError for weights that are missing or damaged."""
-    from jaxsrda.weights import default_weights, load_model
+    from jaxsrda.diffsrda.weights import default_weights, load_model
 
     return load_model(config.weights or default_weights(config.prior))[0]
 
@@ -90,7 +92,7 @@ def make_diffsrda(
 
     Raises ValueError for weights that are missing, damaged, or made for another grid.
     """
-    from jaxsrda.drawing import make_draw
+    from jaxsrda.diffsrda.sampling import make_draw
 
     model = configured_model(config) if model is None else model
     if (model.config.nx, model.config.ny) != setup.grid.shape:

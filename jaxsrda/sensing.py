@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 from jaxsrda.observing.layouts import Layout

@@ -16,24 +16,24 @@ import numpy as np
 
 from jaxsrda import twin
 from jaxsrda.autoencoding import autoencoder_training, trained_space
-from jaxsrda.conditioning import FIELD_SCALE, FRAMES
-from jaxsrda.config import BEST_RESTART, DiffSRDAConfig
 from jaxsrda.core import progress as progress_module
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.records import changes
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
-from jaxsrda.diffsrda import Draw
-from jaxsrda.drawing import make_draw
+from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
+from jaxsrda.diffsrda.config import BEST_RESTART, DiffSRDAConfig
+from jaxsrda.diffsrda.latent import LatentSpace, encoder_gain
+from jaxsrda.diffsrda.model import UNETS, Model, ModelConfig, denoiser_part, network, with_denoiser
+from jaxsrda.diffsrda.sampling import make_draw
+from jaxsrda.diffsrda.step import Draw
+from jaxsrda.diffsrda.weights import load_model, model_hash, released, save_model
 from jaxsrda.fit import Fitted, fit
 from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.latent import LatentSpace, encoder_gain
 from jaxsrda.loop import Report
-from jaxsrda.model import UNETS, Model, ModelConfig, denoiser_part, network, with_denoiser
 from jaxsrda.training import TrainConfig
 from jaxsrda.training_runs import BLOCK, training_runs
-from jaxsrda.weights import load_model, model_hash, released, save_model
 
 VALIDATION_TRUTHS = (1000, 1001)
 """Truths for the cycling test; test truths start at 0, training runs have a stream of their own."""

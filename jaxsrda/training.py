@@ -13,13 +13,13 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxsrda.conditioning import FIELD_SCALE, FRAMES
 from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.data import Windows, augment
+from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
+from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
+from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.distillation import distillation_loss
-from jaxsrda.latent import LatentSpace, encode_frames
-from jaxsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
 
 LEVELS_OF_NOISE = ("lognormal", "vp")
 PARTS = ("all", "denoiser")

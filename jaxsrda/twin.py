@@ -20,13 +20,14 @@ import numpy as np
 from jax import Array
 
 from jaxsrda import sensing
-from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.config import CONFIGS
 from jaxsrda.core.cache import cached_npz, scratch_dir
 from jaxsrda.core.checks import check_choice, check_finite, check_fraction, check_positive
 from jaxsrda.core.progress import duration
 from jaxsrda.core.records import described, to_json
 from jaxsrda.cycling import cycle
 from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow import climatology as climatologies
 from jaxsrda.flow.climatology import Climatology
@@ -42,7 +43,7 @@ from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import tally as tally_module
 
 if TYPE_CHECKING:
-    from jaxsrda.model import Model
+    from jaxsrda.diffsrda.model import Model
 from jaxsrda.core.progress import Progress
 
 NUMERICS = 1

@@ -15,7 +15,7 @@ def dtype(request):
 @pytest.fixture
 def smallest(monkeypatch):
     """The network preset tiny, smaller still."""
-    from jaxsrda.model import network
+    from jaxsrda.diffsrda.model import network
     from jaxsrda.networks.unet import PRESETS
 
     monkeypatch.setitem(PRESETS, "tiny", {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda.conditioning import (
+from jaxsrda.diffsrda.condition import (
     CHANNELS,
     DEPARTURE_SCALE,
     FIELD_SCALE,

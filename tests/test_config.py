@@ -9,6 +9,7 @@ import pytest
 from jaxsrda import config
 from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.core.records import from_json, to_json
+from jaxsrda.diffsrda import config
 from jaxsrda.filters import config
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.flow import testbed

@@ -10,11 +10,12 @@ import pytest
 from helpers import COARSE, GRID, quick_jit, setup, truth
 
 from jaxsrda import data, datasets, training_runs
-from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
-from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.data import Windows, augment, cycle_windows, forecast_windows, mix_nearest, training_observations
 from jaxsrda.datasets import DataConfig, WindowSet, training_windows
-from jaxsrda.diffsrda import make_prior, recorded_step, start
+from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.prior import make_prior
+from jaxsrda.diffsrda.step import recorded_step, start
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.flow.climatology import training_key
 from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral

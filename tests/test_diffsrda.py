@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup
 
-from jaxsrda import diffsrda as module
-from jaxsrda.conditioning import CHANNELS, FRAMES, PAST, channels, krige
-from jaxsrda.config import RESTARTS, DiffSRDAConfig
 from jaxsrda.cycling.cycle import run_cycles
-from jaxsrda.diffsrda import Analysed, diffsrda, make_prior, recorded_step, start
+from jaxsrda.diffsrda import step as module
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES, PAST, channels, krige
+from jaxsrda.diffsrda.config import RESTARTS, DiffSRDAConfig
+from jaxsrda.diffsrda.prior import Analysed, make_prior
+from jaxsrda.diffsrda.step import diffsrda, recorded_step, start
 from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter

@@ -7,24 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda.config import GUIDES as CONFIGURED
+from jaxsrda.diffsrda.config import GUIDES as CONFIGURED
+from jaxsrda.diffsrda.covariance import channel_covariance, modes, smoothing
+from jaxsrda.diffsrda.sampling import geometric
 from jaxsrda.diffusion.denoiser import gaussian_denoiser
-from jaxsrda.diffusion.guidance import (
-    GUIDES,
-    blend,
-    channel_covariance,
-    gain,
-    join,
-    lifted,
-    linearize,
-    mmps,
-    modes,
-    oi,
-    smoothing,
-)
+from jaxsrda.diffusion.guidance import GUIDES, blend, gain, join, lifted, linearize, mmps, oi
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import edm_sigmas
-from jaxsrda.drawing import geometric
 from jaxsrda.flow.grid import ChannelGrid, to_physical
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.operators import OPERATORS, block_mean, streamfunction, vorticity

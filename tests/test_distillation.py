@@ -9,15 +9,15 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda import distillation
-from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.model import DENOISER, ModelConfig, denoiser_part, network
 from jaxsrda.diffusion.denoiser import gaussian_denoiser
 from jaxsrda.diffusion.samplers import initial_noise, sample
 from jaxsrda.diffusion.schedules import student_sigmas
 from jaxsrda.distillation import TEACHER_STEPS, distillation_loss, step_target, teacher_levels, teacher_path
 from jaxsrda.fit import fit
-from jaxsrda.model import DENOISER, ModelConfig, denoiser_part, network
 from jaxsrda.training import TrainConfig
 
 NX, NY = 16, 9

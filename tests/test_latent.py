@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 from helpers import GRID, observed, quick_jit, setup, truth
 
-from jaxsrda import latent as latents
-from jaxsrda import model as models
 from jaxsrda import train as trains
-from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
-from jaxsrda.config import GUIDES, DiffSRDAConfig
 from jaxsrda.core.records import described
 from jaxsrda.core.trees import flatten
 from jaxsrda.cycling.sweep import sweep
 from jaxsrda.data import Windows
 from jaxsrda.datasets import WindowSet
+from jaxsrda.diffsrda import latent as latents
+from jaxsrda.diffsrda import model as models
+from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, krige
+from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
+from jaxsrda.diffsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
+from jaxsrda.diffsrda.model import Model, ModelConfig, encode
+from jaxsrda.diffsrda.sampling import make_draw, placement
+from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
 from jaxsrda.diffusion.guidance import lifted
-from jaxsrda.drawing import make_draw, placement
 from jaxsrda.fit import fit
-from jaxsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
 from jaxsrda.methods import make_assimilator, make_diffsrda
-from jaxsrda.model import Model, ModelConfig, encode
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
 from jaxsrda.observing.observations import with_guides
 from jaxsrda.observing.operators import speed, vorticity
 from jaxsrda.training import TrainConfig, latent_target, window_loss
-from jaxsrda.weights import load_model, model_hash, save_model
 
 NX, NY = GRID.shape
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)
@@ -391,7 +391,7 @@ def test_a_latent_model_comes_back_as_it_was_saved(tmp_path, preset):
 def test_files_without_their_autoencoder_are_refused(tmp_path, change, message):
     from test_weights import rewrite
 
-    from jaxsrda.weights import stored_digest
+    from jaxsrda.diffsrda.weights import stored_digest
 
     save_model(tmp_path / "a.npz", small_model(), {})
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import model as models
-from jaxsrda.conditioning import CHANNELS, FRAMES, SIGNS
-from jaxsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda import model as models
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES, SIGNS
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.model import DENOISER, Model, ModelConfig, conditional_denoiser, denoiser_part, with_denoiser
+from jaxsrda.diffsrda.sampling import make_draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, preconditioning, training_target
-from jaxsrda.drawing import make_draw
-from jaxsrda.model import DENOISER, Model, ModelConfig, conditional_denoiser, denoiser_part, with_denoiser
 from jaxsrda.networks.unet import Features
 
 NX, NY = 16, 9

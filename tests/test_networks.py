@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from helpers import quick_jit
 
-from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.networks import layers
 from jaxsrda.networks.paper_unet import NearConv, PaperUNet, PaperUNetConfig, dropout, nearest
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 from helpers import quick_jit
 
-from jaxsrda.conditioning import CHANNELS, FRAMES
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.networks.srda4d import PRESETS, SRDA, SRDAConfig, layer_norm
 
 NX, NY = 16, 9

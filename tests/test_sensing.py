@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
 
-from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.config import CONFIGS
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.observing import operators, sensors

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from jaxsrda import cli, train, twin
-from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.data import Windows
 from jaxsrda.datasets import DataConfig, WindowSet
-from jaxsrda.model import Model, ModelConfig, network
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.model import Model, ModelConfig, network
+from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
 from jaxsrda.train import Job, cycling_scores, gather, thinned
 from jaxsrda.training import TrainConfig, batch_indices
-from jaxsrda.weights import load_model, model_hash, save_model
 
 NX, NY = 128, 65
 

@@ -19,13 +19,13 @@ from helpers import quick_jit
 
 from jaxsrda import fit as fits
 from jaxsrda import loop
-from jaxsrda.conditioning import CHANNELS, FRAMES
 from jaxsrda.core.trees import flatten
 from jaxsrda.data import Windows, augment
 from jaxsrda.datasets import WindowSet
+from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.model import ModelConfig, network
 from jaxsrda.diffusion.denoiser import edm_loss_sigma, training_loss, vp_loss_sigma
 from jaxsrda.fit import fit
-from jaxsrda.model import ModelConfig, network
 from jaxsrda.training import TrainConfig, batch_indices, initial_state, make_train_step, optimizer, window_loss
 
 NX, NY = 16, 9

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from helpers import observed, quick_jit, setup
 
-from jaxsrda import model as models
-from jaxsrda import weights
-from jaxsrda.config import CONFIGS, DiffSRDAConfig
+from jaxsrda.config import CONFIGS
 from jaxsrda.core.trees import digest, flatten
+from jaxsrda.diffsrda import model as models
+from jaxsrda.diffsrda import weights
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.model import Model, ModelConfig
+from jaxsrda.diffsrda.weights import default_weights, load_model, model_hash, released, save_model
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.methods import make_assimilator, make_diffsrda
-from jaxsrda.model import Model, ModelConfig
-from jaxsrda.weights import default_weights, load_model, model_hash, released, save_model
 
 
 @pytest.fixture

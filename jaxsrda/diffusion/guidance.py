@@ -1,42 +1,15 @@
-"""Observations that correct a denoiser's estimate, step by step: transformations denoiser → denoiser.
-
-The sampler knows nothing of it, and no training either.  `observe` is any differentiable function A of a sample,
-through a decoder or not, J its Jacobian at the estimate D = D(x_σ, σ); y the values, R the variances of their noise.
-
-    name     estimate                                       error of D is taken as        exact if x₀ is Gaussian
-    blend    D + blur(J⁺ α d),  α = γ/(γ + R)                one number, blurred           no
-    lifted   D + V Jᵀ (R + J V Jᵀ)⁻¹ d,  V = r² I            white, r² = s²σ²/(s² + σ²)    and white
-    diffpir  the same with V = σ²/λ I                       white                         no
-    oi       the same with V = (S⁻¹ + σ⁻² I)⁻¹               what a given S leaves         with covariance S
-    mmps     the same with V = σ² ∂D/∂x                     Tweedie's covariance          yes
-    pigdm    D + σ² (∂D/∂x)ᵀ Jᵀ (R + r² J Jᵀ)⁻¹ d            white, r² as in lifted        and white
-    sda      D + σ² (∂D/∂x)ᵀ Jᵀ (R + γσ² I)⁻¹ d              one number for each sensor    no
-    dps      D + ζσ² (∂D/∂x)ᵀ Jᵀ R⁻¹ d                       nothing                       no
-
-with d = y − A(D).  Where an inverse is written, a few steps of conjugate gradients are taken: "exact" means with as
-many as there are sensors, and enough steps of the sampler, which makes its next noise from the estimate as corrected.
-Sensors of infinite variance count for nothing.  A method of your own is a function of the same arguments.
-
-Measured on six dimensions with three sensors (tests/test_diffusion_guidance.py, 3000 samples), off by how many of the
-posterior's standard deviations the mean is, and the samples' variance along what is seen over the posterior's: blend
-(γ = 0.1) 0.8 and 0.01, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a white
-prior; these and lifted 1.7 to 2.8 deviations for one with variances from 0.05 to 2, pigdm 1.3; mmps none with four
-iterations, with its one 0.4 (and 1.4 of the variance) and 0.6.
-"""
+"""Observations that correct a denoiser's estimate at each step of a sampler: denoiser → denoiser."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda.diffusion.denoiser import Denoiser
-from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
 from jaxsrda.observing.observations import Observations
 
 Observe = Callable[[Array], Array]
@@ -229,40 +202,6 @@ def oi(
     return updated(denoise, observe, sensors, spread, iterations)
 
 
-def modes(vectors: Array, variances: Array) -> Callable[[Array, Array], Array]:
-    """The covariance S = Q diag(λ) Qᵀ for `oi`: (u, v) → Q diag(λv/(λ + v)) Qᵀ u.
-
-    vectors (n, k): orthonormal columns over the flat sample; variances (k,) ≥ 0.
-    """
-
-    def apply(u: Array, variance: Array) -> Array:
-        seen = jnp.matmul(u.ravel(), vectors, precision="highest")
-        shrunk = variances * variance / (variances + variance) * seen
-        return jnp.matmul(vectors, shrunk, precision="highest").reshape(u.shape)
-
-    return apply
-
-
-def channel_covariance(
-    grid: ChannelGrid, variances: np.ndarray, between: np.ndarray
-) -> Callable[[Array, Array], Array]:
-    """The same for samples (nx, ny, frames) on the channel, S diagonal in Fourier × sine, equal for all frames.
-
-    variances (2K+1, L): of the orthonormal coefficients (n for white noise of variance n); between (frames, frames):
-    correlations of the frames.  What the basis cannot hold has no variance.
-    """
-    values, vectors = np.linalg.eigh(between)
-
-    def apply(u: Array, variance: Array) -> Array:
-        turn = jnp.asarray(vectors, u.dtype)
-        own = jnp.asarray(variances, u.dtype)[..., None] * jnp.asarray(values, u.dtype)
-        hat = jax.vmap(functools.partial(to_spectral, grid), -1, -1)(u) @ turn
-        kept = own * variance / (own + variance) * hat
-        return jax.vmap(functools.partial(to_physical, grid), -1, -1)(kept @ turn.T)
-
-    return apply
-
-
 # Methods with a derivative of the denoiser ----------------------------------------------------
 
 
@@ -360,25 +299,3 @@ GUIDES: dict[str, Guide] = {
     "dps": dps,
 }
 """Methods by name; the choice is static, their strength may be traced."""
-
-
-def smoothing(width: float | Callable[[Array], Array], nx: int, ny: int) -> Callable[[Array, Array], Array]:
-    """A blur for `blend` of samples (nx, ny, …): exp(−r²/2w²) in grid points, periodic in x; w: a number, or σ → w.
-
-    Sensors at one place are not amplified: the sum is divided by that of the weights where it exceeds one.
-    """
-    x, y = np.arange(nx), np.arange(ny)
-    around = np.abs(x[:, None] - x)
-    distances = np.minimum(around, nx - around), np.abs(y[:, None] - y)
-
-    def blur(field: Array, sigma: Array) -> Array:
-        w = jnp.asarray(width(sigma) if callable(width) else width, field.dtype)
-        in_x, in_y = (jnp.exp(-0.5 * (jnp.asarray(apart, field.dtype) / w) ** 2) for apart in distances)
-
-        def spread(a: Array) -> Array:
-            return jnp.einsum("xu,yv,uv...->xy...", in_x, in_y, a)
-
-        weights = spread((field != 0).astype(field.dtype))
-        return spread(field) / jnp.maximum(weights, 1)
-
-    return blur

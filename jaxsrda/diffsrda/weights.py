@@ -11,13 +11,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.conditioning import FRAMES, NORMALIZATION
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import write_npz
 from jaxsrda.core.records import changes, from_json
 from jaxsrda.core.trees import _half, digest, flatten, unflatten
-from jaxsrda.latent import LatentSpace
-from jaxsrda.model import Model, ModelConfig, network
+from jaxsrda.diffsrda.condition import FRAMES, NORMALIZATION
+from jaxsrda.diffsrda.latent import LatentSpace
+from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
 from jaxsrda.networks.autoencoder import functions
 

@@ -11,17 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.conditioning import CHANNELS, FIELD_SCALE, FRAMES, krige
-from jaxsrda.config import DiffSRDAConfig
 from jaxsrda.core.checks import check_shape
-from jaxsrda.diffsrda import Draw
+from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, krige
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.covariance import channel_covariance, smoothing
+from jaxsrda.diffsrda.latent import decode_frames
+from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
+from jaxsrda.diffsrda.step import Draw
 from jaxsrda.diffusion.denoiser import Denoiser
-from jaxsrda.diffusion.guidance import GUIDES, channel_covariance, smoothing
+from jaxsrda.diffusion.guidance import GUIDES
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
 from jaxsrda.flow.grid import ChannelGrid, bases
-from jaxsrda.latent import decode_frames
-from jaxsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
 from jaxsrda.networks.unet import Features
 from jaxsrda.observing.observations import Observations, predict
 from jaxsrda.observing.operators import Operator, vorticity, vorticity_spectral

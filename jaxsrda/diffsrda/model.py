@@ -12,11 +12,11 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
-from jaxsrda.conditioning import AHEAD, CHANNELS, FRAMES, mirror
-from jaxsrda.config import PRIORS
 from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.diffsrda.condition import AHEAD, CHANNELS, FRAMES, mirror
+from jaxsrda.diffsrda.config import PRIORS
+from jaxsrda.diffsrda.latent import LatentSpace, encode_frames, latent_nodes, units
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, Denoiser, precondition
-from jaxsrda.latent import LatentSpace, encode_frames, latent_nodes, units
 from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
 from jaxsrda.networks.paper_unet import PaperUNet, PaperUNetConfig
 from jaxsrda.networks.srda4d import PRESETS as SRDA_PRESETS

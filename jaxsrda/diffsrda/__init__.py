@@ -1,0 +1,1 @@
+"""The diffusion model in the cycle: prior, condition, model, sampling, step, weights."""
