@@ -11,7 +11,10 @@ from jaxsrda.diffsrda.config import GUIDES as CONFIGURED
 from jaxsrda.diffsrda.covariance import channel_covariance, modes, smoothing
 from jaxsrda.diffsrda.sampling import geometric
 from jaxsrda.diffusion.denoiser import gaussian_denoiser
-from jaxsrda.diffusion.guidance import GUIDES, blend, gain, join, lifted, linearize, mmps, oi
+from jaxsrda.diffusion.guidance.blend import blend
+from jaxsrda.diffusion.guidance.gain import gain, join, lifted, linearize, oi
+from jaxsrda.diffusion.guidance.gradient import mmps
+from jaxsrda.diffusion.guidance.table import GUIDES
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import edm_sigmas
 from jaxsrda.flow.grid import ChannelGrid, to_physical

@@ -24,7 +24,7 @@ from jaxsrda.diffsrda.latent import LatentSpace, decode_frames, encode_frames, e
 from jaxsrda.diffsrda.model import Model, ModelConfig, encode
 from jaxsrda.diffsrda.sampling import make_draw, placement
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
-from jaxsrda.diffusion.guidance import lifted
+from jaxsrda.diffusion.guidance.gain import lifted
 from jaxsrda.fit import fit
 from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions

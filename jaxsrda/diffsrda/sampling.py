@@ -19,7 +19,7 @@ from jaxsrda.diffsrda.latent import decode_frames
 from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
 from jaxsrda.diffsrda.step import Draw
 from jaxsrda.diffusion.denoiser import Denoiser
-from jaxsrda.diffusion.guidance import GUIDES
+from jaxsrda.diffusion.guidance.table import GUIDES
 from jaxsrda.diffusion.samplers import sample_members
 from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
 from jaxsrda.flow.grid import ChannelGrid, bases

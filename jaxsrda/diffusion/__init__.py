@@ -1,1 +1,1 @@
-"""Diffusion models as functions: noise levels, denoisers and samplers, whatever network is behind them."""
+"""Diffusion models in general: noise schedules, denoisers, samplers and guidance; nothing here knows of the ocean."""

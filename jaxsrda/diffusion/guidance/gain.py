@@ -1,4 +1,4 @@
-"""Observations that correct a denoiser's estimate at each step of a sampler: denoiser → denoiser."""
+"""Guidance by a Kalman gain, without a derivative of the denoiser; and what all methods share."""
 
 from __future__ import annotations
 
@@ -123,35 +123,6 @@ def remaining(spread: ArrayLike, sigma: Array) -> Array:
     return square * sigma**2 / (square + sigma**2)
 
 
-# Methods without a derivative of the denoiser -------------------------------------------------
-
-
-def blend(
-    denoise: Denoiser,
-    observe: Observe,
-    sensors: Observations,
-    strength: ArrayLike = 1.0,
-    blur: Callable[[Array, Array], Array] | None = None,
-    hard_below: float = 0.0,
-) -> Denoiser:
-    """The estimate replaced at the sensors: x̂ = D + blur(J⁺ α d), α = γ/(γ + R), or 1 at σ ≤ `hard_below`.
-
-    strength: γ.  blur: (field, σ) → field, which carries what sensors say to their neighbours.  J⁺ = Jᵀ (J Jᵀ)⁻¹ with
-    the row sums of J Jᵀ as its diagonal: for sensors that share no point.  After arXiv:2604.21180.
-    """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate = denoise(x, sigma)
-        departures, noise, pull, push = linearize(observe, sensors, estimate)
-        soft = strength / (strength + noise)
-        alone = push(pull(jnp.ones_like(departures)))
-        share = jnp.where(sigma <= hard_below, jnp.ones_like(soft), soft) / jnp.where(alone > 0, alone, 1)
-        change = pull(jnp.where(alone > 0, share, 0) * departures)
-        return estimate + (change if blur is None else blur(change, sigma))
-
-    return guided
-
-
 def lifted(
     denoise: Denoiser,
     observe: Observe,
@@ -200,102 +171,3 @@ def oi(
         return jnp.asarray(strength, u.dtype) * covariance(u, sigma**2 / strength)
 
     return updated(denoise, observe, sensors, spread, iterations)
-
-
-# Methods with a derivative of the denoiser ----------------------------------------------------
-
-
-def differentiated(denoise: Denoiser, x: Array, sigma: Array) -> tuple[Array, Covariance]:
-    """D(x, σ), and u → σ² (∂D/∂x)ᵀ u."""
-    estimate, back = jax.vjp(lambda x: denoise(x, sigma), x)
-    return estimate, lambda u: sigma**2 * back(u)[0]
-
-
-def mmps(
-    denoise: Denoiser,
-    observe: Observe,
-    sensors: Observations,
-    strength: ArrayLike = 1.0,
-    iterations: int = 1,
-) -> Denoiser:
-    """Moment matching: V = σ² ∂D/∂x, the covariance of x₀ given x_σ by Tweedie's formula; strength multiplies R.
-
-    The derivative of an exact denoiser is symmetric, so its transpose serves for it, one gradient an iteration.  Rozet
-    et al. (2024, arXiv:2405.13712, eqs. 11-13).
-    """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        weighed = sensors._replace(variance=strength * sensors.variance)
-        return estimate + gain(observe, weighed, estimate, sigma, tweedie, iterations)
-
-    return guided
-
-
-def pigdm(
-    denoise: Denoiser,
-    observe: Observe,
-    sensors: Observations,
-    strength: ArrayLike = 1.0,
-    iterations: int = ITERATIONS,
-) -> Denoiser:
-    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + r² J Jᵀ), its covariance taken as constant; strength: s.
-
-    Song et al. (2023, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8).
-    """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        departures, noise, pull, push = linearize(observe, sensors, estimate)
-        variance = remaining(strength, sigma)
-        # Jᵀ v is wanted for the gradient: the white covariance goes to J's side.
-        weight = diagonal(noise, pull, push, sigma)
-        pulled = lifted_solution(noise, pull, lambda u: push(variance * u), departures, weight, iterations)
-        return estimate + tweedie(pulled)
-
-    return guided
-
-
-def sda(denoise: Denoiser, observe: Observe, sensors: Observations, strength: ArrayLike = 1.0) -> Denoiser:
-    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + γσ² I); strength: γ.
-
-    Rozet & Louppe (2023, arXiv:2306.10574, eq. 13, in variance-exploding form).
-    """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        departures, noise, pull, _ = linearize(observe, sensors, estimate)
-        return estimate + tweedie(pull(departures / (noise + strength * sigma**2)))
-
-    return guided
-
-
-def dps(denoise: Denoiser, observe: Observe, sensors: Observations, strength: ArrayLike = 0.01) -> Denoiser:
-    """D − ζσ² ∇ₓ ½ Σ d²/R: the posterior's score with D in place of x₀, times ζ, the strength.
-
-    Chung et al. (2023, arXiv:2209.14687, eq. 16).  With ζ = 1 the pull of precise sensors is too strong while D is
-    uncertain, and many steps are needed to be stable.
-    """
-
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        departures, noise, pull, _ = linearize(observe, sensors, estimate)
-        return estimate + strength * tweedie(pull(departures / noise))
-
-    return guided
-
-
-Guide = Callable[..., Denoiser]
-"""guide(denoise, observe, sensors, strength) → denoiser."""
-
-GUIDES: dict[str, Guide] = {
-    "blend": blend,
-    "lifted": lifted,
-    "diffpir": diffpir,
-    "oi": oi,
-    "mmps": mmps,
-    "pigdm": pigdm,
-    "sda": sda,
-    "dps": dps,
-}
-"""Methods by name; the choice is static, their strength may be traced."""
