@@ -19,10 +19,10 @@ import tyro
 from machine import machine
 
 import jaxsrda
-from jaxsrda.config import CONFIGS
 from jaxsrda.core.files import write_json
 from jaxsrda.cycling import cycle
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.registry import CONFIGS
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.observing.observations import observation_key
 

@@ -23,10 +23,10 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import method_preset
 from jaxsrda.core.files import write_json
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.weights import default_weights, load_model
+from jaxsrda.experiment.registry import method_preset
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
 

@@ -43,19 +43,18 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda import plotting, report
-from jaxsrda.config import CONFIGS
 from jaxsrda.core.files import write_json
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.sweep import sweep
 from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
+from jaxsrda.experiment.registry import CONFIGS, configured_model, make_diffsrda
+from jaxsrda.experiment.truth import default_climatology
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
-from jaxsrda.methods import configured_model, make_diffsrda
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import OBSERVATION_STD, Observations, observation_key
 from jaxsrda.observing.operators import operator
 from jaxsrda.observing.sensors import Sensors, misfit, observe_truths
-from jaxsrda.twin import default_climatology
 
 
 @dataclasses.dataclass

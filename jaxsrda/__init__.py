@@ -6,7 +6,7 @@ runs them, the scores, and the experiment that puts them together.
 
 from importlib.metadata import version as _version
 
-from jaxsrda.config import CONFIGS
+from jaxsrda.experiment.registry import CONFIGS
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.flow.testbed import LEVELS, Level
 from jaxsrda.diffsrda.config import DiffSRDAConfig
@@ -21,10 +21,12 @@ from jaxsrda.observing.observations import Observations, observe, observe_run, p
 from jaxsrda.scoring.fit import bootstrap_interval
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
-from jaxsrda.methods import METHODS, make_assimilator
+from jaxsrda.experiment.registry import METHODS, make_assimilator
 from jaxsrda.cycling.cycle import run_cycles
 from jaxsrda.cycling.sweep import sweep
-from jaxsrda.twin import Analysis, DivergedError, assimilate, default_climatology, prepare_truth, simulate_truth
+from jaxsrda.experiment.result import Analysis, DivergedError
+from jaxsrda.experiment.run import assimilate
+from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
 
 __version__ = _version("jaxsrda")
 

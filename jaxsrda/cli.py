@@ -169,14 +169,16 @@ class Assimilate:
     """An animation (GIF) among them."""
 
     def run(self) -> None:
-        from jaxsrda import io, report, sensing, twin
-        from jaxsrda.config import method_preset
+        from jaxsrda import io, report
         from jaxsrda.core import files
         from jaxsrda.core.checks import check_choice, check_fraction, check_positive
         from jaxsrda.core.progress import duration
         from jaxsrda.diffsrda.config import DiffSRDAConfig
+        from jaxsrda.experiment import checks as sensing
+        from jaxsrda.experiment import run as run_module
+        from jaxsrda.experiment import truth as truth_module
+        from jaxsrda.experiment.registry import METHODS, configured_model, method_preset
         from jaxsrda.flow.testbed import level
-        from jaxsrda.methods import METHODS, configured_model
         from jaxsrda.observing.operators import operator
 
         check_choice("method", self.method, METHODS)
@@ -205,8 +207,8 @@ class Assimilate:
                 seeds, truth = None, io.read_fields(self.truth)
             else:
                 seeds = list(range(self.seed, self.seed + self.truths))
-                truth = twin.simulate_truth(level(self.truth_level), seeds, progress=progress)
-            result = twin.assimilate(
+                truth = truth_module.simulate_truth(level(self.truth_level), seeds, progress=progress)
+            result = run_module.assimilate(
                 self.method,
                 truth,
                 layout=layout,
@@ -257,8 +259,9 @@ class Evaluate:
     """Write pictures into this folder."""
 
     def run(self) -> None:
-        from jaxsrda import evaluate, report
+        from jaxsrda import report
         from jaxsrda.core import files
+        from jaxsrda.experiment import evaluate
 
         _check_outputs(self.json, self.plot)
         result = evaluate.evaluate_file(self.file, self.truth)
@@ -284,13 +287,12 @@ class Info:
         import jax
         from rich.table import Table
 
-        from jaxsrda.config import CONFIGS
         from jaxsrda.core import cache, files
         from jaxsrda.diffsrda.config import GUIDANCE
         from jaxsrda.diffsrda.weights import released
+        from jaxsrda.experiment.registry import CONFIGS, METHODS
         from jaxsrda.filters.config import FILTERS
         from jaxsrda.flow.testbed import LEVELS
-        from jaxsrda.methods import METHODS
         from jaxsrda.observing.layouts import LAYOUTS
         from jaxsrda.observing.operators import OPERATORS
 

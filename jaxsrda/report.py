@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from jaxsrda.experiment.result import Analysis
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.twin import Analysis
 
 SHOWN = {
     "maer": "MAER",

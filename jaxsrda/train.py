@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda import twin
 from jaxsrda.autoencoding import autoencoder_training, trained_space
 from jaxsrda.core import progress as progress_module
 from jaxsrda.core.checks import check_choice
@@ -29,6 +28,8 @@ from jaxsrda.diffsrda.model import UNETS, Model, ModelConfig, denoiser_part, net
 from jaxsrda.diffsrda.sampling import make_draw
 from jaxsrda.diffsrda.step import Draw
 from jaxsrda.diffsrda.weights import load_model, model_hash, released, save_model
+from jaxsrda.experiment import run
+from jaxsrda.experiment import truth as truth_module
 from jaxsrda.fit import Fitted, fit
 from jaxsrda.flow.testbed import LEVELS
 from jaxsrda.loop import Report
@@ -150,7 +151,7 @@ def train(
             f"{', '.join(job.model.priors)}; "
             "give weights that serve them all"
         )
-    setup = Setup(twin.default_climatology())
+    setup = Setup(truth_module.default_climatology())
     windows, held_out = gather(job, setup, visitor, progress)
     progress("windows", 1, 1)
     gathered = time.perf_counter()
@@ -198,7 +199,7 @@ def latent_space(job: Job, windows: WindowSet, report: Report) -> tuple[LatentSp
 
 def cycling_scores(model: Model, seeds: tuple[int, ...], progress: progress_module.Progress) -> dict[str, Any]:
     """Scores of the model in its real cycle on validation truths, for restarts `open`, `mean` and `each`."""
-    truths = twin.simulate_truth(LEVELS["fine"], seeds, progress=progress)
+    truths = truth_module.simulate_truth(LEVELS["fine"], seeds, progress=progress)
     scores = {}
     for prior in model.config.priors:
         alone = model.config.target == "regression"
@@ -206,7 +207,7 @@ def cycling_scores(model: Model, seeds: tuple[int, ...], progress: progress_modu
             config = DiffSRDAConfig(prior=prior, restart=restart, sampler="mean" if alone else "dpmpp-2m")
             if model.config.distilled:
                 config = dataclasses.replace(config, steps=model.config.distilled)
-            result = twin.assimilate("diffsrda", truths, config=config, model=model, truth_seeds=seeds)
+            result = run.assimilate("diffsrda", truths, config=config, model=model, truth_seeds=seeds)
             scores[f"{prior}, {restart}"] = {name: float(np.mean(values)) for name, values in result.per_truth.items()}
     return scores
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, observed, quick_jit, setup, states
 
-from jaxsrda.config import CONFIGS
 from jaxsrda.cycling.assimilator import Setup
+from jaxsrda.experiment.registry import CONFIGS, FILTER_METHODS, METHODS, make_assimilator
 from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
 from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
@@ -17,7 +17,6 @@ from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.testbed import LEVELS, level_grid
-from jaxsrda.methods import FILTER_METHODS, METHODS, make_assimilator
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.operators import OPERATORS
 

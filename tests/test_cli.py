@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxsrda import cli, twin
+from jaxsrda import cli
+from jaxsrda.experiment import truth as twin
 from jaxsrda.flow import climatology
 from jaxsrda.flow import simulate as runs
 from jaxsrda.flow.jet import initial_state, truth_key

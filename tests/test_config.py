@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from jaxsrda import config
 from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.core.records import from_json, to_json
 from jaxsrda.diffsrda import config
+from jaxsrda.experiment import registry
 from jaxsrda.filters import config
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
 from jaxsrda.flow import testbed
@@ -155,15 +155,15 @@ def test_check_finite():
 
 
 def test_method_presets():
-    assert config.method_preset("enkf-hr") == config.FILTERS["enkf-hr"]
-    assert config.method_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
-    steps = [config.method_preset(method, "lattice:8", "paper").steps for method in ("diffsrda", "latent-diffsrda")]
+    assert registry.method_preset("enkf-hr") == config.FILTERS["enkf-hr"]
+    assert registry.method_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
+    steps = [registry.method_preset(method, "lattice:8", "paper").steps for method in ("diffsrda", "latent-diffsrda")]
     assert steps == [20, 10]
     for method, layout in (("enkf-sr", "lattice:8"), ("enkf-hr", "track:4"), ("enkf-hr", "lattice:5")):
         with pytest.raises(ValueError, match=f"the paper's is for .* got {method} on {layout}"):
-            config.method_preset(method, layout, "paper")
+            registry.method_preset(method, layout, "paper")
     with pytest.raises(ValueError, match="tuning: expected one of own, paper"):
-        config.method_preset("enkf-hr", tuning="mine")
+        registry.method_preset("enkf-hr", tuning="mine")
 
 
 def test_names_of_samplers_agree():

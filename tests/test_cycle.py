@@ -11,8 +11,8 @@ from helpers import GRID, observed, quick_jit, setup, truth
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Window, no_speeds
 from jaxsrda.cycling.cycle import run_cycles, start
 from jaxsrda.cycling.sweep import sweep
+from jaxsrda.experiment.registry import make_assimilator
 from jaxsrda.filters.config import FilterConfig, filter_params
-from jaxsrda.methods import make_assimilator
 from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import point
 from jaxsrda.scoring import tally as tally_module

@@ -25,8 +25,8 @@ from jaxsrda.diffsrda.model import Model, ModelConfig, encode
 from jaxsrda.diffsrda.sampling import make_draw, placement
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
 from jaxsrda.diffusion.guidance.gain import lifted
+from jaxsrda.experiment.registry import make_assimilator, make_diffsrda
 from jaxsrda.fit import fit
-from jaxsrda.methods import make_assimilator, make_diffsrda
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
 from jaxsrda.observing.observations import with_guides

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
 
-from jaxsrda.config import CONFIGS
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.checks import check_guidance
+from jaxsrda.experiment.registry import CONFIGS
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.observing import operators, sensors
@@ -24,7 +25,6 @@ from jaxsrda.observing.observations import (
 )
 from jaxsrda.observing.operators import speed, vorticity
 from jaxsrda.observing.sensors import Sensors, observe_truths
-from jaxsrda.sensing import check_guidance
 
 LATTICE = Sensors(parse_layout("lattice:8", GRID), vorticity, 0.1)
 SPEEDS = Sensors(parse_layout("random-fixed:5", GRID), speed, 0.3)

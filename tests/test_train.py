@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import cli, train, twin
+from jaxsrda import cli, train
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.data import Windows
 from jaxsrda.datasets import DataConfig, WindowSet
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
+from jaxsrda.experiment import run, truth
 from jaxsrda.train import Job, cycling_scores, gather, thinned
 from jaxsrda.training import TrainConfig, batch_indices
 
@@ -45,7 +46,7 @@ def no_runs(monkeypatch):
 
     monkeypatch.setattr(train, "training_runs", lambda *_, **options: None)
     monkeypatch.setattr(train, "training_windows", training_windows)
-    monkeypatch.setattr(twin, "default_climatology", lambda: None)
+    monkeypatch.setattr(truth, "default_climatology", lambda: None)
     return asked
 
 
@@ -169,7 +170,7 @@ def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs,
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "fit", fit)
-    monkeypatch.setattr(twin, "default_climatology", lambda: None)
+    monkeypatch.setattr(truth, "default_climatology", lambda: None)
     models = [
         ModelConfig("tiny", target="regression"),
         ModelConfig("tiny"),
@@ -195,10 +196,10 @@ def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs,
 @pytest.mark.usefixtures("no_runs")
 def test_train_writes_weights_record_and_curve(tmp_path, capsys, monkeypatch):
     truths = []
-    monkeypatch.setattr(twin, "simulate_truth", lambda level, seeds, progress: truths.append(tuple(seeds)))
+    monkeypatch.setattr(truth, "simulate_truth", lambda level, seeds, progress: truths.append(tuple(seeds)))
     scored = dataclasses.make_dataclass("Scored", ["per_truth"])
     scores = {"maer": np.array([0.25]), "crps": np.array([0.5]), "spread_skill": np.array([1.0])}
-    monkeypatch.setattr(twin, "assimilate", lambda *_, **options: scored(scores))
+    monkeypatch.setattr(run, "assimilate", lambda *_, **options: scored(scores))
     out = tmp_path / "a.npz"
     arguments = ["train", "--out", str(out), "--network", "tiny", "--runs", "16", "--samples", "8", "--batch", "2"]
     with jax.numpy_dtype_promotion("standard"):  # Optax counts in int32 and multiplies with it
@@ -228,13 +229,13 @@ def test_train_writes_weights_record_and_curve(tmp_path, capsys, monkeypatch):
 
 def test_the_cycling_test_runs_each_restart(monkeypatch):
     asked = []
-    monkeypatch.setattr(twin, "simulate_truth", lambda level, seeds, progress: f"{level.name} {seeds}")
+    monkeypatch.setattr(truth, "simulate_truth", lambda level, seeds, progress: f"{level.name} {seeds}")
 
     def assimilate(method, truths, config, model, truth_seeds):
         asked.append((method, truths, config.prior, config.restart, truth_seeds))
         return dataclasses.make_dataclass("Scored", ["per_truth"])({"maer": np.array([0.25, 0.75])})
 
-    monkeypatch.setattr(twin, "assimilate", assimilate)
+    monkeypatch.setattr(run, "assimilate", assimilate)
     model = dataclasses.replace(random_model(), config=ModelConfig("tiny", priors=("dual", "lr")))
     scores = cycling_scores(model, (1000, 1001), lambda *_: None)
     each = [(prior, restart) for prior in ("dual", "lr") for restart in ("open", "mean", "each")]

@@ -7,8 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import twin
 from jaxsrda.cycling.cycle import History
+from jaxsrda.experiment import result as result_module
+from jaxsrda.experiment import run
+from jaxsrda.experiment import truth as truth_module
+from jaxsrda.experiment.result import DivergedError
+from jaxsrda.experiment.run import assimilate
+from jaxsrda.experiment.truth import prepare_truth
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import ChannelGrid, regrid_hat, to_physical
@@ -19,7 +24,6 @@ from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import Observations, observation_key, observe_run, pack
 from jaxsrda.observing.operators import OPERATORS, bilinear, vorticity
 from jaxsrda.scoring import point as scores
-from jaxsrda.twin import DivergedError, assimilate, prepare_truth
 
 HR, FINE = level_grid(LEVELS["hr"]), level_grid(LEVELS["fine"])
 CONFIG = FilterConfig(members=3, additive=0.1)
@@ -94,23 +98,23 @@ def test_bad_truths_raise(truths, change, message):
 
 
 def test_simulated_truths_and_climatologies_are_cached(monkeypatch):
-    calls, simulate = [], twin.simulate_resumable
-    monkeypatch.setattr(twin, "simulate_resumable", lambda *a, **kw: calls.append(a) or simulate(*a, **kw))
+    calls, simulate = [], run.simulate_resumable
+    monkeypatch.setattr(run, "simulate_resumable", lambda *a, **kw: calls.append(a) or simulate(*a, **kw))
     lr = LEVELS["lr"]
-    got = twin.simulate_truth(lr, [3, 5], frames=2)
+    got = truth_module.simulate_truth(lr, [3, 5], frames=2)
     assert got.shape == (2, 2, 128, 65) and len(calls) == 2
     start = regrid_hat(level_grid(lr), HR, initial_state(truth_key(5), level_grid(lr)))
     np.testing.assert_allclose(got[1, 0], to_physical(HR, start), atol=1e-11)
-    np.testing.assert_array_equal(twin.simulate_truth(lr, [5, 3], frames=2), got[::-1])
+    np.testing.assert_array_equal(truth_module.simulate_truth(lr, [5, 3], frames=2), got[::-1])
     assert len(calls) == 2
-    twin.simulate_truth(dataclasses.replace(lr, steps=12), [3], frames=2)  # another level is another truth
+    truth_module.simulate_truth(dataclasses.replace(lr, steps=12), [3], frames=2)  # another level is another truth
     assert len(calls) == 3
 
     runs = []
     monkeypatch.setattr(
-        twin.climatologies, "simulate_climatology", lambda n: runs.append(n) or states(2 * n).reshape(n, 2, 85, 42)
+        run.climatologies, "simulate_climatology", lambda n: runs.append(n) or states(2 * n).reshape(n, 2, 85, 42)
     )
-    first, second = twin.default_climatology(2), twin.default_climatology(2)
+    first, second = truth_module.default_climatology(2), truth_module.default_climatology(2)
     assert runs == [2] and first.grid == HR
     np.testing.assert_array_equal(first.anomalies, second.anomalies)
     np.testing.assert_allclose(first.mean + first.anomalies, states(4).reshape(2, 2, 85, 42), atol=1e-12)
@@ -203,7 +207,7 @@ def observations_of(monkeypatch, *arguments, **options):
     def stop(assimilator, grid, keys, observed, *rest):
         raise Stopped(observed)
 
-    monkeypatch.setattr(twin, "run_segments", stop)
+    monkeypatch.setattr(run, "run_segments", stop)
     with pytest.raises(Stopped) as stopped:
         assimilate(*arguments, **options)
     return stopped.value.args[0]
@@ -228,7 +232,9 @@ def test_every_method_meets_the_same_observations(monkeypatch, result, truths, c
 
 def test_without_a_truth_one_is_simulated(monkeypatch, truths, clim):
     asked = []
-    monkeypatch.setattr(twin, "simulate_truth", lambda level, seeds: asked.append((level.name, seeds)) or truths[:1])
+    monkeypatch.setattr(
+        truth_module, "simulate_truth", lambda level, seeds: asked.append((level.name, seeds)) or truths[:1]
+    )
     got = observations_of(monkeypatch, "bicubic", climatology=clim, seed=5)
     assert asked == [("fine", [5])] and got.values.shape == (1, 2, 128)
 
@@ -236,8 +242,8 @@ def test_without_a_truth_one_is_simulated(monkeypatch, truths, clim):
 @pytest.mark.parametrize("name, measure", [("block-mean-4", "block-mean-4"), ("speed", OPERATORS["speed"])])
 def test_the_operators_name_is_recorded(monkeypatch, truths, clim, name, measure):
     seen = {}
-    monkeypatch.setattr(twin, "run_segments", lambda *a: (None, None, None))
-    monkeypatch.setattr(twin, "_collect", lambda method, settings, *a: seen.update(settings))
+    monkeypatch.setattr(run, "run_segments", lambda *a: (None, None, None))
+    monkeypatch.setattr(result_module, "_collect", lambda method, settings, *a: seen.update(settings))
     assimilate("bicubic", truths, climatology=clim, measure=measure)
     assert seen["operator"] == name
 
@@ -341,8 +347,8 @@ def test_check_healthy_names_the_truth_and_the_time():
     speed = np.array([[[3.0] * 5] * 2, [[3.0] * 5, [4.0, 8.0, np.nan, np.nan, np.nan]]])
     history = History(None, {}, {}, np.array([[True, True], [True, False]]), Speeds(speed, speed), None)
     with pytest.raises(DivergedError, match=r"truth 1, time 7: .*\(largest speed seen 8\); lower the additive noise"):
-        twin.check_healthy(history, 6)
-    twin.check_healthy(history._replace(finite=np.ones((2, 2), bool)))
+        result_module.check_healthy(history, 6)
+    result_module.check_healthy(history._replace(finite=np.ones((2, 2), bool)))
     assert issubclass(DivergedError, ValueError)
 
 

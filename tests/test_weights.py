@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 from helpers import observed, quick_jit, setup
 
-from jaxsrda.config import CONFIGS
 from jaxsrda.core.trees import digest, flatten
 from jaxsrda.diffsrda import model as models
 from jaxsrda.diffsrda import weights
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig
 from jaxsrda.diffsrda.weights import default_weights, load_model, model_hash, released, save_model
+from jaxsrda.experiment.registry import CONFIGS, make_assimilator, make_diffsrda
 from jaxsrda.filters.config import FilterConfig
-from jaxsrda.methods import make_assimilator, make_diffsrda
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Which observations a twin experiment meets: made from truths, checked, and some of them kept to verify with."""
+"""Checks of an experiment before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods by name: what `make_assimilator`, `assimilate` and the command line know."""
+"""Methods by name: their presets, and the assimilators that they make."""
 
 from __future__ import annotations
 
@@ -7,19 +7,47 @@ from typing import TYPE_CHECKING
 
 from jax import Array
 
-from jaxsrda.config import CONFIGS
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Setup
-from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.config import PAPER_SAMPLING, DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.step import diffsrda
-from jaxsrda.filters.config import FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import climatology, free_run, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
 
 if TYPE_CHECKING:
     from jaxsrda.diffsrda.model import Model
+
+CONFIGS: dict[str, FilterConfig | DiffSRDAConfig] = {
+    **FILTERS,
+    "cnn": DiffSRDAConfig(sampler="mean", weights="4dsrda-small"),
+    "diffsrda": DiffSRDAConfig(),
+    "latent-diffsrda": DiffSRDAConfig(weights="latent-kl-small"),
+}
+"""The configuration that each method has unless told otherwise."""
+
+
+def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig | DiffSRDAConfig:
+    """The configuration of a method: `own` (re-tuned, CONFIGS) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
+
+    Raises ValueError for an unknown method or tuning, or where the paper gives none.
+    """
+    check_choice("method", method, CONFIGS)
+    check_choice("tuning", tuning, ("own", "paper"))
+    if tuning == "own":
+        return CONFIGS[method]
+    if method in PAPER_SAMPLING:
+        return PAPER_SAMPLING[method]
+    name, _, interval = layout.partition(":")
+    if method != "enkf-hr" or name != "lattice" or interval not in map(str, PAPER_FILTERS):
+        raise ValueError(
+            f"tuning: the paper's is for {', '.join(PAPER_SAMPLING)}, and for enkf-hr on lattice:4, 6, 8 or 12; "
+            f"got {method} on {layout}; use tuning own"
+        )
+    return PAPER_FILTERS[int(interval)]
+
 
 FilterMaker = Callable[[Setup, FilterConfig, FilterParams], Assimilator]
 

@@ -1,0 +1,1 @@
+"""The twin experiment: truth, observations, method, cycle and result."""
