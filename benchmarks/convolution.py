@@ -21,11 +21,11 @@ import tyro
 from machine import machine
 
 from jaxsrda.core.files import write_json
-from jaxsrda.data import Windows
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.networks.layers import DIMENSIONS, convolve
-from jaxsrda.training import TrainConfig, initial_state, make_train_step
+from jaxsrda.training.loss import TrainConfig, initial_state, make_train_step
+from jaxsrda.training.windows import Windows
 
 SIZES = ((16, 32, 17, 64), (32, 32, 17, 48), (16, 16, 9, 128), (16, 8, 5, 192))
 """Batch, nodes and channels."""

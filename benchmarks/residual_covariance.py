@@ -21,11 +21,11 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.datasets import DataConfig
 from jaxsrda.diffsrda.model import encode
 from jaxsrda.diffsrda.weights import default_weights, load_model
 from jaxsrda.flow.grid import mode_weights, shells, to_spectral
-from jaxsrda.train import Job, gather
+from jaxsrda.training.dataset import DataConfig
+from jaxsrda.training.job import Job, gather
 
 
 @dataclasses.dataclass

@@ -19,7 +19,7 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model
 from jaxsrda.diffsrda.weights import load_model
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.train import Job, train
+from jaxsrda.training.job import Job, train
 
 SMALL_SCALES = 20
 """Wavenumbers from here on count as small scales."""

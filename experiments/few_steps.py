@@ -27,7 +27,6 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.data import cycle_windows
 from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
 from jaxsrda.diffsrda.config import BEST_RESTART, DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model
@@ -36,6 +35,7 @@ from jaxsrda.diffsrda.sampling import make_draw
 from jaxsrda.diffsrda.weights import default_weights, load_model
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
 from jaxsrda.scoring import point as scores
+from jaxsrda.training.windows import cycle_windows
 
 STEPS = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000)
 SAMPLERS = (("dpmpp-2m", 0.0), ("dpmpp-2m-sde", 0.0), ("heun", 0.0), ("ddim", 0.0), ("ddim", 0.5), ("ddim", 1.0))

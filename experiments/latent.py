@@ -37,8 +37,6 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda import plotting
-from jaxsrda.autoencoding import autoencoder_training, reconstruct, trained_space
-from jaxsrda.datasets import DataConfig
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import ModelConfig
@@ -47,9 +45,11 @@ from jaxsrda.flow.grid import spectra, to_spectral
 from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.networks.autoencoder import PRESETS
 from jaxsrda.networks.codebook import tallied, usage
-from jaxsrda.train import Job
-from jaxsrda.training import TrainConfig
-from jaxsrda.training_runs import BLOCK
+from jaxsrda.training.autoencoder import autoencoder_training, reconstruct, trained_space
+from jaxsrda.training.dataset import DataConfig
+from jaxsrda.training.job import Job
+from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.truths import BLOCK
 
 ROWS: dict[str, dict] = {
     "": {},

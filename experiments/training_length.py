@@ -19,13 +19,13 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.datasets import DataConfig
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.train import Job
-from jaxsrda.training import TrainConfig
-from jaxsrda.training_runs import BLOCK
+from jaxsrda.training.dataset import DataConfig
+from jaxsrda.training.job import Job
+from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.truths import BLOCK
 
 
 @dataclasses.dataclass

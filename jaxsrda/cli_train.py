@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxsrda.config import OTHERS
+from jaxsrda.training.dataset import OTHERS
 
 console = Console(stderr=False)
 
@@ -79,13 +79,13 @@ class Train:
     """Seed of the weights, the order of the windows and the noise."""
 
     def run(self) -> None:
-        from jaxsrda.autoencoding import autoencoder_training
         from jaxsrda.core.checks import check_choice
         from jaxsrda.core.progress import duration
-        from jaxsrda.datasets import DataConfig
         from jaxsrda.diffsrda.model import ModelConfig
-        from jaxsrda.train import Job, train
-        from jaxsrda.training import TrainConfig
+        from jaxsrda.training.autoencoder import autoencoder_training
+        from jaxsrda.training.dataset import DataConfig
+        from jaxsrda.training.job import Job, train
+        from jaxsrda.training.loss import TrainConfig
 
         check_choice("level", self.level, ("hr", "fine", "uhr"))
         job = Job(

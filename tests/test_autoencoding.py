@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import autoencoding, loop
-from jaxsrda.autoencoding import (
+from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
+from jaxsrda.training import autoencoder as autoencoding
+from jaxsrda.training import checkpoints as loop
+from jaxsrda.training.autoencoder import (
     fit_autoencoder,
     initial_autoencoder,
     make_autoencoder_step,
@@ -18,8 +20,7 @@ from jaxsrda.autoencoding import (
     reconstruction_loss,
     trained_space,
 )
-from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
-from jaxsrda.training import TrainConfig
+from jaxsrda.training.loss import TrainConfig
 
 NX, NY = 16, 9
 VQ = AutoencoderConfig(hidden=16, blocks=1, codes=12)

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from helpers import COARSE, GRID, quick_jit, setup, truth
 
-from jaxsrda import data, datasets, training_runs
-from jaxsrda.data import Windows, augment, cycle_windows, forecast_windows, mix_nearest, training_observations
-from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
@@ -25,6 +22,18 @@ from jaxsrda.flow.solver import UnstableStepError
 from jaxsrda.flow.testbed import LEVELS, Level, level_grid
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
+from jaxsrda.training import dataset as datasets
+from jaxsrda.training import truths as training_runs
+from jaxsrda.training import windows as data
+from jaxsrda.training.dataset import DataConfig, WindowSet, training_windows
+from jaxsrda.training.windows import (
+    Windows,
+    augment,
+    cycle_windows,
+    forecast_windows,
+    mix_nearest,
+    training_observations,
+)
 
 CYCLES, STD = 3, 1e-3
 KEY = jax.random.key(11)

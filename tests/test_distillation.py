@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import distillation
-from jaxsrda.data import Windows
-from jaxsrda.datasets import WindowSet
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.model import DENOISER, ModelConfig, denoiser_part, network
 from jaxsrda.diffusion.denoiser import gaussian_denoiser
 from jaxsrda.diffusion.samplers import initial_noise, sample
 from jaxsrda.diffusion.schedules import student_sigmas
-from jaxsrda.distillation import TEACHER_STEPS, distillation_loss, step_target, teacher_levels, teacher_path
-from jaxsrda.fit import fit
-from jaxsrda.training import TrainConfig
+from jaxsrda.training import distillation
+from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.distillation import TEACHER_STEPS, distillation_loss, step_target, teacher_levels, teacher_path
+from jaxsrda.training.fit import fit
+from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.windows import Windows
 
 NX, NY = 16, 9
 STUDENT = ModelConfig("tiny", nx=NX, ny=NY, distilled=1)

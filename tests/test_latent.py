@@ -10,12 +10,9 @@ import numpy as np
 import pytest
 from helpers import GRID, observed, quick_jit, setup, truth
 
-from jaxsrda import train as trains
 from jaxsrda.core.records import described
 from jaxsrda.core.trees import flatten
 from jaxsrda.cycling.sweep import sweep
-from jaxsrda.data import Windows
-from jaxsrda.datasets import WindowSet
 from jaxsrda.diffsrda import latent as latents
 from jaxsrda.diffsrda import model as models
 from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, krige
@@ -26,12 +23,15 @@ from jaxsrda.diffsrda.sampling import make_draw, placement
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
 from jaxsrda.diffusion.guidance.gain import lifted
 from jaxsrda.experiment.registry import make_assimilator, make_diffsrda
-from jaxsrda.fit import fit
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
 from jaxsrda.observing.observations import with_guides
 from jaxsrda.observing.operators import speed, vorticity
-from jaxsrda.training import TrainConfig, latent_target, window_loss
+from jaxsrda.training import job as trains
+from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.fit import fit
+from jaxsrda.training.loss import TrainConfig, latent_target, window_loss
+from jaxsrda.training.windows import Windows
 
 NX, NY = GRID.shape
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)

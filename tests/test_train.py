@@ -10,16 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import cli, train
+from jaxsrda import cli
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.data import Windows
-from jaxsrda.datasets import DataConfig, WindowSet
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
 from jaxsrda.experiment import run, truth
-from jaxsrda.train import Job, cycling_scores, gather, thinned
-from jaxsrda.training import TrainConfig, batch_indices
+from jaxsrda.training import job as train
+from jaxsrda.training.dataset import DataConfig, WindowSet
+from jaxsrda.training.job import Job, cycling_scores, gather, thinned
+from jaxsrda.training.loss import TrainConfig, batch_indices
+from jaxsrda.training.windows import Windows
 
 NX, NY = 128, 65
 

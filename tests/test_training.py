@@ -17,16 +17,16 @@ import optax
 import pytest
 from helpers import quick_jit
 
-from jaxsrda import fit as fits
-from jaxsrda import loop
 from jaxsrda.core.trees import flatten
-from jaxsrda.data import Windows, augment
-from jaxsrda.datasets import WindowSet
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.model import ModelConfig, network
 from jaxsrda.diffusion.denoiser import edm_loss_sigma, training_loss, vp_loss_sigma
-from jaxsrda.fit import fit
-from jaxsrda.training import TrainConfig, batch_indices, initial_state, make_train_step, optimizer, window_loss
+from jaxsrda.training import checkpoints as loop
+from jaxsrda.training import fit as fits
+from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.fit import fit
+from jaxsrda.training.loss import TrainConfig, batch_indices, initial_state, make_train_step, optimizer, window_loss
+from jaxsrda.training.windows import Windows, augment
 
 NX, NY = 16, 9
 SMALLEST = {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)}

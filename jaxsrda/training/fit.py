@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda import loop
 from jaxsrda.core.cache import content_hash
-from jaxsrda.data import Windows
-from jaxsrda.datasets import WindowSet
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import Model, ModelConfig, with_denoiser
-from jaxsrda.loop import Report
-from jaxsrda.training import TrainConfig, TrainState, batch_indices, initial_state, make_train_step, objective
+from jaxsrda.training import checkpoints as loop
+from jaxsrda.training.checkpoints import Report
+from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.loss import TrainConfig, TrainState, batch_indices, initial_state, make_train_step, objective
+from jaxsrda.training.windows import Windows
 
 
 @dataclasses.dataclass(frozen=True)

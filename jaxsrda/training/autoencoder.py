@@ -15,13 +15,11 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxsrda import loop
 from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
 from jaxsrda.core.trees import flatten, unflatten
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.weights import chosen
 from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.loop import Report
 from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.codebook import (
     Codebook,
@@ -34,8 +32,10 @@ from jaxsrda.networks.codebook import (
     tallied,
     usage,
 )
-from jaxsrda.training import TrainConfig, batch_indices, optimizer
-from jaxsrda.training_runs import training_runs
+from jaxsrda.training import checkpoints as loop
+from jaxsrda.training.checkpoints import Report
+from jaxsrda.training.loss import TrainConfig, batch_indices, optimizer
+from jaxsrda.training.truths import training_runs
 
 NUMERICS = 1
 """Raised when the numbers of cached autoencoders change."""

@@ -14,12 +14,12 @@ import optax
 from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_positive
-from jaxsrda.data import Windows, augment
 from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
 from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
-from jaxsrda.distillation import distillation_loss
+from jaxsrda.training.distillation import distillation_loss
+from jaxsrda.training.windows import Windows, augment
 
 LEVELS_OF_NOISE = ("lognormal", "vp")
 PARTS = ("all", "denoiser")

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.data import Windows
 from jaxsrda.diffsrda.model import ModelConfig, network, with_denoiser
 from jaxsrda.diffusion.denoiser import precondition, preconditioning
 from jaxsrda.diffusion.samplers import SAMPLERS, Knobs
 from jaxsrda.diffusion.schedules import STUDENT_RANGE, student_sigmas
+from jaxsrda.training.windows import Windows
 
 TEACHER_STEPS = 4
 """Steps of the teacher between noise and sample."""

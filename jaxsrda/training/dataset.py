@@ -12,12 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.config import OTHERS
 from jaxsrda.core.cache import cached_npz, content_hash
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.records import to_json
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.data import STARTS, Windows, cycle_windows, forecast_windows
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.config import PRIOR_FILTERS, PRIORS, DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
@@ -25,7 +23,11 @@ from jaxsrda.diffsrda.step import Draw
 from jaxsrda.flow.testbed import LEVELS, level_grid
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import OBSERVATION_STD
-from jaxsrda.training_runs import BLOCK, training_runs
+from jaxsrda.training.truths import BLOCK, training_runs
+from jaxsrda.training.windows import STARTS, Windows, cycle_windows, forecast_windows
+
+OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
+"""Sensor layouts that training meets beside its main one."""
 
 NUMERICS = 1
 """Raised when the numbers of cached windows change."""

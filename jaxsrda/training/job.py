@@ -14,13 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.autoencoding import autoencoder_training, trained_space
 from jaxsrda.core import progress as progress_module
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.records import changes
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.datasets import DataConfig, WindowSet, training_windows
 from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
 from jaxsrda.diffsrda.config import BEST_RESTART, DiffSRDAConfig
 from jaxsrda.diffsrda.latent import LatentSpace, encoder_gain
@@ -30,11 +28,13 @@ from jaxsrda.diffsrda.step import Draw
 from jaxsrda.diffsrda.weights import load_model, model_hash, released, save_model
 from jaxsrda.experiment import run
 from jaxsrda.experiment import truth as truth_module
-from jaxsrda.fit import Fitted, fit
 from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.loop import Report
-from jaxsrda.training import TrainConfig
-from jaxsrda.training_runs import BLOCK, training_runs
+from jaxsrda.training.autoencoder import autoencoder_training, trained_space
+from jaxsrda.training.checkpoints import Report
+from jaxsrda.training.dataset import DataConfig, WindowSet, training_windows
+from jaxsrda.training.fit import Fitted, fit
+from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.truths import BLOCK, training_runs
 
 VALIDATION_TRUTHS = (1000, 1001)
 """Truths for the cycling test; test truths start at 0, training runs have a stream of their own."""

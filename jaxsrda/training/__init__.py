@@ -1,0 +1,1 @@
+"""From training truths to weights: windows, loss, fit, checkpoints."""
