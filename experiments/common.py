@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 import jaxsrda
-from jaxsrda import plotting, report
+from jaxsrda.app import plotting, report
 from jaxsrda.core.cache import cache_dir, content_hash
 from jaxsrda.core.files import write_json
 from jaxsrda.diffsrda.config import DiffSRDAConfig

@@ -36,7 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import plotting
+from jaxsrda.app import plotting
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import ModelConfig

@@ -22,7 +22,7 @@ import tyro
 from rich.console import Console
 
 import jaxsrda
-from jaxsrda import plotting, report
+from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.weights import default_weights, load_model

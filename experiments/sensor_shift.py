@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda import plotting, report
+from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.sweep import sweep

@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxsrda.cli import main
+from jaxsrda.app.cli.main import main
 
 
 def entry() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxsrda import cli
+from jaxsrda.app.cli import main as cli
 from jaxsrda.experiment import truth as twin
 from jaxsrda.flow import climatology
 from jaxsrda.flow import simulate as runs
@@ -216,7 +216,7 @@ def test_evaluate_refuses_what_does_not_match(capsys, tmp_path, truth_file, trut
 def test_simulate(tmp_path, suffix):
     out = tmp_path / f"run{suffix}"
     assert cli.main(["simulate", "--level", "lr", "--frames", "5", "--out", str(out), "--seed", "3"]) == 0
-    from jaxsrda.io import read_fields
+    from jaxsrda.app.datasets import read_fields
 
     omega = read_fields(out)
     level = LEVELS["lr"]

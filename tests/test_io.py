@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxsrda import io
+from jaxsrda.app import datasets
 from jaxsrda.core import files
 from jaxsrda.flow.grid import ChannelGrid
 
@@ -44,7 +44,7 @@ def save(path: Path, array: np.ndarray, name: str = "omega") -> Path:
         files.write_npz(path, **{name: array})
     else:
         dims = ("truth", "time", "x", "y")[-array.ndim :]
-        io.write_dataset(path, xarray.Dataset({name: (dims, array)}))
+        datasets.write_dataset(path, xarray.Dataset({name: (dims, array)}))
     return path
 
 
@@ -59,11 +59,11 @@ def break_file(path: Path) -> None:
 # Reading --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.FIELD_SUFFIXES)
 @pytest.mark.parametrize("shape", [(3, 8, 5), (2, 3, 8, 5)])
 def test_fields_round_trip(tmp_path, suffix, shape, dtype):
     array = np.random.default_rng(0).standard_normal(shape).astype(dtype)
-    got = io.read_fields(save(tmp_path / f"truth{suffix}", array))
+    got = datasets.read_fields(save(tmp_path / f"truth{suffix}", array))
     assert got.dtype == dtype
     np.testing.assert_array_equal(got, array)
 
@@ -71,66 +71,66 @@ def test_fields_round_trip(tmp_path, suffix, shape, dtype):
 @pytest.mark.parametrize("dtype_in", ["float16", "int16", "int64", "uint8", ">f4"])
 def test_other_real_types_become_float32(tmp_path, dtype_in):
     array = np.arange(24).reshape(2, 4, 3).astype(dtype_in)
-    got = io.read_fields(save(tmp_path / "a.npy", array))
+    got = datasets.read_fields(save(tmp_path / "a.npy", array))
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, array)
 
 
 def test_big_endian_float64_stays_float64(tmp_path):
-    assert io.read_fields(save(tmp_path / "a.npy", np.ones((1, 4, 3), ">f8"))).dtype == np.dtype("=f8")
+    assert datasets.read_fields(save(tmp_path / "a.npy", np.ones((1, 4, 3), ">f8"))).dtype == np.dtype("=f8")
 
 
 def test_single_field_on_request(tmp_path, fields):
     path = save(tmp_path / "a.npy", fields[0])
-    np.testing.assert_array_equal(io.read_fields(path, ndims=(2,)), fields[0])
+    np.testing.assert_array_equal(datasets.read_fields(path, ndims=(2,)), fields[0])
     with pytest.raises(
         ValueError, match=r"expected the axes \(frame, x, y\) or \(truth, frame, x, y\), got .*\(8, 5\)"
     ):
-        io.read_fields(path)
+        datasets.read_fields(path)
 
 
-@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.DATASET_SUFFIXES)
 def test_named_axes_are_put_in_order(tmp_path, fields, suffix):
     path = tmp_path / f"a{suffix}"
-    io.write_dataset(path, xarray.Dataset({"omega": (("time", "y", "x"), fields.transpose(0, 2, 1))}))
-    np.testing.assert_array_equal(io.read_fields(path), fields)
+    datasets.write_dataset(path, xarray.Dataset({"omega": (("time", "y", "x"), fields.transpose(0, 2, 1))}))
+    np.testing.assert_array_equal(datasets.read_fields(path), fields)
 
 
 def test_other_variable_name(tmp_path, fields):
-    np.testing.assert_array_equal(io.read_fields(save(tmp_path / "a.npz", fields, "zeta"), name="zeta"), fields)
+    np.testing.assert_array_equal(datasets.read_fields(save(tmp_path / "a.npz", fields, "zeta"), name="zeta"), fields)
 
 
-@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.FIELD_SUFFIXES)
 def test_missing_file(tmp_path, suffix):
     with pytest.raises(ValueError, match="expected a file of fields, found none"):
-        io.read_fields(tmp_path / f"absent{suffix}")
+        datasets.read_fields(tmp_path / f"absent{suffix}")
 
 
 def test_unknown_suffix_lists_the_known(tmp_path):
     with pytest.raises(ValueError, match=r"expected one of \.npy, \.npz, \.nc, \.zarr; got '\.mat'"):
-        io.read_fields(tmp_path / "truth.mat")
+        datasets.read_fields(tmp_path / "truth.mat")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".nc", ".zarr"])
 def test_missing_variable_lists_what_is_there(tmp_path, fields, suffix):
     with pytest.raises(ValueError, match="expected a variable 'omega', found zeta"):
-        io.read_fields(save(tmp_path / f"a{suffix}", fields, "zeta"))
+        datasets.read_fields(save(tmp_path / f"a{suffix}", fields, "zeta"))
 
 
-@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.FIELD_SUFFIXES)
 def test_corrupt_file(tmp_path, suffix):
     path = save(tmp_path / f"a{suffix}", np.random.default_rng(0).standard_normal((3, 64, 33)))
     break_file(path)
     with pytest.raises(ValueError, match=rf"a{suffix}: expected a complete {suffix} file, could not read it \("):
-        io.read_fields(path)
+        datasets.read_fields(path)
 
 
-@pytest.mark.parametrize("suffix", io.FIELD_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.FIELD_SUFFIXES)
 def test_file_of_another_kind(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_text("not an array")
     with pytest.raises(ValueError, match="expected a complete"):
-        io.read_fields(path)
+        datasets.read_fields(path)
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_file_of_another_kind(tmp_path, suffix):
 )
 def test_unusable_arrays(tmp_path, array, message):
     with pytest.raises(ValueError, match=message):
-        io.read_fields(save(tmp_path / "a.npy", array))
+        datasets.read_fields(save(tmp_path / "a.npy", array))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_not_finite_names_the_frame(tmp_path, fields, bad):
     fields[2, 4, 1] = bad
     with pytest.raises(ValueError, match=r"axes frame, x, y.*1 NaN or infinite \(first at index \(2, 4, 1\)\)"):
-        io.read_fields(save(tmp_path / "a.npy", fields))
+        datasets.read_fields(save(tmp_path / "a.npy", fields))
 
 
 def test_numpy_files_need_no_optional_package(tmp_path, fields):
@@ -160,9 +160,9 @@ def test_numpy_files_need_no_optional_package(tmp_path, fields):
     code = (
         "import sys; sys.modules.update(xarray=None, zarr=None, h5netcdf=None, matplotlib=None)\n"
         "from jaxsrda import io\n"
-        f"assert io.read_fields({str(tmp_path / 'a.npy')!r}).shape == (3, 8, 5)\n"
-        f"files.write_npz({str(tmp_path / 'b.npz')!r}, omega=io.read_fields({str(tmp_path / 'a.npy')!r}))\n"
-        f"assert io.read_fields({str(tmp_path / 'b.npz')!r}).shape == (3, 8, 5)\n"
+        f"assert datasets.read_fields({str(tmp_path / 'a.npy')!r}).shape == (3, 8, 5)\n"
+        f"files.write_npz({str(tmp_path / 'b.npz')!r}, omega=datasets.read_fields({str(tmp_path / 'a.npy')!r}))\n"
+        f"assert datasets.read_fields({str(tmp_path / 'b.npz')!r}).shape == (3, 8, 5)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
@@ -172,9 +172,9 @@ def test_missing_package_names_the_remedy(tmp_path, monkeypatch, fields, kind, p
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ValueError, match=rf"expected the package {package}.*pip install \"jaxsrda\[io\]\""):
         if kind == "datasets":
-            io.fields_dataset(fields, TIMES, GRID, {})
+            datasets.fields_dataset(fields, TIMES, GRID, {})
         else:
-            files.check_writable(tmp_path / f"a{kind}", io.DATASET_SUFFIXES)
+            files.check_writable(tmp_path / f"a{kind}", datasets.DATASET_SUFFIXES)
 
 
 # Writing --------------------------------------------------------------------------------------
@@ -183,9 +183,9 @@ def test_missing_package_names_the_remedy(tmp_path, monkeypatch, fields, kind, p
 def test_check_writable(tmp_path):
     assert files.check_writable(str(tmp_path / "a.NC"), (".nc",)) == tmp_path / "a.NC"
     with pytest.raises(ValueError, match=r"expected one of \.nc, \.zarr; got '\.ncc'; did you mean '\.nc'"):
-        files.check_writable(tmp_path / "a.ncc", io.DATASET_SUFFIXES)
+        files.check_writable(tmp_path / "a.ncc", datasets.DATASET_SUFFIXES)
     with pytest.raises(ValueError, match=r"expected an existing folder .*nowhere, found none; make it first"):
-        files.check_writable(tmp_path / "nowhere" / "a.nc", io.DATASET_SUFFIXES)
+        files.check_writable(tmp_path / "nowhere" / "a.nc", datasets.DATASET_SUFFIXES)
     assert not list(tmp_path.iterdir())
 
 
@@ -204,25 +204,27 @@ def test_check_writable_protects_what_is_no_such_file(tmp_path, monkeypatch):
         files.check_writable(tmp_path / "b.json", (".json",))
 
 
-@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.DATASET_SUFFIXES)
 def test_written_dataset_replaces_the_old(tmp_path, fields, suffix):
     path = save(tmp_path / f"a{suffix}", np.zeros((7, 8, 5)), "other")
-    dataset = io.fields_dataset(fields, TIMES, GRID, {"seed": 1})
-    io.write_dataset(path, dataset)
+    dataset = datasets.fields_dataset(fields, TIMES, GRID, {"seed": 1})
+    datasets.write_dataset(path, dataset)
     with xarray.open_dataset(path, engine="h5netcdf" if suffix == ".nc" else "zarr", decode_times=False) as got:
         xarray.testing.assert_identical(got.load(), dataset)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_netcdf_is_compressed(tmp_path):
-    io.write_dataset(tmp_path / "a.nc", io.fields_dataset(np.zeros((3, 128, 65)), TIMES, ChannelGrid(128, 65), {}))
+    datasets.write_dataset(
+        tmp_path / "a.nc", datasets.fields_dataset(np.zeros((3, 128, 65)), TIMES, ChannelGrid(128, 65), {})
+    )
     assert (tmp_path / "a.nc").stat().st_size < 60_000
 
 
-@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.DATASET_SUFFIXES)
 def test_failed_write_leaves_the_old_file_only(tmp_path, monkeypatch, fields, suffix):
     path = save(tmp_path / f"a{suffix}", fields)
-    dataset = io.fields_dataset(fields + 1, TIMES, GRID, {})
+    dataset = datasets.fields_dataset(fields + 1, TIMES, GRID, {})
     method = "to_netcdf" if suffix == ".nc" else "to_zarr"
     write = getattr(xarray.Dataset, method)
 
@@ -232,9 +234,9 @@ def test_failed_write_leaves_the_old_file_only(tmp_path, monkeypatch, fields, su
 
     monkeypatch.setattr(xarray.Dataset, method, write_then_fail)
     with pytest.raises(OSError, match="disk full"):
-        io.write_dataset(path, dataset)
+        datasets.write_dataset(path, dataset)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    np.testing.assert_array_equal(io.read_fields(path), fields)
+    np.testing.assert_array_equal(datasets.read_fields(path), fields)
 
 
 def test_failed_swap_puts_the_old_store_back(tmp_path, monkeypatch, fields):
@@ -250,7 +252,7 @@ def test_failed_swap_puts_the_old_store_back(tmp_path, monkeypatch, fields):
     with pytest.raises(OSError, match="no"):
         save(path, fields + 1)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    np.testing.assert_array_equal(io.read_fields(path), fields)
+    np.testing.assert_array_equal(datasets.read_fields(path), fields)
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.npz"])
@@ -301,7 +303,7 @@ def test_json_refuses_what_it_cannot_hold(tmp_path, value):
 
 def test_fields_dataset(fields):
     attrs = {"method": "enkf-hr", "seed": np.int64(3), "config": {"a": [1, None]}, "finite": True}
-    dataset = io.fields_dataset(jnp.asarray(fields), TIMES, GRID, attrs)
+    dataset = datasets.fields_dataset(jnp.asarray(fields), TIMES, GRID, attrs)
     assert dataset["omega"].dims == ("time", "x", "y")
     assert dataset["omega"].attrs == {"units": "1", "long_name": "vorticity"}
     np.testing.assert_array_equal(dataset["omega"], fields)
@@ -312,31 +314,31 @@ def test_fields_dataset(fields):
     assert json.loads(dataset.attrs["config"]) == {"a": [1, None]}
     assert dataset.attrs["numpy_version"] == np.__version__
     assert {"jaxsrda_version", "jax_version"} <= set(dataset.attrs)
-    assert io.fields_dataset(fields[None], TIMES, GRID, {}, name="psi")["psi"].dims == ("truth", "time", "x", "y")
+    assert datasets.fields_dataset(fields[None], TIMES, GRID, {}, name="psi")["psi"].dims == ("truth", "time", "x", "y")
 
 
 def test_fields_dataset_shapes(fields):
     with pytest.raises(ValueError, match=r"omega: expected shape \(3, 8, 5\), got \(2, 8, 5\)"):
-        io.fields_dataset(fields[:2], TIMES, GRID, {})
+        datasets.fields_dataset(fields[:2], TIMES, GRID, {})
     with pytest.raises(ValueError, match="omega: expected 3 dimensions"):
-        io.fields_dataset(fields[0], TIMES, GRID, {})
+        datasets.fields_dataset(fields[0], TIMES, GRID, {})
 
 
-@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.DATASET_SUFFIXES)
 def test_analysis_dataset_round_trip(tmp_path, fields, observations, suffix):
     members = np.stack([fields, fields + 1])
-    dataset = io.analysis_dataset(
+    dataset = datasets.analysis_dataset(
         fields, abs(fields), TIMES, GRID, {}, members, fields[:1] + 2, truth=fields + 3, observations=observations
     )
     assert set(dataset.data_vars) >= {"omega_mean", "omega_std", "omega", "omega_background", "omega_truth"}
     assert dataset["omega"].dims == ("member", "time", "x", "y")
-    io.write_dataset(tmp_path / f"a{suffix}", dataset)
-    np.testing.assert_array_equal(io.read_fields(tmp_path / f"a{suffix}"), members)
-    np.testing.assert_array_equal(io.read_fields(tmp_path / f"a{suffix}", "omega_truth"), fields + 3)
+    datasets.write_dataset(tmp_path / f"a{suffix}", dataset)
+    np.testing.assert_array_equal(datasets.read_fields(tmp_path / f"a{suffix}"), members)
+    np.testing.assert_array_equal(datasets.read_fields(tmp_path / f"a{suffix}", "omega_truth"), fields + 3)
 
 
 def test_observations_are_those_of_the_mask(fields, observations):
-    dataset = io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations)
+    dataset = datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations)
     assert set(dataset.data_vars) == {"omega_mean", "omega_std"} | {
         f"obs_{name}" for name in ("value", "variance", "x", "y", "x_index", "y_index", "time")
     }
@@ -352,11 +354,13 @@ def test_observations_are_those_of_the_mask(fields, observations):
 def test_sensors_that_guide_are_written_too(fields, observations):
     guides = np.zeros_like(observations["mask"])
     guides[1, 0] = not observations["mask"][1, 0]
-    dataset = io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides})
+    dataset = datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides})
     np.testing.assert_array_equal(dataset["obs_guides"], [0, 0, 0, 1, 0])
     np.testing.assert_array_equal(dataset["obs_value"][3], observations["values"][1, 0])
     with pytest.raises(ValueError, match="observations: guides: expected shape"):
-        io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides[:, :-1]})
+        datasets.analysis_dataset(
+            fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides[:, :-1]}
+        )
 
 
 @pytest.mark.parametrize("times_per_truth", [False, True])
@@ -366,29 +370,29 @@ def test_analysis_of_several_truths(fields, observations, times_per_truth):
     if not times_per_truth:
         stacked["times"] = observations["times"]
     two = np.stack([fields, fields])
-    dataset = io.analysis_dataset(two, two, TIMES, GRID, {}, members=two[:, None], observations=stacked)
+    dataset = datasets.analysis_dataset(two, two, TIMES, GRID, {}, members=two[:, None], observations=stacked)
     assert dataset["omega"].dims == ("truth", "member", "time", "x", "y")
     np.testing.assert_array_equal(dataset["obs_truth"], [1, 1, 1, 1])
     np.testing.assert_array_equal(dataset["obs_time"], [0, 0, 0, 1])
 
 
-@pytest.mark.parametrize("suffix", io.DATASET_SUFFIXES)
+@pytest.mark.parametrize("suffix", datasets.DATASET_SUFFIXES)
 def test_no_observations_left(tmp_path, fields, observations, suffix):
     observations["mask"][:] = False
     path = tmp_path / f"a{suffix}"
-    io.write_dataset(path, io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations))
+    datasets.write_dataset(path, datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations))
     with xarray.open_dataset(path, engine="h5netcdf" if suffix == ".nc" else "zarr") as dataset:
         assert dataset.sizes["obs"] == 0
 
 
 def test_analysis_dataset_errors(fields, observations):
     with pytest.raises(ValueError, match=r"omega_std: expected shape \(3, 8, 5\), got \(3, 8, 4\)"):
-        io.analysis_dataset(fields, fields[..., :4], TIMES, GRID, {})
+        datasets.analysis_dataset(fields, fields[..., :4], TIMES, GRID, {})
     with pytest.raises(ValueError, match=r"omega: expected 4 dimensions .*axes member, time, x, y"):
-        io.analysis_dataset(fields, fields, TIMES, GRID, {}, members=fields)
+        datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, members=fields)
     with pytest.raises(ValueError, match="observations: expected the arrays mask, times as well, got none; add them"):
         few = {key: observations[key] for key in ("values", "positions", "variance")}
-        io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=few)
+        datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=few)
     with pytest.raises(ValueError, match=r"observations: positions: expected shape \(2, 4, 2\)"):
         bad = observations | {"positions": np.zeros((2, 3, 2))}
-        io.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=bad)
+        datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=bad)

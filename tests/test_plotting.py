@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 from PIL import Image
 
-from jaxsrda import plotting
+from jaxsrda.app import plotting
 from jaxsrda.flow.grid import ChannelGrid, bases
 
 GRID = ChannelGrid(32, 17)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsrda import cli
+from jaxsrda.app.cli import main as cli
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda import cli
+from jaxsrda.app.cli import main as cli
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
 from jaxsrda.diffsrda.model import Model, ModelConfig, network

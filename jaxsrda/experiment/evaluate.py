@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.app.datasets import read_fields, variable_names
 from jaxsrda.experiment.result import Analysis
 from jaxsrda.experiment.truth import prepare_truth
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import FRAME, FRAMES_PER_CYCLE, LEVELS, level_grid
-from jaxsrda.io import read_fields, variable_names
 from jaxsrda.observing.observations import Observations
 from jaxsrda.scoring import point, tally
 

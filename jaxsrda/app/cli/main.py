@@ -15,7 +15,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxsrda.cli_train import Train
+from jaxsrda.app.cli.train import Train
 
 console = Console(stderr=False)
 
@@ -42,16 +42,16 @@ class Simulate:
     """Write a record of the run here."""
 
     def run(self) -> None:
-        from jaxsrda import io
+        from jaxsrda.app import datasets
         from jaxsrda.core import files
         from jaxsrda.core.progress import duration
         from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
         from jaxsrda.flow.testbed import FRAME, level, level_grid
 
         run = Run(level(self.level), self.frames, self.scheme, self.steps, self.seed)
-        files.check_writable(self.out, (*io.DATASET_SUFFIXES, ".npz"))
+        files.check_writable(self.out, (*datasets.DATASET_SUFFIXES, ".npz"))
         _check_outputs(self.json)
-        initial = None if self.initial is None else io.read_fields(self.initial, ndims=(2, 3))
+        initial = None if self.initial is None else datasets.read_fields(self.initial, ndims=(2, 3))
         if initial is not None and initial.ndim == 3:
             initial = initial[-1]  # the last frame of a run: go on from there
         grid = level_grid(run.level)
@@ -73,7 +73,7 @@ class Simulate:
         else:
             attrs = {"config": dataclasses.asdict(run)}
             times = [FRAME * i for i in range(run.frames)]
-            io.write_dataset(self.out, io.fields_dataset(omega, times, grid, attrs))
+            datasets.write_dataset(self.out, datasets.fields_dataset(omega, times, grid, attrs))
         if self.json is not None:
             files.write_json(
                 self.json, {"config": dataclasses.asdict(run), "seconds": {"run": seconds}, "finite": True}
@@ -169,7 +169,7 @@ class Assimilate:
     """An animation (GIF) among them."""
 
     def run(self) -> None:
-        from jaxsrda import io, report
+        from jaxsrda.app import datasets, report
         from jaxsrda.core import files
         from jaxsrda.core.checks import check_choice, check_fraction, check_positive
         from jaxsrda.core.progress import duration
@@ -187,7 +187,7 @@ class Assimilate:
         check_fraction("withhold", self.withhold)
         config = _tuned(self, method_preset(self.method, self.layout, self.tuning))
         if self.out is not None:
-            files.check_writable(self.out, io.DATASET_SUFFIXES)
+            files.check_writable(self.out, datasets.DATASET_SUFFIXES)
         _check_outputs(self.json, self.plot)
         check_positive("truths", self.truths)
         layout = _layout(self.layout)
@@ -204,7 +204,7 @@ class Assimilate:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             if self.truth is not None:
-                seeds, truth = None, io.read_fields(self.truth)
+                seeds, truth = None, datasets.read_fields(self.truth)
             else:
                 seeds = list(range(self.seed, self.seed + self.truths))
                 truth = truth_module.simulate_truth(level(self.truth_level), seeds, progress=progress)
@@ -235,7 +235,7 @@ class Assimilate:
         compiled, ran = (duration(result.seconds[part]) for part in ("compile", "run"))
         console.print(f"compiled in {compiled}, ran in {ran}")
         if self.out is not None:
-            io.write_dataset(self.out, report.dataset(result))
+            datasets.write_dataset(self.out, report.dataset(result))
             console.print(f"analyses: {self.out}")
         if self.json is not None:
             files.write_json(self.json, report.record(result))
@@ -259,7 +259,7 @@ class Evaluate:
     """Write pictures into this folder."""
 
     def run(self) -> None:
-        from jaxsrda import report
+        from jaxsrda.app import report
         from jaxsrda.core import files
         from jaxsrda.experiment import evaluate
 

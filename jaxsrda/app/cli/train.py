@@ -147,7 +147,7 @@ class Train:
             said = [time.monotonic()]
             fitted, record = train(job, self.out, progress=progress, report=report)
         try:  # the picture is a luxury of jaxsrda[plot]
-            from jaxsrda.plotting import plot_curve
+            from jaxsrda.app.plotting import plot_curve
 
             plot_curve(self.out.with_suffix(".png"), fitted.curve)
         except ImportError:

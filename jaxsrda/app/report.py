@@ -80,7 +80,7 @@ def mean_statistics(statistics: list[dict[str, np.ndarray]]) -> dict[str, np.nda
 
 def dataset(result: Analysis) -> Any:
     """The result as an xarray dataset; the truth axis is dropped if there is one truth only."""
-    from jaxsrda.io import analysis_dataset
+    from jaxsrda.app.datasets import analysis_dataset
 
     def plain(array):
         return None if array is None else array[0] if len(result.mean) == 1 else array
@@ -105,7 +105,7 @@ def pictures(folder: Path, result: Analysis, times: Iterable[float] | None = Non
 
     times: analysis times of the field picture, by default four spread over the run.
     """
-    from jaxsrda import plotting
+    from jaxsrda.app import plotting
 
     folder.mkdir(parents=True, exist_ok=True)
     cycles = result.background.shape[1]

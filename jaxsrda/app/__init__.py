@@ -1,0 +1,1 @@
+"""What a person meets: the command line, files, tables and pictures."""
