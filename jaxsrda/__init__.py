@@ -1,78 +1,176 @@
 """jaxsrda: high-resolution ensemble analyses of a chaotic ocean jet, in JAX.
 
-In reading order: the grid and the flow, the truth, what is observed, the methods, the cycle that
-runs them, the scores, and the experiment that puts them together.
+In reading order: the flow and its testbed, what is observed, the cycle and its contract, the methods that run in it,
+the scores, and the experiment that puts them together.
 """
 
 from importlib.metadata import version as _version
 
-from jaxsrda.experiment.registry import CONFIGS
-from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
-from jaxsrda.flow.testbed import LEVELS, Level
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.flow.jet import JetConfig
 from jaxsrda.flow.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
 from jaxsrda.flow.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency
-from jaxsrda.flow.testbed import flow_params
-from jaxsrda.flow.jet import initial_state
+from jaxsrda.flow.testbed import Level, Physics, Testbed, jet, jet_small
 from jaxsrda.flow.simulate import integrate, simulate
-from jaxsrda.observing.layouts import Layout, parse_layout
-from jaxsrda.observing.observations import Observations, observe, observe_run, pack
-from jaxsrda.scoring.fit import bootstrap_interval
+from jaxsrda.flow.forecasts import Forecast, ForecastModel, spectral
 from jaxsrda.flow.climatology import Climatology
-from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
-from jaxsrda.experiment.registry import METHODS, make_assimilator
-from jaxsrda.cycling.cycle import run_cycles
+from jaxsrda.observing.layouts import Layout, parse_layout
+from jaxsrda.observing.observations import Observations, join, observe, observe_run, pack
+from jaxsrda.observing.sensors import Sensors
+from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
+from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.cycling.sweep import sweep
-from jaxsrda.experiment.result import Analysis, DivergedError
-from jaxsrda.experiment.run import assimilate
+from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.controls import free_run, persistence
+from jaxsrda.filters.dual import dual_filter
+from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.diffusion.guidance import DPS, GUIDES, MMPS, OI, SDA, Blend, DiffPIR, Guide, Lifted, PiGDM, Projected
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.prior import PRIORS, Prior, PriorKind, register_prior
+from jaxsrda.scoring.fit import bootstrap_interval
+from jaxsrda.scoring.point import SCORES, crps, frame_scores, maer, mssim_loss, rmse, spread_skill
+from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, register_method
+from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
+from jaxsrda.experiment.result import DivergedError, Result
+from jaxsrda.experiment.run import assimilate, run
+from jaxsrda.experiment.evaluate import evaluate
 
 __version__ = _version("jaxsrda")
 
+_LATER = {
+    # What needs Flax, Optax or Orbax is loaded on first use.
+    "Model": "diffsrda.model",
+    "ModelConfig": "diffsrda.model",
+    "load_model": "diffsrda.weights",
+    "released": "diffsrda.weights",
+    "save_model": "diffsrda.weights",
+    "make_draw": "diffsrda.sampling",
+    "mean_draw": "diffsrda.sampling",
+    "register_network": "networks.registry",
+    "NetworkKind": "networks.registry",
+    "DataConfig": "training.dataset",
+    "TrainConfig": "training.loss",
+    "Job": "training.job",
+    "train": "training.job",
+}
+
+_MOVED = {
+    "Analysis": "Result",
+    "CONFIGS": "METHODS[name].config",
+    "JetConfig": "Physics",
+    "LEVELS": "jet().levels, jet().level(name)",
+    "flow_params": "Testbed.flow_params",
+    "initial_state": "Testbed.start",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _LATER:
+        import importlib
+
+        return getattr(importlib.import_module(f"jaxsrda.{_LATER[name]}"), name)
+    if name in _MOVED:
+        raise AttributeError(f"jaxsrda.{name} is now jaxsrda.{_MOVED[name]}; use that name")
+    raise AttributeError(f"module 'jaxsrda' has no attribute {name!r}")
+
+
 __all__ = [
-    "CONFIGS",
+    "DPS",
     "FILTERS",
-    "LEVELS",
+    "GUIDES",
     "METHODS",
+    "MMPS",
+    "OI",
     "PAPER_FILTERS",
-    "Analysis",
+    "PRIORS",
+    "SCORES",
+    "SDA",
     "Assimilator",
+    "Blend",
+    "Carry",
     "ChannelGrid",
     "Climatology",
+    "DataConfig",
+    "Diagnostics",
+    "DiffPIR",
     "DiffSRDAConfig",
     "DivergedError",
+    "Experiment",
     "FilterConfig",
+    "FilterParams",
     "FlowParams",
-    "JetConfig",
+    "Forecast",
+    "ForecastModel",
+    "Guide",
+    "History",
+    "Job",
     "Layout",
     "Level",
+    "Lifted",
+    "Method",
+    "Model",
+    "ModelConfig",
+    "NetworkKind",
     "Observations",
+    "Physics",
+    "PiGDM",
+    "Prior",
+    "PriorKind",
+    "Projected",
+    "Result",
+    "Sensors",
     "Setup",
+    "Testbed",
+    "TrainConfig",
     "UnstableStepError",
     "Window",
     "assimilate",
     "bootstrap_interval",
+    "crps",
     "default_climatology",
+    "dual_filter",
+    "ensemble_filter",
     "etdrk4",
-    "flow_params",
-    "initial_state",
+    "evaluate",
+    "filter_params",
+    "frame_scores",
+    "free_run",
     "integrate",
+    "jet",
+    "jet_small",
+    "join",
+    "load_model",
+    "maer",
     "make_assimilator",
+    "make_diffsrda",
+    "make_draw",
+    "mean_draw",
+    "mssim_loss",
     "observe",
     "observe_run",
     "pack",
     "parse_layout",
+    "persistence",
     "prepare_truth",
+    "register_method",
+    "register_network",
+    "register_prior",
     "regrid",
+    "released",
     "rk2",
+    "rmse",
     "rollout",
+    "run",
     "run_cycles",
+    "save_model",
     "simulate",
     "simulate_truth",
+    "spectral",
+    "spread_skill",
+    "start",
     "sweep",
     "tendency",
     "to_physical",
     "to_spectral",
+    "train",
     "velocity",
 ]

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
+from jaxsrda.experiment.checks import check_guidance
 
 from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.experiment.checks import check_guidance
 from jaxsrda.experiment.registry import CONFIGS
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.filters.ensemble import ensemble_filter

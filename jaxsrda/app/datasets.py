@@ -19,7 +19,6 @@ import numpy as np
 
 from jaxsrda.core.checks import check_choice, check_finite, check_shape
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
 
 if TYPE_CHECKING:
     import xarray
@@ -142,49 +141,53 @@ def fields_dataset(
     Raises ValueError for other shapes or without xarray.
     """
     dims = _frame_dims(name, omega)
-    return _dataset({name: _variable(name, dims, omega, times, grid, "vorticity")}, times, grid, attrs)
+    axes = (times, ())
+    return _dataset({name: _variable(name, dims, omega, axes, grid, "vorticity")}, axes, grid, attrs)
+
+
+ANALYSIS_FIELDS = {
+    "omega_mean": "ensemble mean of the analysis vorticity",
+    "omega_std": "ensemble standard deviation of the analysis vorticity",
+    "omega": "analysis vorticity of each member",
+    "omega_background": "ensemble mean of the background vorticity",
+    "omega_truth": "true vorticity",
+}
+"""Fields of a dataset of analyses, and what they are called in words."""
 
 
 def analysis_dataset(
-    mean: Any,
-    std: Any,
+    fields: Mapping[str, Any],
     times: Any,
     grid: ChannelGrid,
     attrs: Mapping[str, Any],
-    members: Any = None,
-    background: Any = None,
-    truth: Any = None,
+    every: int = 4,
     observations: Mapping[str, Any] | None = None,
 ) -> xarray.Dataset:
     """Analyses as a dataset: omega_mean, omega_std and, where given, omega, omega_background, omega_truth, obs_*.
 
-    mean, std, truth: (time, x, y).  background: (analysis_time, x, y), on every fourth frame.  members:
-    (member, time, x, y).  observations: arrays
-    values, mask and variance (cycle, sensor), positions (cycle, sensor, 2) as x and y, and times
-    (cycle,), and guides (cycle, sensor) if there are any; the sensors whose mask or guides is true are
-    kept, along `obs`, with positions also in grid spacings.  Every array but `times` may have a leading
-    truth axis; then all have.
-    Raises ValueError for other shapes, missing observation arrays, or without xarray.
+    fields: by the names of ANALYSIS_FIELDS, None or absent where there are none: omega_mean, omega_std and omega_truth
+    (time, x, y), omega_background (analysis_time, x, y), on every `every`-th frame, omega (member, time, x, y).
+    observations: arrays values, mask and variance (cycle, sensor), positions (cycle, sensor, 2) as x and y, times
+    (cycle,), and sets (cycle, sensor) if there are several; the sensors whose mask is true are kept, along `obs`, with
+    positions also in grid spacings.  Every array but `times` may have a leading truth axis; then all have.
+    Raises ValueError for other shapes, missing arrays, or without xarray.
     """
-    dims = _frame_dims("mean", mean)
-    member_dims = (*dims[:-3], "member", *dims[-3:])
-    analysis_dims = (*dims[:-3], "analysis_time", "x", "y")
-    fields = {
-        "omega_mean": (dims, mean, "ensemble mean of the analysis vorticity"),
-        "omega_std": (dims, std, "ensemble standard deviation of the analysis vorticity"),
-        "omega": (member_dims, members, "analysis vorticity of each member"),
-        "omega_background": (analysis_dims, background, "ensemble mean of the background vorticity"),
-        "omega_truth": (dims, truth, "true vorticity"),
+    if unknown := sorted(set(fields) - set(ANALYSIS_FIELDS)):
+        raise ValueError(f"fields: expected names among {', '.join(ANALYSIS_FIELDS)}, got {unknown[0]}")
+    dims = _frame_dims("omega_mean", fields.get("omega_mean"))
+    axes = {name: dims for name in ANALYSIS_FIELDS} | {
+        "omega": (*dims[:-3], "member", *dims[-3:]),
+        "omega_background": (*dims[:-3], "analysis_time", "x", "y"),
     }
-    required = ("omega_mean", "omega_std")
+    analyses = np.asarray(times)[::every]
     variables = {
-        name: _variable(name, dims, array, times, grid, long_name)
-        for name, (dims, array, long_name) in fields.items()
-        if array is not None or name in required
+        name: _variable(name, axes[name], fields.get(name), (times, analyses), grid, long_name)
+        for name, long_name in ANALYSIS_FIELDS.items()
+        if fields.get(name) is not None or name in ("omega_mean", "omega_std")
     }
     if observations is not None:
         variables |= _observation_variables(observations, grid, "truth" in dims)
-    return _dataset(variables, times, grid, attrs)
+    return _dataset(variables, (times, analyses), grid, attrs)
 
 
 def _frame_dims(name: str, array: Any) -> tuple[str, ...]:
@@ -195,25 +198,27 @@ def _frame_dims(name: str, array: Any) -> tuple[str, ...]:
     return ("time", "x", "y")
 
 
-def _variable(name: str, dims: tuple[str, ...], array: Any, times: Any, grid: ChannelGrid, long_name: str) -> tuple:
+Times = tuple[Any, Any]
+"""Times of frames, and of analyses."""
+
+
+def _variable(name: str, dims: tuple[str, ...], array: Any, times: Times, grid: ChannelGrid, long_name: str) -> tuple:
     """An xarray variable as (dims, array, attributes), once its shape is what `dims` says."""
-    analyses = -(-len(times) // FRAMES_PER_CYCLE)
-    sizes = {"time": len(times), "analysis_time": analyses, "x": grid.nx, "y": grid.ny}
+    sizes = {"time": len(times[0]), "analysis_time": len(times[1]), "x": grid.nx, "y": grid.ny}
     check_shape(name, array, tuple(sizes.get(dim) for dim in dims), hint=f" (axes {', '.join(dims)})")
     return dims, np.asarray(array), {"units": "1", "long_name": long_name}
 
 
 def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, truths: bool) -> dict[str, tuple]:
-    """The variables obs_* along `obs` of the sensors whose mask, or guides if given, is true."""
+    """The variables obs_* along `obs` of the sensors whose mask is true."""
     names = ("values", "positions", "variance", "times")
     missing = {*names, "mask"} - set(observations)
     if missing:
         raise ValueError(f"observations: expected the arrays {', '.join(sorted(missing))} as well, got none; add them")
     values, positions, variance, times = (np.asarray(observations[key]) for key in names)
-    mask, guides = np.asarray(observations["mask"], bool), observations.get("guides")
-    if guides is not None:
-        check_shape("observations: guides", guides, mask.shape)
-        mask = mask | np.asarray(guides, bool)
+    mask, sets = np.asarray(observations["mask"], bool), observations.get("sets")
+    if sets is not None:
+        check_shape("observations: sets", sets, mask.shape)
     check_shape("observations: values", values, (None,) * (3 if truths else 2))
     check_shape("observations: positions", positions, (*values.shape, 2))
     check_shape("observations: mask", mask, values.shape)
@@ -230,14 +235,14 @@ def _observation_variables(observations: Mapping[str, Any], grid: ChannelGrid, t
         "obs_y_index": (y / dy, "position in y over the grid spacing"),
         "obs_time": (np.broadcast_to(times[..., None], values.shape)[mask], "time of the observation"),
     }
-    if guides is not None:
-        arrays["obs_guides"] = (np.asarray(guides)[mask].astype(np.int8), "1 for a sensor of guide_layout")
+    if sets is not None:
+        arrays["obs_set"] = (np.asarray(sets)[mask].astype(np.int32), "number of the set of sensors")
     if truths:
         arrays["obs_truth"] = (np.nonzero(mask)[0], "index of the truth observed")
     return {name: (("obs",), array, {"units": "1", "long_name": text}) for name, (array, text) in arrays.items()}
 
 
-def _dataset(variables: dict[str, tuple], times: Any, grid: ChannelGrid, attrs: Mapping[str, Any]) -> xarray.Dataset:
+def _dataset(variables: dict[str, tuple], times: Times, grid: ChannelGrid, attrs: Mapping[str, Any]) -> xarray.Dataset:
     """A dataset of `variables` with the coordinates, the attributes and the package versions."""
     require_packages("datasets")
     import xarray
@@ -247,8 +252,8 @@ def _dataset(variables: dict[str, tuple], times: Any, grid: ChannelGrid, attrs: 
         for axis, points, text in (
             ("x", grid.x, "along the channel"),
             ("y", grid.y, "across the channel"),
-            ("time", times, "time"),
-            ("analysis_time", np.asarray(times)[::FRAMES_PER_CYCLE], "time of an analysis"),
+            ("time", times[0], "time"),
+            ("analysis_time", times[1], "time of an analysis"),
         )
         if any(axis in dims for dims, *_ in variables.values())
     }

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from jaxsrda.experiment.result import Analysis
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
+from jaxsrda.experiment.result import Result
 
 SHOWN = {
     "maer": "MAER",
@@ -47,7 +46,7 @@ def _interval(value: tuple[float, float, float] | None) -> str:
     return f"{mean:.3f}" if low == high else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def record(result: Analysis) -> dict[str, Any]:
+def record(result: Result) -> dict[str, Any]:
     """The JSON record: method, config, scores with intervals, series, statistics, seconds, finite."""
     return {
         "method": result.method,
@@ -78,49 +77,53 @@ def mean_statistics(statistics: list[dict[str, np.ndarray]]) -> dict[str, np.nda
     }
 
 
-def dataset(result: Analysis) -> Any:
+def dataset(result: Result) -> Any:
     """The result as an xarray dataset; the truth axis is dropped if there is one truth only."""
     from jaxsrda.app.datasets import analysis_dataset
 
     def plain(array):
         return None if array is None else array[0] if len(result.mean) == 1 else array
 
+    every = result.testbed.frames_per_cycle
     observed = {name: plain(values) for name, values in result.observations._asdict().items()}
-    observed["times"] = result.times[::FRAMES_PER_CYCLE]
+    observed["times"] = result.times[::every]
+    fields = {
+        "omega_mean": result.mean,
+        "omega_std": result.std,
+        "omega": result.members,
+        "omega_background": result.background,
+        "omega_truth": result.truth,
+    }
     return analysis_dataset(
-        plain(result.mean),
-        plain(result.std),
+        {name: plain(array) for name, array in fields.items()},
         result.times,
         result.grid,
         {"method": result.method, "config": result.config},
-        members=plain(result.members),
-        background=plain(result.background),
-        truth=plain(result.truth),
-        observations=observed,
+        every,
+        observed,
     )
 
 
-def pictures(folder: Path, result: Analysis, times: Iterable[float] | None = None, animate: bool = False) -> list[Path]:
+def pictures(folder: Path, result: Result, times: Iterable[float] | None = None, animate: bool = False) -> list[Path]:
     """Write the pictures of a result's first truth (series: of all) into a folder; returns their paths.
 
     times: analysis times of the field picture, by default four spread over the run.
     """
-    from jaxsrda.app import plotting
+    from jaxsrda.app import field_pictures, plotting
 
     folder.mkdir(parents=True, exist_ok=True)
+    every = result.testbed.frames_per_cycle
     cycles = result.background.shape[1]
     chosen = np.unique(np.linspace(cycles // 4, cycles - 1, 4).round().astype(int))
     if times is not None:
-        analysis_times = result.times[::FRAMES_PER_CYCLE]
+        analysis_times = result.times[::every]
         chosen = np.unique([int(np.argmin(abs(analysis_times - t))) for t in times])
-    frames = chosen * FRAMES_PER_CYCLE
+    frames = chosen * every
     truth = None if result.truth is None else result.truth[0]
     seen = result.observations.mask[0]
-    if result.observations.guides is not None:
-        seen = seen | result.observations.guides[0]
     observed = [result.observations.positions[0, i][np.asarray(seen[i], bool)] for i in chosen]
     paths = [folder / "fields.png"]
-    plotting.plot_fields(
+    field_pictures.plot_fields(
         paths[0],
         result.times[frames],
         None if truth is None else truth[frames],
@@ -133,11 +136,11 @@ def pictures(folder: Path, result: Analysis, times: Iterable[float] | None = Non
     if result.series:
         paths += [folder / "series.png", folder / "spectra.png", folder / "rank_histogram.png"]
         statistics = mean_statistics(result.statistics)
-        plotting.plot_series(paths[1], result.times[FRAMES_PER_CYCLE:], {result.method: result.series})
+        plotting.plot_series(paths[1], result.times[every:], {result.method: result.series})
         spectra = {name: statistics[f"energy_{name}"] for name in ("truth", "mean", "members")}
         plotting.plot_spectra(paths[2], spectra)
         plotting.plot_rank_histogram(paths[3], statistics["rank_histogram"])
     if animate:
         paths.append(folder / "animation.gif")
-        plotting.animate(paths[-1], result.times, truth, result.mean[0], result.std[0])
+        field_pictures.animate(paths[-1], result.times, truth, result.mean[0], result.std[0])
     return paths

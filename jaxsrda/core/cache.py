@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 import warnings
@@ -10,9 +11,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.files import write_npz
+
+NUMERICS = 2
+"""Raised when the numbers of anything that is cached change."""
 
 
 def content_hash(config_json: str) -> str:
@@ -40,10 +46,13 @@ def scratch_dir() -> Path:
 def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """The arrays of `compute()`, kept in the cache as <name>-<hash of config_json>.npz.
 
-    `config_json` must hold all that the arrays depend on.  A file that cannot be read is computed
-    and written anew; a folder that cannot be written is only warned about.
+    `config_json` must hold all that the arrays depend on but NUMERICS, the precision and the random number generator,
+    which count everywhere.  A file that cannot be read is computed and written anew; a folder that cannot be written is
+    only warned about.
     """
-    path = cache_dir() / f"{name}-{content_hash(config_json)}.npz"
+    drawn = [jax.config.jax_default_prng_impl, jax.config.jax_threefry_partitionable]  # type: ignore[attr-defined]
+    everywhere = json.dumps([NUMERICS, str(jnp.zeros(()).dtype), *drawn])
+    path = cache_dir() / f"{name}-{content_hash(everywhere + config_json)}.npz"
     try:
         with np.load(path, allow_pickle=False) as loaded:
             return dict(loaded)

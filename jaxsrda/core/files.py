@@ -13,14 +13,11 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from jaxsrda.core.checks import check_choice
-
-if TYPE_CHECKING:
-    pass
 
 PACKAGES = {".nc": ("xarray", "h5py", "h5netcdf"), ".zarr": ("xarray", "zarr"), "datasets": ("xarray",)}
 """Optional packages that a format needs."""

@@ -1,4 +1,4 @@
-"""Matrix products at full precision; Cholesky factors and triangular solves, which many truths side by side can share a CPU for.
+"""Matrix products at full precision; Cholesky factors and triangular solves that run in batches on any device.
 
 Before JAX 0.12 LAPACK's batched kernels wait, inside XLA's pool of threads, for threads of the same pool: as many of
 them at once as there are cores, two on a small machine, wait for ever.  A batch therefore goes one matrix at a time

@@ -1,20 +1,61 @@
-"""Configuration dataclasses as JSON text and back."""
+"""Configuration dataclasses as JSON text and back, and the keys that caches are named by."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import inspect
 import json
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
+
+import numpy as np
 
 ConfigT = TypeVar("ConfigT")
 
 
-def described(config: Any) -> dict[str, Any]:
-    """A configuration dataclass as a dictionary, a function of the user's in it by name."""
-    values = dataclasses.asdict(config)
-    return {
-        name: getattr(value, "__name__", str(value)) if callable(value) else value for name, value in values.items()
-    }
+def _plain(value: Any, name_of: Callable[[Any], Any]) -> Any:
+    """A value made of dictionaries, lists, text and numbers; functions by `name_of`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        # A guide is a dataclass that can be called: its class says which.
+        kind = {"kind": type(value).__name__} if callable(value) else {}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return kind | {name: _plain(item, name_of) for name, item in fields.items()}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, name_of) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, name_of) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if callable(value):
+        return name_of(value)
+    if hasattr(value, "__array__"):
+        return np.asarray(value).tolist()
+    return str(value)
+
+
+def described(config: Any) -> Any:
+    """A configuration, or anything that holds some, in terms of what JSON knows; functions by their names."""
+    return _plain(config, lambda function: getattr(function, "__name__", type(function).__name__))
+
+
+def _identity(function: Any) -> Any:
+    """What tells a function from others: where it stands, its source and what it closes over."""
+    if isinstance(function, functools.partial):
+        return [_identity(function.func), _plain([function.args, function.keywords], _identity)]
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = repr(getattr(function, "__code__", type(function)))
+    closed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+    return [name, hashlib.sha256(source.encode()).hexdigest()[:12], _plain(closed, _identity)]
+
+
+def key_of(*values: Any) -> str:
+    """Text that differs wherever one of the values does, functions by their source: what a cache is named by."""
+    return json.dumps(_plain(values, _identity))
 
 
 def to_json(config: Any) -> str:
@@ -22,16 +63,6 @@ def to_json(config: Any) -> str:
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"to_json: expected a configuration dataclass, got {type(config).__name__}")
     return json.dumps(described(config))
-
-
-def changes(config: Any) -> str:
-    """What differs from the defaults of a configuration dataclass, as JSON: a name that new fields leave as it is.
-
-    Where files are named by it, a changed default has to raise their NUMERICS.
-    """
-    plain = dataclasses.asdict(type(config)())
-    changed = {name: value for name, value in dataclasses.asdict(config).items() if value != plain[name]}
-    return json.dumps(changed, sort_keys=True)
 
 
 def from_json(cls: type[ConfigT], text: str) -> ConfigT:
@@ -48,3 +79,27 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
         return cls(**values)
     except TypeError as error:
         raise ValueError(f"{cls.__name__}: expected a value of the right type for every field: {error}") from None
+
+
+def renamed(**new_names: str) -> Callable[[type[ConfigT]], type[ConfigT]]:
+    """A class decorator: an argument that had another name before is refused with the new one."""
+
+    def decorate(cls: type[ConfigT]) -> type[ConfigT]:
+        plain = cls.__init__
+
+        @functools.wraps(plain)
+        def init(self: Any, *args: Any, **options: Any) -> None:
+            refuse_old(cls.__name__, options, new_names)
+            plain(self, *args, **options)
+
+        cls.__init__ = init  # type: ignore[method-assign]
+        return cls
+
+    return decorate
+
+
+def refuse_old(what: str, options: Mapping[str, Any], new_names: Mapping[str, str]) -> None:
+    """Raise TypeError for the first option whose name has changed, saying the new one."""
+    for old in options:
+        if old in new_names:
+            raise TypeError(f"{what}: {old} is now {new_names[old]}; use that name")

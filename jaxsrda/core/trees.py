@@ -28,7 +28,8 @@ def digest(arrays: dict[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def _half(leaf: jax.Array) -> np.ndarray:
+def half(leaf: jax.Array) -> np.ndarray:
+    """A leaf in float16; what does not fit becomes infinite."""
     with np.errstate(over="ignore"):  # infinity is refused by name
         return np.asarray(leaf, np.float16)
 

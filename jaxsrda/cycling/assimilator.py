@@ -16,27 +16,30 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.flow.climatology import Climatology
-from jaxsrda.flow.forecasts import HR, LR
+from jaxsrda.flow.forecasts import ForecastModel, spectral
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.solver import Speeds
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, Level, level_grid
-from jaxsrda.observing.observations import Observations, predict
-from jaxsrda.observing.operators import Operator, vorticity
+from jaxsrda.flow.testbed import Testbed
+from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.sensors import Sensors, predict, with_role
 
 
 class Diagnostics(NamedTuple):
-    """Health of a step: every number finite; ensemble in observation space before and after; top speeds."""
+    """Health of a step: every number finite; which observations were assimilated; the ensemble in observation space
+    before and after; top speeds."""
 
     finite: Array  # ()
+    assimilated: Array  # (p,) bool
     background_observed: Array  # (M, p)
     analysis_observed: Array  # (M, p)
-    speeds: Speeds  # of the frames t … t + 4, largest over the members: (5,)
+    speeds: Speeds  # of the window's frames, largest over the members: (F + 1,)
 
 
 class Window(NamedTuple):
-    """What a step returns: HR ensemble frames t … t + 3, the background's mean at t, diagnostics."""
+    """What a step returns: ensemble frames from t until the next assimilation time, the background's mean at t,
+    diagnostics.  `Setup.window` makes one."""
 
-    omega: Array  # (M, 4, nx, ny)
+    omega: Array  # (M, F, nx, ny)
     background: Array  # (nx, ny)
     diagnostics: Diagnostics
 
@@ -50,39 +53,61 @@ class Assimilator(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What every method is given: the levels, the climatology, and how the sensors see the vorticity, those of the
-    second set too (`Observations.guides`, by default alike)."""
+    """What every method is given: the testbed, its climatology, and the sets of sensors."""
 
+    testbed: Testbed
     climatology: Climatology
-    operator: Operator = vorticity
-    fine: Level = HR
-    coarse: Level = LR
-    guide_operator: Operator | None = None
+    sensors: tuple[Sensors, ...] = (Sensors(),)
 
     @property
     def grid(self) -> ChannelGrid:
         """The analysis grid."""
-        return level_grid(self.fine)
+        return self.testbed.grid
 
     @property
-    def coarse_grid(self) -> ChannelGrid:
-        """The grid of the cheap forecasts."""
-        return level_grid(self.coarse)
+    def dtype(self) -> Any:
+        """The floating type that methods compute in: the climatology's."""
+        return self.climatology.mean.dtype
+
+    def analysis_model(self) -> ForecastModel:
+        """Forecasts at the level of analyses (HR)."""
+        return spectral(self.testbed, self.testbed.analysis)
+
+    def forecast_model(self, upsampling: str = "spectral") -> ForecastModel:
+        """Cheap forecasts, at the level of forecasts (LR)."""
+        return spectral(self.testbed, self.testbed.forecast, upsampling)
+
+    def assimilated(self, observations: Observations) -> Observations:
+        """The observations with those that are not to be assimilated masked."""
+        return with_role(observations, self.sensors, "assimilated")
 
     def observed(self, ensemble: Array, observations: Observations) -> Array:
-        """Predicted observations (M, p) of an HR ensemble (M, nx, ny)."""
-        return jax.vmap(lambda omega: predict(self.grid, omega, observations, self.operator, self.guide_operator))(
-            ensemble
+        """Predicted observations (M, p) of an ensemble (M, nx, ny) on the analysis grid."""
+        return jax.vmap(lambda omega: predict(self.grid, omega, observations, self.sensors))(ensemble)
+
+    def window(
+        self,
+        observations: Observations,
+        frames: Array,
+        background: Array | None = None,
+        before: Array | None = None,
+        speeds: Speeds | None = None,
+    ) -> Window:
+        """The `Window` of a step.
+
+        observations: those assimilated, others masked; frames: the ensemble (M, F, nx, ny), analysis first; background:
+        the mean (nx, ny) before the analysis, and before: that ensemble's predicted observations (M, p), by default
+        those of the analysis; speeds: of the forecast, by default zero, for a method that integrates nothing.
+        """
+        after = self.observed(frames[:, 0], observations)
+        if speeds is None:
+            zeros = jnp.zeros(self.testbed.window, frames.dtype)
+            speeds = Speeds(zeros, zeros)
+        diagnostics = Diagnostics(
+            finite=jnp.isfinite(frames).all() & jnp.isfinite(speeds.rate).all(),
+            assimilated=observations.mask,
+            background_observed=after if before is None else before,
+            analysis_observed=after,
+            speeds=speeds,
         )
-
-
-def window(ensemble: Array, background: Array, before: Array, after: Array, speeds: Speeds) -> Window:
-    """The `Window` of HR frames (M, 4, nx, ny)."""
-    finite = jnp.isfinite(ensemble).all() & jnp.isfinite(speeds.rate).all()
-    return Window(ensemble, background, Diagnostics(finite, before, after, speeds))
-
-
-def no_speeds(dtype) -> Speeds:
-    """The speeds of a method that integrates nothing."""
-    zeros = jnp.zeros(FRAMES_PER_CYCLE + 1, dtype)
-    return Speeds(zeros, zeros)
+        return Window(frames, frames[:, 0].mean(0) if background is None else background, diagnostics)

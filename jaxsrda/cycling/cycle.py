@@ -1,7 +1,7 @@
 """The cycle: one `jax.lax.scan` over assimilation times, the same for every method.
 
 At each time the assimilator sees that time's observations and returns its ensemble for the frames
-t … t + 3; they are scored against the truth at once, and only sums and per-frame numbers leave
+t until the next; they are scored against the truth at once, and only sums and per-frame numbers leave
 the scan, full fields on request.  Everything is pure: jit it, vmap it over truths, seeds and traced
 hyperparameters, or run it in segments by handing the carry of one call to the next.
 """
@@ -19,11 +19,11 @@ from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.cycling.assimilator import Assimilator, Window
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.solver import Speeds
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
+from jaxsrda.flow.testbed import Testbed, jet
 from jaxsrda.observing.observations import Observations
-from jaxsrda.scoring import fit, point
-from jaxsrda.scoring import tally as tally_module
-from jaxsrda.scoring.tally import Tally
+from jaxsrda.scoring.fit import observation_fit
+from jaxsrda.scoring.point import frame_scores
+from jaxsrda.scoring.tally import Tally, empty_tally, frame_tally, merge
 
 Keep = Literal["scores", "fields", "members"]
 
@@ -37,8 +37,8 @@ class Carry(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """Ensemble mean and standard deviation of each frame (cycles, 4, nx, ny), the background's mean at the
-    analysis times (cycles, nx, ny), and, if kept, the members (cycles, M, 4, nx, ny)."""
+    """Ensemble mean and standard deviation of each frame (cycles, F, nx, ny), the background's mean at the
+    analysis times (cycles, nx, ny), and, if kept, the members (cycles, M, F, nx, ny)."""
 
     mean: Array
     std: Array
@@ -49,8 +49,8 @@ class Fields(NamedTuple):
 class History(NamedTuple):
     """What comes out of the scan, cycles leading.
 
-    scores: per-frame scores, each (cycles, 4), None without a truth; fit_background, fit_analysis: fit to the
-    observations assimilated, each entry (cycles,); finite: (cycles,); speeds: (cycles, 5); fields: on request.
+    scores: per-frame scores, each (cycles, F), None without a truth; fit_background, fit_analysis: fit to the
+    observations assimilated, each entry (cycles,); finite: (cycles,); speeds: (cycles, F + 1); fields: on request.
     """
 
     scores: dict[str, Array] | None
@@ -64,7 +64,7 @@ class History(NamedTuple):
 def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype: DTypeLike = float) -> Carry:
     """The carry before the first cycle; `grid` is that of the truth, None to run without one."""
     dtype = jnp.zeros((), dtype).dtype
-    tally = None if grid is None else tally_module.empty_tally(grid, assimilator.members, dtype)
+    tally = None if grid is None else empty_tally(grid, assimilator.members, dtype)
     return Carry(assimilator.init(jax.random.fold_in(key, 0)), tally, jnp.int32(0))
 
 
@@ -75,21 +75,24 @@ def run_cycles(
     truth: Array | None = None,
     carry: Carry | None = None,
     keep: Keep = "scores",
+    testbed: Testbed | None = None,
 ) -> tuple[Carry, History]:
     """Run one cycle for each leading entry of `observations`.
 
-    observations: stacked over the assimilation times; truth: the HR frames (4 × cycles, nx, ny) for scoring, or
-    None; carry: where to go on from, by default `start`; keep: `scores`, `fields` too, or `members` too.
-    The first assimilation time (frames 0 … 3) is run but, as in arXiv:2604.21180, not tallied.
-    Raises ValueError if the truth does not have four frames for each time.
+    observations: stacked over the assimilation times; truth: the frames (F × cycles, nx, ny) on the analysis grid for
+    scoring, F those of a cycle, or None; carry: where to go on from, by default `start`; keep: `scores`, `fields` too,
+    or `members` too; testbed: gives F and the range of vorticity, by default `jet`.
+    The first assimilation time (frames 0 … F − 1) is run but, as in arXiv:2604.21180, not tallied.
+    Raises ValueError if the truth does not have F frames for each time.
     """
     check_choice("keep", keep, ("scores", "fields", "members"))
-    cycles = observations.values.shape[0]
+    testbed = jet() if testbed is None else testbed
+    cycles, every = observations.values.shape[0], testbed.frames_per_cycle
     windows = grid = None
     if truth is not None:
-        check_shape("truth", truth, (FRAMES_PER_CYCLE * cycles, None, None), "; four frames for each observation time")
+        check_shape("truth", truth, (every * cycles, None, None), f"; {every} frames for each observation time")
         grid = ChannelGrid(*truth.shape[1:])
-        windows = truth.reshape(cycles, FRAMES_PER_CYCLE, *grid.shape)
+        windows = truth.reshape(cycles, every, *grid.shape)
     if carry is None:
         carry = start(assimilator, key, grid, observations.values.dtype)
 
@@ -99,11 +102,11 @@ def run_cycles(
         state, out = assimilator.step(step_key, carry.state, observed)
         tally, per_frame = carry.tally, None
         if frames is not None and tally is not None:
-            per_frame, tally = _score(rank_key, out, frames, tally, carry.index)
+            per_frame, tally = _score(rank_key, out, frames, tally, carry.index, testbed)
         history = History(
             per_frame,
-            _fit(observed, out.diagnostics.background_observed),
-            _fit(observed, out.diagnostics.analysis_observed),
+            _fit(observed, out, out.diagnostics.background_observed),
+            _fit(observed, out, out.diagnostics.analysis_observed),
             out.diagnostics.finite,
             out.diagnostics.speeds,
             None if keep == "scores" else _fields(out, keep == "members"),
@@ -113,24 +116,28 @@ def run_cycles(
     return jax.lax.scan(cycle, carry, (observations, windows))
 
 
-def _score(key: Array, out: Window, truth: Array, tally: Tally, index: Array) -> tuple[dict[str, Array], Tally]:
-    """Scores of the window's four frames, and the tally with them added (from the second cycle on)."""
+def _score(
+    key: Array, out: Window, truth: Array, tally: Tally, index: Array, testbed: Testbed
+) -> tuple[dict[str, Array], Tally]:
+    """Scores of the window's frames, and the tally with them added (from the second cycle on)."""
     grid = ChannelGrid(*truth.shape[1:])
+    span = testbed.vorticity_range[1] - testbed.vorticity_range[0]
 
     def frame(inputs):
         key, ensemble, truth = inputs
-        return point.frame_scores(ensemble, truth), tally_module.tally(key, grid, ensemble, truth)
+        return frame_scores(ensemble, truth, span), frame_tally(key, grid, ensemble, truth)
 
-    keys = jax.random.split(key, FRAMES_PER_CYCLE)
-    # One frame at a time: a vmap would hold four ensembles' worth of sorted members at once.
+    keys = jax.random.split(key, len(truth))
+    # One frame at a time: a vmap would hold a window's worth of sorted members at once.
     per_frame, sums = jax.lax.map(frame, (keys, jnp.moveaxis(out.omega, 1, 0), truth))
     counted = index > 0
     total = jax.tree.map(lambda s: jnp.where(counted, s.sum(0), 0).astype(s.dtype), sums)
-    return per_frame, tally_module.merge(tally, total)
+    return per_frame, merge(tally, total)
 
 
-def _fit(observed: Observations, predicted: Array) -> dict[str, Array]:
-    return fit.observation_fit(observed.values, predicted, observed.mask, observed.variance)
+def _fit(observed: Observations, out: Window, predicted: Array) -> dict[str, Array]:
+    """Fit to the observations that the method assimilated."""
+    return observation_fit(observed.values, predicted, out.diagnostics.assimilated, observed.variance)
 
 
 def _fields(out: Window, members: bool) -> Fields:

@@ -1,4 +1,4 @@
-"""What the diffusion model is told: a first guess with its spread, and what the sensors say against it.
+"""What the diffusion model is conditioned on: a first guess with its spread, and the sensors' departures from it.
 
 Linear theory is given to the network instead of being left to be learned: departures (observation minus analysis)
 arrive kriged onto the grid with the error variance of that interpolation, for any number of sensors anywhere, so one
@@ -7,47 +7,78 @@ network serves every layout, and a time without sensors is a map of zeros with v
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core.checks import check_positive
 from jaxsrda.core.linalg import cholesky, matmul, solve
 from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.geometry import distance, grid_positions
 from jaxsrda.observing.observations import Observations
 
-FRAMES = 5
-"""Frames of the target, t … t + 4: the window, and the state that the next window starts from."""
 
-PAST = 2
-"""Earlier assimilation times that the network is told of."""
+@dataclasses.dataclass(frozen=True)
+class Conditioning:
+    """What a model's condition holds and in which units; it belongs to the weights and is stored with them.
 
-CHANNELS = FRAMES + 1 + 2 + 1 + 1 + 2 + 3 * PAST + 1 + 1
-"""Channels of a condition (see `channels`)."""
+    frames: of the target, from one assimilation time to the next, both counted; past: earlier assimilation times;
+    kriging_length, kriging_std: ℓ and s of `krige`, about what cheap forecasts are wrong by; field_scale,
+    departure_scale: what vorticity and departures are divided by.
+    """
 
-AHEAD = CHANNELS - 2
-"""The channel of the model's own earlier forecast, which windows of a prior alone lack."""
+    frames: int = 5
+    past: int = 2
+    kriging_length: float = 0.3
+    kriging_std: float = 0.5
+    field_scale: float = 3.0
+    departure_scale: float = 0.5
 
-KRIGING_LENGTH = 0.3
-KRIGING_STD = 0.5
-FIELD_SCALE = 3.0
-DEPARTURE_SCALE = 0.5
+    def __post_init__(self):
+        if self.frames < 2 or self.past < 1:
+            raise ValueError(f"conditioning: expected 2 frames and 1 earlier time or more, got {self}")
+        for name in ("kriging_length", "kriging_std", "field_scale", "departure_scale"):
+            check_positive(name, getattr(self, name))
 
-NORMALIZATION = {
-    "past": PAST,
-    "kriging_length": KRIGING_LENGTH,
-    "kriging_std": KRIGING_STD,
-    "field_scale": FIELD_SCALE,
-    "departure_scale": DEPARTURE_SCALE,
-}
-"""What the numbers in a condition depend on; weights are for these alone."""
+    @classmethod
+    def of(cls, testbed: Testbed) -> Conditioning:
+        """The conditioning for a testbed's cadence and scales."""
+        return cls(
+            frames=testbed.window,
+            kriging_length=testbed.error_length,
+            kriging_std=testbed.error_scale,
+            field_scale=testbed.field_scale,
+            departure_scale=testbed.error_scale,
+        )
+
+    @property
+    def signs(self) -> tuple[float, ...]:
+        """How each channel answers to the reflection y → π − y: −1 changes sign as vorticity, +1 does not."""
+        odd, even, past = (-1.0,), (1.0,), self.past
+        sensors = odd + even
+        return (
+            *(odd * self.frames + odd + even * 2 + odd + even + sensors),
+            *(odd * 2 * past + even * past + odd + odd),
+        )
+
+    @property
+    def channels(self) -> int:
+        """Channels of a condition (see `channels`)."""
+        return len(self.signs)
+
+    @property
+    def ahead(self) -> int:
+        """The channel of the model's own earlier forecast: zero in windows that were made without a model."""
+        return self.channels - 2
 
 
 class Guess(NamedTuple):
-    """A prior's ensemble after it has seen the observations of time t.
+    """A prior's ensemble after the observations of time t, for the window until the next time.
 
-    frames: its mean at t … t + 4, (5, nx, ny); spread: its standard deviation at t and t + 4, (2, nx, ny);
+    frames: its mean (frames, nx, ny); spread: its standard deviation at both ends, (2, nx, ny);
     background: its mean at t before the observations, (nx, ny).
     """
 
@@ -72,7 +103,7 @@ class Snapshot(NamedTuple):
 class Memory(NamedTuple):
     """What earlier times left behind.
 
-    analyses, kriged departures, uncertainties: of the last times, newest first, (PAST, nx, ny) each; ahead: the model's
+    analyses, kriged departures, uncertainties: of the last times, newest first, (past, nx, ny) each; ahead: the model's
     own forecast, made one time ago, of now, (nx, ny); known: one if there is such a forecast, else zero, ().
     """
 
@@ -83,9 +114,9 @@ class Memory(NamedTuple):
     known: Array
 
 
-def no_memory(grid: ChannelGrid, dtype) -> Memory:
-    """The memory before the first time: nothing known."""
-    zeros = jnp.zeros((PAST, *grid.shape), dtype)
+def no_memory(grid: ChannelGrid, dtype: Any, past: int = 2) -> Memory:
+    """The memory before the first time: nothing known of `past` earlier ones."""
+    zeros = jnp.zeros((past, *grid.shape), dtype)
     return Memory(zeros, zeros, jnp.ones_like(zeros), zeros[0], jnp.zeros((), zeros.dtype))
 
 
@@ -107,20 +138,19 @@ def remember(memory: Memory, snapshot: Snapshot, analysis: Array, ahead: Array |
     )
 
 
-def krige(grid: ChannelGrid, departures: Array, observations: Observations) -> tuple[Array, Array]:
+def krige(grid: ChannelGrid, departures: Array, observations: Observations, units: Conditioning) -> tuple[Array, Array]:
     """Simple kriging of departures (p,): the estimate (nx, ny) and its error variance relative to the prior's.
 
-    ẑ = c(C + R)⁻¹ d and 1 − c(C + R)⁻¹cᵀ for the covariance s² exp(−r/ℓ), ℓ = 0.3, s = 0.5 (about what
-    LR forecasts are wrong by), with R the sensors' own variance (and 1e-4 s², for
-    sensors at one place).  Masked sensors count for nothing.
+    ẑ = c(C + R)⁻¹ d and 1 − c(C + R)⁻¹cᵀ for the covariance s² exp(−r/ℓ), with ℓ and s of the conditioning and R the
+    sensors' own variance (and 1e-4 s², for sensors at one place).  Masked sensors count for nothing.
     Chilès & Delfiner (2012, doi:10.1002/9781118136188, section 3.3).
     """
     mask, at = observations.mask, observations.positions
     here = grid_positions(grid, departures.dtype)
     seen = mask.astype(departures.dtype)
-    between = jnp.exp(-distance(at, at) / KRIGING_LENGTH) * seen[:, None] * seen
-    to_grid = jnp.exp(-distance(here, at) / KRIGING_LENGTH) * seen
-    noise = jnp.where(mask, observations.variance / KRIGING_STD**2, 1) + 1e-4
+    between = jnp.exp(-distance(at, at) / units.kriging_length) * seen[:, None] * seen
+    to_grid = jnp.exp(-distance(here, at) / units.kriging_length) * seen
+    noise = jnp.where(mask, observations.variance / units.kriging_std**2, 1) + 1e-4
     lower = cholesky(between + jnp.diag(noise))
     explained = solve(lower, to_grid.T)  # L⁻¹cᵀ: its squares are what sensors explain
     whitened = solve(lower, jnp.where(mask, departures, 0)[:, None])
@@ -140,54 +170,40 @@ def at_sensors(grid: ChannelGrid, departures: Array, observations: Observations)
     return jnp.stack([total / jnp.maximum(count, 1), jnp.minimum(count, 1)])
 
 
-def snapshot(grid: ChannelGrid, guess: Guess, predicted: Array, observations: Observations) -> Snapshot:
+def snapshot(
+    grid: ChannelGrid, guess: Guess, predicted: Array, observations: Observations, units: Conditioning
+) -> Snapshot:
     """The snapshot of a guess whose first frame gives `predicted` (p,) at the sensors."""
     departures = jnp.where(observations.mask, observations.values - predicted, 0)
-    departure, uncertainty = krige(grid, departures, observations)
+    departure, uncertainty = krige(grid, departures, observations, units)
     return Snapshot(guess, departure, uncertainty, at_sensors(grid, departures, observations))
 
 
-def channels(grid: ChannelGrid, now: Snapshot, memory: Memory) -> Array:
-    """The condition (nx, ny, CHANNELS) of a snapshot and what came before, scaled to numbers of order one.
+def channels(grid: ChannelGrid, now: Snapshot, memory: Memory, units: Conditioning) -> Array:
+    """The condition (nx, ny, channels) of a snapshot and what came before, scaled to numbers of order one.
 
-    Guess frames (5), background − analysis, spread (2), departure, uncertainty, sensors (2), earlier analyses,
+    Guess frames, background − analysis, spread (2), departure, uncertainty, sensors (2), earlier analyses,
     departures and uncertainties, the model's own earlier forecast − analysis, and cos y, which tells the walls apart.
     """
     guess, dtype = now.guess, now.departure.dtype
     cosine = jnp.broadcast_to(jnp.cos(jnp.asarray(grid.y, dtype)), grid.shape)
     stacked = [
-        guess.frames / FIELD_SCALE,
-        (guess.background - guess.frames[0])[None] / DEPARTURE_SCALE,
-        guess.spread / DEPARTURE_SCALE,
-        now.departure[None] / DEPARTURE_SCALE,
+        guess.frames / units.field_scale,
+        (guess.background - guess.frames[0])[None] / units.departure_scale,
+        guess.spread / units.departure_scale,
+        now.departure[None] / units.departure_scale,
         now.uncertainty[None],
-        now.sensors[:1] / DEPARTURE_SCALE,
+        now.sensors[:1] / units.departure_scale,
         now.sensors[1:],
-        memory.analyses / FIELD_SCALE,
-        memory.departures / DEPARTURE_SCALE,
+        memory.analyses / units.field_scale,
+        memory.departures / units.departure_scale,
         memory.uncertainties,
-        (memory.known * (memory.ahead - guess.frames[0]))[None] / DEPARTURE_SCALE,
+        (memory.known * (memory.ahead - guess.frames[0]))[None] / units.departure_scale,
         cosine[None],
     ]
     return jnp.moveaxis(jnp.concatenate(stacked), 0, -1)
 
 
-SIGNS = (
-    *(-1.0,) * FRAMES,
-    -1.0,
-    *(1.0,) * 2,
-    -1.0,
-    1.0,
-    -1.0,
-    1.0,
-    *(-1.0,) * (2 * PAST),
-    *(1.0,) * PAST,
-    -1.0,
-    -1.0,
-)
-"""How each channel answers to the reflection y → π − y: −1 changes sign as vorticity, +1 does not."""
-
-
-def mirror(condition: Array) -> Array:
-    """The condition (…, nx, ny, CHANNELS) of the mirrored flow −ω(x, π − y), a symmetry of the testbed."""
-    return jnp.asarray(SIGNS, condition.dtype) * condition[..., ::-1, :]
+def mirror(condition: Array, units: Conditioning) -> Array:
+    """The condition (…, nx, ny, channels) of the mirrored flow −ω(x, π − y), a symmetry of the testbed."""
+    return jnp.asarray(units.signs, condition.dtype) * condition[..., ::-1, :]

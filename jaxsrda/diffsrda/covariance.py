@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
+from jaxsrda.diffusion.guidance.guide import Shrunk
+from jaxsrda.flow.grid import ChannelGrid, bases, mode_weights, shells, to_physical, to_spectral
+
+
+class ResidualCovariance(NamedTuple):
+    """What a model draws is correlated like this, in the units of its samples; estimated at the end of training.
+
+    spectrum (K + 1,): variance of the orthonormal Fourier × sine coefficients at total wavenumbers 0 … K, equal for all
+    frames; between (frames, frames): correlations of the frames.
+    """
+
+    spectrum: np.ndarray
+    between: np.ndarray
+
+    def variances(self, grid: ChannelGrid) -> np.ndarray:
+        """Variance of each mode (2K+1, L), log-linear between wavenumbers."""
+        wavenumber = np.sqrt(bases(grid).k2)
+        return np.exp(np.interp(wavenumber, np.arange(len(self.spectrum)), np.log(self.spectrum)))
+
+    def shrunk(self, grid: ChannelGrid) -> Shrunk:
+        """The covariance as guides take it."""
+        return channel_covariance(grid, self.variances(grid), np.asarray(self.between))
+
+
+def estimate_residual_covariance(grid: ChannelGrid, residuals: Array) -> ResidualCovariance:
+    """The covariance of residuals (windows, nx, ny, frames): spectrum by shells, and correlations of the frames."""
+    norm = mode_weights(grid, residuals.dtype) * grid.nx * (grid.ny - 1)
+    to_hat = jax.vmap(jax.vmap(functools.partial(to_spectral, grid), -1, -1))
+    hat = np.asarray(to_hat(residuals) * jnp.sqrt(norm)[..., None], float)
+    between = np.einsum("wklf,wklg->fg", hat, hat) / hat[..., 0].size
+    deviations = np.sqrt(np.diag(between))
+    shell = shells(grid)
+    count = np.bincount(shell.ravel())
+    power = np.bincount(shell.ravel(), (hat**2).mean((0, 3)).ravel())
+    wavenumber = np.arange(len(count))
+    known = count > 0  # no mode has a wavenumber below one
+    spectrum = np.exp(np.interp(wavenumber, wavenumber[known], np.log(np.maximum(power[known] / count[known], 1e-12))))
+    return ResidualCovariance(spectrum, between / np.outer(deviations, deviations))
 
 
 def modes(vectors: Array, variances: Array) -> Callable[[Array, Array], Array]:

@@ -1,10 +1,12 @@
-"""Priors: what gives the first guess that the diffusion model corrects."""
+"""Priors: what gives the first guess that the diffusion model corrects.
+
+`PRIORS` has them by name; `register_prior` adds one.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +14,14 @@ from jax import Array
 
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.condition import Guess
-from jaxsrda.diffsrda.config import PRIOR_FILTERS, DiffSRDAConfig
-from jaxsrda.filters.config import FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
-from jaxsrda.flow.forecasts import first_states, forecast, physical, spectral
-from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.observing.observations import Observations
+
+if TYPE_CHECKING:
+    from jaxsrda.diffsrda.config import DiffSRDAConfig
 
 
 class Analysed(NamedTuple):
@@ -31,8 +33,8 @@ class Analysed(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """init(key) → state;  analyse(key, state, observations) → (state at t + 4, Analysed);
-    restart(state at t + 4, fields at t (M, nx, ny), mode) → state at t + 4 forecast from them instead;
+    """init(key) → state;  analyse(key, state, observations) → (state at the next time, Analysed);
+    restart(state at the next time, fields at t (M, nx, ny), mode) → state at the next time forecast from them instead;
     began(fields, mode) → what those forecasts really start from (G, nx, ny), for a prior without an analysis."""
 
     init: Callable[[Array], Any]
@@ -66,86 +68,107 @@ def chosen(fields: Array, members: int, mode: str) -> Array:
     return jnp.broadcast_to(one, (members, *one.shape))
 
 
-def low_passed(setup: Setup, fields: Array) -> Array:
-    """Amplitudes (M, 2K+1, L) at the coarse level of HR fields (M, nx, ny)."""
-    down = functools.partial(regrid_hat, setup.grid, setup.coarse_grid)
-    return jax.vmap(down)(spectral(setup.grid, fields))
-
-
 def enkf_sr_prior(setup: Setup, members: int, params: FilterParams) -> Prior:
-    """EnKF-SR as prior: LR members only."""
-    grid, level = setup.grid, setup.coarse
-    coarse = setup.coarse_grid
-    inner = ensemble_filter(setup, "enkf", level, members, params)
-
-    def ahead(state: EnsembleState) -> Array:
-        return physical(grid, jax.vmap(lambda a: regrid_hat(coarse, grid, a))(state.omega_hat))
+    """EnKF-SR as prior: cheap members only."""
+    model = setup.forecast_model()
+    inner = ensemble_filter(setup, model, "enkf", members, params)
 
     def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
-        start = low_passed(setup, chosen(fields, members, mode))
-        return state._replace(omega_hat=forecast(level, start)[1])
+        start = model.from_analysis_grid(chosen(fields, members, mode))
+        return state._replace(omega_hat=model.forecast(start).ahead)
 
-    return filter_prior(setup, inner, ahead, restart)
+    return filter_prior(setup, inner, lambda state: model.to_analysis_grid(state.omega_hat), restart)
 
 
 def dual_prior(setup: Setup, members: int, params: FilterParams) -> Prior:
-    """The dual-resolution EnKF as prior: one HR control, LR members.
+    """The dual-resolution EnKF as prior: one control at the level of analyses, cheap members.
 
     `mean` and `first` restart the control alone and leave the members their own perturbations.
     """
-    grid, coarse = setup.grid, setup.coarse_grid
-    inner = dual_filter(setup, members, params)
+    control_model, member_model = setup.analysis_model(), setup.forecast_model()
+    inner = dual_filter(setup, control_model, member_model, members, params)
 
     def ahead(state: DualState) -> Array:
-        perturbations = state.members_hat - state.members_hat.mean(0)
-        control = state.control_hat.mean(0)
-        return physical(grid, control + jax.vmap(lambda a: regrid_hat(coarse, grid, a))(perturbations))
+        perturbations = member_model.to_analysis_grid(state.members_hat - state.members_hat.mean(0))
+        return control_model.to_analysis_grid(state.control_hat.mean(0)) + perturbations
 
     def restart(state: DualState, fields: Array, mode: str) -> DualState:
-        control = spectral(grid, (fields[0] if mode == "first" else fields.mean(0))[None])
-        state = state._replace(control_hat=forecast(setup.fine, control)[1])
+        one = (fields[0] if mode == "first" else fields.mean(0))[None]
+        state = state._replace(control_hat=control_model.forecast(control_model.from_analysis_grid(one)).ahead)
         if mode != "each":
             return state
-        start = low_passed(setup, chosen(fields, members, mode))
-        return state._replace(members_hat=forecast(setup.coarse, start)[1])
+        start = member_model.from_analysis_grid(chosen(fields, members, mode))
+        return state._replace(members_hat=member_model.forecast(start).ahead)
 
     return filter_prior(setup, inner, ahead, restart)
 
 
-def lr_prior(setup: Setup, members: int, dtype: Any = float) -> Prior:
-    """Bare LR forecasts, as in the paper: one that conditions all samples, or (members > 1) one for each."""
-    grid, coarse, level = setup.grid, setup.coarse_grid, setup.coarse
-    up = jax.vmap(functools.partial(regrid_hat, coarse, grid))
-    dtype = jnp.zeros((), dtype).dtype
+def lr_prior(setup: Setup, members: int) -> Prior:
+    """Bare cheap forecasts, as in the paper: one that conditions all samples, or (members > 1) one for each."""
+    model = setup.forecast_model()
 
     def init(key: Array) -> EnsembleState:
-        return EnsembleState(first_states(key, level, members, dtype), jnp.int32(0))
+        return EnsembleState(model.initial(key, members, setup.dtype), jnp.int32(0))
 
     def analyse(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Analysed]:
-        frames, later, speeds = forecast(level, state.omega_hat)
-        frames_hat = jnp.concatenate([frames, later[:, None]], axis=1)
-        fields = physical(grid, jax.vmap(up)(frames_hat))
+        ahead = model.forecast(state.omega_hat)
+        fields = model.to_analysis_grid(jnp.concatenate([ahead.frames, ahead.ahead[:, None]], axis=1))
         before = setup.observed(fields[:, 0], observations)
         guess = Guess(fields, jnp.zeros_like(fields[:, :2]), fields[:, 0])
-        return EnsembleState(later, state.time + 1), Analysed(guess, before, speeds)
+        return EnsembleState(ahead.ahead, state.time + 1), Analysed(guess, before, ahead.speeds)
 
     def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
-        start = low_passed(setup, chosen(fields, members, mode))
-        return state._replace(omega_hat=forecast(level, start)[1])
+        start = model.from_analysis_grid(chosen(fields, members, mode))
+        return state._replace(omega_hat=model.forecast(start).ahead)
 
     def began(fields: Array, mode: str) -> Array:
-        return physical(grid, up(low_passed(setup, chosen(fields, members, mode))))
+        return model.to_analysis_grid(model.from_analysis_grid(chosen(fields, members, mode)))
 
     return Prior(init, analyse, restart, members, began)
 
 
-def make_prior(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None = None) -> Prior:
-    """The prior of a configuration, with as many LR members as samples; params: the filter's, by default its preset's.
+# By name --------------------------------------------------------------------------------------
 
-    `lr` runs one forecast for all samples unless each restarts its own.
+
+class PriorKind(NamedTuple):
+    """A prior that can be chosen by name.
+
+    make: (setup, members, traced parameters, restart) → Prior; restart: what its forecasts go on from unless another is
+    chosen; filter: the tuning of its filter, None for a prior without one.
     """
-    dtype = setup.climatology.mean.dtype
-    if config.prior == "lr":
-        return lr_prior(setup, config.members if config.restart == "each" else 1, dtype)
-    make = {"dual": dual_prior, "enkf-sr": enkf_sr_prior}[config.prior]
-    return make(setup, config.members, filter_params(PRIOR_FILTERS[config.prior], dtype) if params is None else params)
+
+    make: Callable[[Setup, int, FilterParams | None, str], Prior]
+    restart: str
+    filter: FilterConfig | None = None
+
+
+PRIORS: dict[str, PriorKind] = {
+    # Restarts: best on validation truths for dual and enkf-sr; lr was not measured.
+    "dual": PriorKind(
+        lambda setup, members, params, _: dual_prior(setup, members, params), "mean", FILTERS["enkf-dual"]
+    ),
+    "enkf-sr": PriorKind(
+        lambda setup, members, params, _: enkf_sr_prior(setup, members, params), "open", FILTERS["enkf-sr"]
+    ),
+    # One forecast for all samples unless each restarts its own.
+    "lr": PriorKind(lambda setup, members, _, restart: lr_prior(setup, members if restart == "each" else 1), "each"),
+}
+"""Priors by name."""
+
+
+def register_prior(name: str, kind: PriorKind) -> None:
+    """Make a prior known by a name; ValueError for a name that is taken."""
+    if name in PRIORS:
+        raise ValueError(f"register_prior: {name!r} is taken; choose another name")
+    PRIORS[name] = kind
+
+
+def make_prior(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None = None) -> Prior:
+    """The prior of a configuration, with as many cheap members as samples.
+
+    params: the traced numbers of its filter, by default those of its tuning.
+    """
+    kind = PRIORS[config.prior]
+    if params is None and kind.filter is not None:
+        params = filter_params(kind.filter, setup.dtype)
+    return kind.make(setup, config.members, params, config.restart)

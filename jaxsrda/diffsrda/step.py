@@ -1,12 +1,13 @@
-"""DiffSRDA: a prior's forecasts and the observations condition a diffusion model that draws HR ensembles.
+"""DiffSRDA: a prior's forecasts and the observations condition a diffusion model that draws ensembles.
 
-A `Prior` (an EnKF, or a bare LR forecast) gives a first guess of the window t … t + 4 from cheap forecasts; the
+A `Prior` (an EnKF, or a bare cheap forecast) gives a first guess of the window until the next assimilation time; the
 model draws what the guess misses; the prior's forecasts restart from the samples.  Ayapilla, Miyashita, Yasuda &
 Onishi (2026, arXiv:2604.21180).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,47 +18,62 @@ from jax import Array
 
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
-from jaxsrda.diffsrda.condition import FRAMES, Memory, Snapshot, channels, no_memory, remember, snapshot
+from jaxsrda.diffsrda.condition import Conditioning, Memory, Snapshot, channels, no_memory, remember, snapshot
 from jaxsrda.diffsrda.config import RESTARTS
 from jaxsrda.diffsrda.prior import Prior
-from jaxsrda.observing.observations import Observations, sees_vorticity
-
-# The cycle's step -----------------------------------------------------------------------------
+from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.sensors import belongs
 
 
 class State(NamedTuple):
-    """The prior's state, and what was seen at the last times, one memory for each guess."""
+    """The prior's state, and what the last times left behind, one memory for each guess."""
 
     prior: Any
     memory: Memory
 
 
-Draw = Callable[..., Array]
-"""draw(key, conditions (G, nx, ny, CHANNELS), observations) → corrections (M, 5, nx, ny) to the guess's frames."""
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """corrections(key, conditions (G, nx, ny, channels), observations) → (M, frames, nx, ny) to the guess's frames.
+
+    conditioning: what conditions hold; members: M.
+    """
+
+    corrections: Callable[..., Array]
+    conditioning: Conditioning
+    members: int
+
+    def __call__(self, key: Array, conditions: Array, observations: Observations | None = None) -> Array:
+        return self.corrections(key, conditions, observations)
 
 
-def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = "open") -> Callable:
+def recorded_step(
+    setup: Setup, prior: Prior, draw: Draw | None, restart: str = "open", units: Conditioning | None = None
+) -> Callable:
     """A step that also returns the snapshots (G leading): (key, state, observations) → (state, Window, Snapshot).
 
     draw: None leaves the prior alone (its guess is the analysis).  restart: `open` (the prior goes its own way),
-    `first`, `mean` or `each` sample.
+    `first`, `mean` or `each` sample.  units: what snapshots are made with, by default the draw's, else the testbed's.
     """
     check_choice("restart", restart, RESTARTS)
-    grid = setup.grid
+    grid, units = setup.grid, conditioning_of(setup, draw) if units is None else units
+
+    def conditioned(observations: Observations) -> Observations:
+        # What other operators measure cannot be kriged as vorticity; the prior's analysis still uses it.
+        vorticity = belongs(observations, [each.measures_vorticity for each in setup.sensors])
+        assimilated = setup.assimilated(observations)
+        return assimilated._replace(mask=assimilated.mask & vorticity)
 
     def step(key: Array, state: State, observations: Observations) -> tuple[State, Window, Snapshot]:
         prior_key, draw_key = jax.random.split(key)
         later, analysed = prior.analyse(prior_key, state.prior, observations)
-        guess = analysed.guess
-        # What other operators measure cannot be kriged as vorticity; the prior's analysis still uses it.
-        direct = sees_vorticity(observations, setup.operator, setup.guide_operator)
-        told = observations._replace(mask=observations.mask & direct)
+        guess, heard = analysed.guess, conditioned(observations)
         predicted = setup.observed(guess.frames[:, 0], observations)
-        now = jax.vmap(lambda g, seen: snapshot(grid, g, seen, told))(guess, predicted)
+        now = jax.vmap(lambda g, p: snapshot(grid, g, p, heard, units))(guess, predicted)
         if draw is None:
             omega = guess.frames
         else:
-            conditions = jax.vmap(functools.partial(channels, grid))(now, state.memory)
+            conditions = jax.vmap(lambda n, m: channels(grid, n, m, units))(now, state.memory)
             corrections = draw(draw_key, conditions, observations)
             omega = guess.frames[jnp.arange(len(corrections)) % prior.guesses] + corrections
             if restart != "open":
@@ -67,34 +83,42 @@ def recorded_step(setup: Setup, prior: Prior, draw: Draw | None, restart: str = 
         past, analysis, ahead = now, guess.frames[:, 0], None
         if prior.began is not None and draw is not None and restart != "open":
             analysis = prior.began(omega[:, 0], restart)
-            past = jax.vmap(lambda g, a, seen: snapshot(grid, g._replace(frames=a[None]), seen, told))(
+            past = jax.vmap(lambda g, a, p: snapshot(grid, g._replace(frames=a[None]), p, heard, units))(
                 guess, analysis, setup.observed(analysis, observations)
             )
         if draw is not None:
             ahead = omega[:, -1] if prior.guesses == len(omega) else omega[:, -1].mean(0, keepdims=True)
         memory = jax.vmap(remember)(state.memory, past, analysis, ahead)
-        finite = jnp.isfinite(omega).all() & jnp.isfinite(analysed.speeds.rate).all()
-        after = setup.observed(omega[:, 0], observations)
-        diagnostics = Diagnostics(finite, analysed.before, after, analysed.speeds)
-        window = Window(omega[:, : FRAMES - 1], guess.background.mean(0), diagnostics)
-        return State(later, memory), window, now
+        diagnostics = Diagnostics(
+            finite=jnp.isfinite(omega).all() & jnp.isfinite(analysed.speeds.rate).all(),
+            assimilated=setup.assimilated(observations).mask,
+            background_observed=analysed.before,
+            analysis_observed=setup.observed(omega[:, 0], observations),
+            speeds=analysed.speeds,
+        )
+        return State(later, memory), Window(omega[:, :-1], guess.background.mean(0), diagnostics), now
 
     return step
 
 
-def start(setup: Setup, prior: Prior, key: Array, dtype: Any) -> State:
+def conditioning_of(setup: Setup, draw: Draw | None) -> Conditioning:
+    """What a draw's conditions hold; without one, what fits the testbed."""
+    return getattr(draw, "conditioning", None) or Conditioning.of(setup.testbed)
+
+
+def start(setup: Setup, prior: Prior, key: Array, dtype: Any, units: Conditioning | None = None) -> State:
     """The state before the first time."""
-    memory = no_memory(setup.grid, jnp.zeros((), dtype).dtype)
+    past = (Conditioning.of(setup.testbed) if units is None else units).past
+    memory = no_memory(setup.grid, jnp.zeros((), dtype).dtype, past)
     return State(prior.init(key), jax.tree.map(lambda a: jnp.stack([a] * prior.guesses), memory))
 
 
-def diffsrda(
-    setup: Setup, prior: Prior, draw: Draw, members: int, restart: str = "each", dtype: Any = float
-) -> Assimilator:
+def diffsrda(setup: Setup, prior: Prior, draw: Draw, members: int, restart: str = "each") -> Assimilator:
     """The diffusion model in the cycle: an `Assimilator` of `members` samples."""
     recorded = recorded_step(setup, prior, draw, restart)
+    begin = functools.partial(start, setup, prior, dtype=setup.dtype, units=conditioning_of(setup, draw))
 
     def step(key: Array, state: State, observations: Observations) -> tuple[State, Window]:
         return recorded(key, state, observations)[:2]
 
-    return Assimilator(lambda key: start(setup, prior, key, dtype), step, members)
+    return Assimilator(lambda key: begin(key), step, members)

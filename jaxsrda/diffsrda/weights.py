@@ -13,9 +13,10 @@ import numpy as np
 
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import write_npz
-from jaxsrda.core.records import changes, from_json
-from jaxsrda.core.trees import _half, digest, flatten, unflatten
-from jaxsrda.diffsrda.condition import FRAMES, NORMALIZATION
+from jaxsrda.core.records import described, from_json, key_of
+from jaxsrda.core.trees import digest, flatten, half, unflatten
+from jaxsrda.diffsrda.condition import Conditioning
+from jaxsrda.diffsrda.covariance import ResidualCovariance
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.networks.autoencoder import PRESETS as AUTOENCODERS
@@ -51,7 +52,7 @@ def named_arrays(model: Model) -> dict[str, np.ndarray]:
     Raises ValueError for weights that are not finite in float16.
     """
     trees = {"params": model.params} | ({"autoencoder": model.space.params} if model.space is not None else {})
-    arrays = {f"{tree}.{name}": _half(leaf) for tree in trees for name, leaf in flatten(trees[tree]).items()}
+    arrays = {f"{tree}.{name}": half(leaf) for tree in trees for name, leaf in flatten(trees[tree]).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise ValueError(f"weights: {name} holds numbers that are not finite in float16; nothing was written")
@@ -67,8 +68,11 @@ def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "")
     """
     arrays = named_arrays(model)
     sha = stored_digest(arrays, model.scale)
-    header = {"format": FORMAT, "conditioning": NORMALIZATION, "model": dataclasses.asdict(model.config)}
+    config = described(model.config)
+    header = {"format": FORMAT, "conditioning": config.pop("conditioning"), "model": config}
     header |= {"sha256": sha, "record": record, "base": {}}
+    if model.residual is not None:
+        header["residual"] = {name: np.asarray(a).tolist() for name, a in model.residual._asdict().items()}
     if base:
         other, noted = load_model(base)
         header["base"] = {"name": base, "sha256": noted["sha256"]}
@@ -108,17 +112,16 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
         raise ValueError(f"{path}: expected weights of format {FORMAT}, got {header['format']}; train again")
     if not {"format", "conditioning", "model", "sha256", "record"} <= set(header):
         raise ValueError(f"{path}: expected weights from `jaxsrda train`, its header lacks entries; train again")
-    if header["conditioning"] != NORMALIZATION:
-        raise ValueError(
-            f"{path}: expected weights for conditions made with {NORMALIZATION}, got {header['conditioning']}; "
-            "train again"
-        )
     try:
+        conditioning = from_json(Conditioning, json.dumps(header["conditioning"]))
         config = from_json(ModelConfig, json.dumps(header["model"]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if scale.shape != (FRAMES,) or not (np.isfinite(scale) & (scale > 0)).all():
-        raise ValueError(f"{path}: expected a scale of {FRAMES} finite numbers above 0, got {scale}; train again")
+    config = dataclasses.replace(config, conditioning=conditioning)
+    if scale.shape != (config.frames,) or not (np.isfinite(scale) & (scale > 0)).all():
+        raise ValueError(
+            f"{path}: expected a scale of {config.frames} finite numbers above 0, got {scale}; train again"
+        )
     if base := header.get("base"):
         name = base["name"]
         if name not in released() or path.resolve() == (RELEASED / f"{name}.npz").resolve():
@@ -148,7 +151,10 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
             )
         space = LatentSpace(params, codes, gain)
     params = unflatten(network(config).initial, chosen("params", arrays), path, f"network {config.network!r}")
-    return Model(config, params, scale, space), header["record"] | {"sha256": header["sha256"]}
+    residual = header.get("residual")
+    if residual is not None:
+        residual = ResidualCovariance(*(np.asarray(residual[name], float) for name in ResidualCovariance._fields))
+    return Model(config, params, scale, space, residual), header["record"] | {"sha256": header["sha256"]}
 
 
 def chosen(tree: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -161,4 +167,4 @@ def model_hash(model: Model) -> str:
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(model.params).items()}
     if model.space is not None:
         arrays |= {f"space.{name}": np.asarray(leaf) for name, leaf in flatten(model.space._asdict()).items()}
-    return hashlib.sha256((changes(model.config) + digest(arrays | {"scale": model.scale})).encode()).hexdigest()[:12]
+    return hashlib.sha256((key_of(model.config) + digest(arrays | {"scale": model.scale})).encode()).hexdigest()[:12]

@@ -1,84 +1,75 @@
-"""Score analyses that are already in a file, the package's own or anyone's."""
+"""Score analyses that are already there, without running anything."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.app.datasets import read_fields, variable_names
-from jaxsrda.experiment.result import Analysis
-from jaxsrda.experiment.truth import prepare_truth
+from jaxsrda.experiment.result import Result
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.flow.testbed import FRAME, FRAMES_PER_CYCLE, LEVELS, level_grid
+from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations
 from jaxsrda.scoring import point, tally
 
 
-def evaluate_file(path: Path, truth_path: Path | None = None) -> Analysis:
-    """Scores of the analyses in `path` from frame 4 on, against a truth (by default the file's omega_truth).
+def evaluate(
+    testbed: Testbed,
+    truth: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    members: np.ndarray | None = None,
+    background: np.ndarray | None = None,
+) -> Result:
+    """Scores of analyses (truths, frames, nx, ny) from the second assimilation time on, against truths.
 
-    With members (`omega`, a member axis before time) every score is computed; from omega_mean and
-    omega_std those that need no members.  Raises ValueError for missing variables or frames that do not match.
+    members: (truths, M, frames, nx, ny), for the scores that need them; background: (truths, cycles, nx, ny).
+    Raises ValueError for analyses and truths that do not match.
     """
-    names = variable_names(path)
-    truth = read_fields(path, "omega_truth") if truth_path is None else read_fields(truth_path)
-    truth = prepare_truth(truth, str(truth_path or path))
-    grid = level_grid(LEVELS["hr"])
-    members = None
-    if "omega_mean" in names:
-        mean, std = (_with_truths(read_fields(path, name), 4) for name in ("omega_mean", "omega_std"))
-    if "omega" in names or "omega_mean" not in names:
-        members = _with_truths(read_fields(path, "omega", (4, 5)), 5)
-        mean, std = members.mean(1), members.std(1, ddof=1) if members.shape[1] > 1 else 0 * members[:, 0]
-    frames = mean.shape[1] // FRAMES_PER_CYCLE * FRAMES_PER_CYCLE
+    every, grid = testbed.frames_per_cycle, testbed.grid
+    frames = mean.shape[1] // every * every
     wanted = (len(truth), frames, *grid.shape)
     if (mean.shape[0], frames, *mean.shape[2:]) != wanted or truth.shape[1] < frames:
         raise ValueError(
-            f"{path}: expected analyses of truths × frames × nx × ny like the truth's {truth.shape}, got {mean.shape}; "
+            f"expected analyses of truths × frames × nx × ny like the truth's {truth.shape}, got {mean.shape}; "
             "evaluate against the truth they were made for"
         )
     mean, std, truth = mean[:, :frames], std[:, :frames], truth[:, :frames]
 
     statistics: list[dict[str, np.ndarray]] = []
+    span = float(np.ptp(testbed.vorticity_range))
     if members is None:
-        series = jax.lax.map(lambda args: jax.vmap(_moment_scores)(*args), _device(mean, std, truth))
+        series = jax.lax.map(
+            lambda args: jax.vmap(lambda *frame: _moment_scores(*frame, span))(*args), _device(mean, std, truth)
+        )
     else:
         ensembles = np.moveaxis(members[:, :, :frames], 1, 2)
-        series, statistics = _member_scores(grid, ensembles, truth)
-    series = {name: np.asarray(values)[:, FRAMES_PER_CYCLE:] for name, values in series.items()}
+        series, statistics = _member_scores(testbed, ensembles, truth)
+    series = {name: np.asarray(values)[:, every:] for name, values in series.items()}
     summary = {name: values.mean(1) for name, values in series.items()}
     if statistics:
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
-    background = mean[:, ::FRAMES_PER_CYCLE]
-    if "omega_background" in names:
-        background = _with_truths(read_fields(path, "omega_background"), 4)
-    empty = np.zeros((len(mean), frames // FRAMES_PER_CYCLE, 0))
-    return Analysis(
-        method=Path(path).stem,
-        config={"file": str(path), "truth": str(truth_path or path)},
+    empty = np.zeros((len(mean), frames // every, 0))
+    return Result(
+        method="analyses",
+        config={},
         per_truth=summary,
         series=series,
         statistics=statistics,
-        times=FRAME * np.arange(frames),
+        times=testbed.frame * np.arange(frames),
         truth=truth,
         mean=mean,
         std=std,
-        background=background,
+        background=mean[:, ::every] if background is None else background,
         members=members,
         observations=Observations(empty, np.zeros((*empty.shape, 2)), empty.astype(bool), empty),  # type: ignore
         grid=grid,
         seconds={},
         finite=True,
+        testbed=testbed,
     )
-
-
-def _with_truths(array: np.ndarray, ndim: int) -> np.ndarray:
-    return array if array.ndim == ndim else array[None]
 
 
 def _device(*arrays: np.ndarray) -> tuple[Array, ...]:
@@ -86,12 +77,12 @@ def _device(*arrays: np.ndarray) -> tuple[Array, ...]:
     return tuple(jnp.asarray(array, dtype) for array in arrays)
 
 
-def _moment_scores(mean: Array, std: Array, truth: Array) -> dict[str, Array]:
+def _moment_scores(mean: Array, std: Array, truth: Array, span: float) -> dict[str, Array]:
     """Scores of one frame that its mean and standard deviation determine (spread–skill of a large ensemble)."""
     spread, rmse = jnp.sqrt(jnp.mean(std**2)), point.rmse(mean, truth)
     return {
         "maer": point.maer(mean, truth),
-        "mssim_loss": point.mssim_loss(mean, truth),
+        "mssim_loss": point.mssim_loss(mean, truth, span),
         "rmse": rmse,
         "spread": spread,
         "spread_skill": spread / rmse,
@@ -100,13 +91,16 @@ def _moment_scores(mean: Array, std: Array, truth: Array) -> dict[str, Array]:
 
 
 def _member_scores(
-    grid: ChannelGrid, ensembles: np.ndarray, truth: np.ndarray
+    testbed: Testbed, ensembles: np.ndarray, truth: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-    """Every score of (truths, frames, M, nx, ny), and the statistics of each truth from frame 4 on."""
+    """Every score of (truths, frames, M, nx, ny), and the statistics of each truth from the second time on."""
+
+    grid: ChannelGrid = testbed.grid
+    span = float(np.ptp(testbed.vorticity_range))
 
     @jax.jit
-    def one(key, ensemble, truth):
-        return point.frame_scores(ensemble, truth), tally.tally(key, grid, ensemble, truth)
+    def one(key: Array, ensemble: Array, truth: Array):
+        return point.frame_scores(ensemble, truth, span), tally.frame_tally(key, grid, ensemble, truth)
 
     series, statistics = [], []
     for i, (frames, truths) in enumerate(zip(ensembles, truth)):
@@ -115,7 +109,7 @@ def _member_scores(
         for j, (ensemble, true) in enumerate(zip(frames, truths)):
             row, sums = one(jax.random.fold_in(jax.random.key(i), j), *_device(ensemble, true))
             rows.append(jax.tree.map(np.asarray, row))
-            total = tally.merge(total, sums) if j >= FRAMES_PER_CYCLE else total
+            total = tally.merge(total, sums) if j >= testbed.frames_per_cycle else total
         series.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
         statistics.append({k: np.asarray(v) for k, v in tally.summarize(total, grid).items()})
     return {name: np.stack([s[name] for s in series]) for name in series[0]}, statistics

@@ -1,11 +1,9 @@
-"""Methods by name: their presets, and the assimilators that they make."""
+"""Methods by name: their presets, and the assimilators that they make.  `register_method` adds one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from jax import Array
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Setup
@@ -20,24 +18,95 @@ from jaxsrda.filters.ensemble import ensemble_filter
 if TYPE_CHECKING:
     from jaxsrda.diffsrda.model import Model
 
-CONFIGS: dict[str, FilterConfig | DiffSRDAConfig] = {
-    **FILTERS,
-    "cnn": DiffSRDAConfig(sampler="mean", weights="4dsrda-small"),
-    "diffsrda": DiffSRDAConfig(),
-    "latent-diffsrda": DiffSRDAConfig(weights="latent-kl-small"),
+Config = FilterConfig | DiffSRDAConfig
+
+
+class Method(NamedTuple):
+    """A method that can be chosen by name.
+
+    make: (setup, configuration, traced parameters of its filter, model) → Assimilator; the filter's parameters are
+    given, the model is None unless the caller has one.  config: the configuration unless another is chosen.
+    """
+
+    make: Callable[[Setup, Any, FilterParams, Model | None], Assimilator]
+    config: Config
+
+
+def _filter(name: str, model: Callable[[Setup], Any], analysis: str) -> Method:
+    def make(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
+        return ensemble_filter(setup, model(setup), analysis, config.members, params)
+
+    return Method(make, FILTERS[name])
+
+
+def _dual(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
+    models = setup.analysis_model(), setup.forecast_model()
+    return dual_filter(setup, *models, config.members, params, config.controls)
+
+
+def _hr(setup: Setup) -> Any:
+    return setup.analysis_model()
+
+
+def _lr(setup: Setup) -> Any:
+    return setup.forecast_model()
+
+
+def _bicubic(setup: Setup) -> Any:
+    return setup.forecast_model("bicubic")
+
+
+def _diffsrda(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None, model: Model | None) -> Assimilator:
+    return make_diffsrda(setup, config, params, model)
+
+
+def _latent(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None, model: Model | None) -> Assimilator:
+    model = configured_model(config) if model is None else model
+    if model.space is None:
+        raise ValueError(
+            "latent-diffsrda: these weights draw on the grid; give some from `jaxsrda train --latent`, or use "
+            "method diffsrda"
+        )
+    return make_diffsrda(setup, config, params, model)
+
+
+METHODS: dict[str, Method] = {
+    "enkf-hr": _filter("enkf-hr", _hr, "enkf"),
+    "enkf-sr": _filter("enkf-sr", _lr, "enkf"),
+    "enkf-dual": Method(_dual, FILTERS["enkf-dual"]),
+    "etkf-hr": _filter("etkf-hr", _hr, "etkf"),
+    "letkf-hr": _filter("letkf-hr", _hr, "letkf"),
+    "letkf-sr": _filter("letkf-sr", _lr, "letkf"),
+    "ensf-sr": _filter("ensf-sr", _lr, "ensf"),
+    "free-run": Method(lambda setup, config, *_: free_run(setup, _hr(setup), config.members), FILTERS["free-run"]),
+    "bicubic": Method(lambda setup, config, *_: free_run(setup, _bicubic(setup), config.members), FILTERS["bicubic"]),
+    "climatology": Method(lambda setup, config, *_: climatology(setup, config.members), FILTERS["climatology"]),
+    "persistence": Method(
+        lambda setup, config, params, _: persistence(setup, config.members, params), FILTERS["persistence"]
+    ),
+    "cnn": Method(_diffsrda, DiffSRDAConfig(sampler="mean", weights="4dsrda-small")),
+    "diffsrda": Method(_diffsrda, DiffSRDAConfig()),
+    "latent-diffsrda": Method(_latent, DiffSRDAConfig(weights="latent-kl-small")),
 }
-"""The configuration that each method has unless told otherwise."""
+"""Methods by name."""
+
+
+def register_method(name: str, method: Method) -> None:
+    """Make a method known by a name; ValueError for a name that is taken."""
+    if name in METHODS:
+        raise ValueError(f"register_method: {name!r} is taken; choose another name")
+    METHODS[name] = method
 
 
 def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig | DiffSRDAConfig:
-    """The configuration of a method: `own` (re-tuned, CONFIGS) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
+    """The configuration of a method: `own` (re-tuned) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
 
     Raises ValueError for an unknown method or tuning, or where the paper gives none.
     """
-    check_choice("method", method, CONFIGS)
+    check_choice("method", method, METHODS)
     check_choice("tuning", tuning, ("own", "paper"))
     if tuning == "own":
-        return CONFIGS[method]
+        return METHODS[method].config
     if method in PAPER_SAMPLING:
         return PAPER_SAMPLING[method]
     name, _, interval = layout.partition(":")
@@ -49,31 +118,10 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -
     return PAPER_FILTERS[int(interval)]
 
 
-FilterMaker = Callable[[Setup, FilterConfig, FilterParams], Assimilator]
-
-FILTER_METHODS: dict[str, FilterMaker] = {
-    "enkf-hr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.fine, config.members, params),
-    "enkf-sr": lambda setup, config, params: ensemble_filter(setup, "enkf", setup.coarse, config.members, params),
-    "enkf-dual": lambda setup, config, params: dual_filter(setup, config.members, params, config.controls),
-    "etkf-hr": lambda setup, config, params: ensemble_filter(setup, "etkf", setup.fine, config.members, params),
-    "letkf-hr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.fine, config.members, params),
-    "letkf-sr": lambda setup, config, params: ensemble_filter(setup, "letkf", setup.coarse, config.members, params),
-    "ensf-sr": lambda setup, config, params: ensemble_filter(setup, "ensf", setup.coarse, config.members, params),
-    "free-run": lambda setup, config, params: free_run(setup, setup.fine, config.members, params.additive.dtype),
-    "bicubic": lambda setup, config, params: free_run(setup, setup.coarse, config.members, params.additive.dtype),
-    "climatology": lambda setup, config, params: climatology(setup, config.members, params.additive.dtype),
-    "persistence": lambda setup, config, params: persistence(setup, config.members, params),
-}
-"""Makers of filters and controls: (setup, configuration, traced parameters) → Assimilator."""
-
-METHODS: tuple[str, ...] = (*FILTER_METHODS, "cnn", "diffsrda", "latent-diffsrda")
-"""Names of all methods."""
-
-
 def make_assimilator(
     method: str,
     setup: Setup,
-    config: FilterConfig | DiffSRDAConfig | None = None,
+    config: Config | None = None,
     params: FilterParams | None = None,
     model: Model | None = None,
 ) -> Assimilator:
@@ -84,20 +132,13 @@ def make_assimilator(
     by default the one that its configuration names.
     """
     check_choice("method", method, METHODS)
-    config = CONFIGS[method] if config is None else config
-    wanted = type(CONFIGS[method])
-    if not isinstance(config, wanted):
-        raise TypeError(f"{method}: expected a {wanted.__name__} as config, got {type(config).__name__}")
-    if isinstance(config, DiffSRDAConfig):
-        model = configured_model(config) if model is None else model
-        if method == "latent-diffsrda" and model.space is None:
-            raise ValueError(
-                "latent-diffsrda: these weights draw on the grid; give some from `jaxsrda train --latent`, or use "
-                "method diffsrda"
-            )
-        return make_diffsrda(setup, config, params, model)
-    params = filter_params(config, setup.climatology.mean.dtype) if params is None else params
-    return FILTER_METHODS[method](setup, config, params)
+    known = METHODS[method]
+    config = known.config if config is None else config
+    if not isinstance(config, type(known.config)):
+        raise TypeError(f"{method}: expected a {type(known.config).__name__} as config, got {type(config).__name__}")
+    if params is None and isinstance(config, FilterConfig):
+        params = filter_params(config, setup.dtype)
+    return known.make(setup, config, params, model)  # type: ignore[arg-type]
 
 
 def configured_model(config: DiffSRDAConfig) -> Model:
@@ -112,32 +153,28 @@ def make_diffsrda(
     config: DiffSRDAConfig,
     params: FilterParams | None = None,
     model: Model | None = None,
-    strength: Array | None = None,
 ) -> Assimilator:
     """DiffSRDA with a model, by default the one that the configuration names.
 
-    params, strength (traced): of the prior's filter and of the guidance, by default the configuration's.
+    params (traced): of the prior's filter, by default those of its tuning.  A guide's strength may be traced too.
 
-    Raises ValueError for weights that are missing, damaged, or made for another grid.
+    Raises ValueError for weights that are missing, damaged, or made for another grid or cadence.
     """
     from jaxsrda.diffsrda.sampling import make_draw
 
     model = configured_model(config) if model is None else model
-    if (model.config.nx, model.config.ny) != setup.grid.shape:
+    kind, (nx, ny), frames = model.config, setup.grid.shape, setup.testbed.window
+    if (kind.nx, kind.ny, kind.frames) != (nx, ny, frames):
         raise ValueError(
-            f"diffsrda: the weights are for a grid of {model.config.nx} × {model.config.ny}, this one has "
-            f"{setup.grid.nx} × {setup.grid.ny}; train for it with `jaxsrda train`"
+            f"diffsrda: the weights are for windows of {kind.frames} frames on {kind.nx} × {kind.ny} points, this "
+            f"testbed has {frames} on {nx} × {ny}; train for it with `jaxsrda train`"
         )
-    if config.prior not in model.config.priors:
+    if config.prior not in kind.priors:
         raise ValueError(
-            f"prior: these weights were trained for {', '.join(model.config.priors)}, got {config.prior}; "
+            f"prior: these weights were trained for {', '.join(kind.priors)}, got {config.prior}; "
             f"give weights for it, from `jaxsrda train --prior {config.prior}`"
         )
     # The mean alone is one field, however many members the prior has.
     members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
-    draw = make_draw(
-        model, config, members=members, operator=setup.operator, guide_operator=setup.guide_operator, strength=strength
-    )
-    return diffsrda(
-        setup, make_prior(setup, config, params), draw, members, config.restart, setup.climatology.mean.dtype
-    )
+    draw = make_draw(model, config, setup.sensors, members)
+    return diffsrda(setup, make_prior(setup, config, params), draw, members, config.restart)

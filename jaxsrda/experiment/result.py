@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
 
-from jaxsrda.cycling import cycle
+from jaxsrda.cycling.cycle import Carry, History
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.flow.testbed import FRAME, FRAMES_PER_CYCLE
+from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations
-from jaxsrda.scoring import fit as fit_module
-from jaxsrda.scoring import tally as tally_module
-
-if TYPE_CHECKING:
-    pass
+from jaxsrda.scoring.fit import bootstrap_interval
+from jaxsrda.scoring.tally import summarize
 
 
 @dataclasses.dataclass(frozen=True)
-class Analysis:
-    """The result of `assimilate`, on the host; a leading axis of truths where there are several (or one).
+class Result:
+    """What `run` and `assimilate` return, on the host; a leading axis of truths where there are several (or one).
 
     per_truth: name → (truths,) scores, means over the scored frames; series: name → (truths, scored frames);
-    statistics: one `tally_module.summarize` dictionary a truth; times: (frames,); mean, std, background, truth:
-    (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and run.
-    Without a truth to compare with, per_truth holds the fit to the observations alone, the others nothing.
+    statistics: one dictionary of `scoring.tally.summarize` a truth; times: (frames,); mean, std, background, truth:
+    (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and run; carry:
+    the last, of all truths.  Without a truth to compare with, per_truth holds the fit to the observations alone, the
+    others nothing.
     """
 
     method: str
@@ -44,11 +42,13 @@ class Analysis:
     grid: ChannelGrid
     seconds: dict[str, float]
     finite: bool
+    testbed: Testbed
+    carry: Carry | None = None
 
     @property
     def scores(self) -> dict[str, tuple[float, float, float]]:
         """Each score's mean over the truths and its 95 % bootstrap interval, (mean, low, high)."""
-        intervals = {name: fit_module.bootstrap_interval(values) for name, values in self.per_truth.items()}
+        intervals = {name: bootstrap_interval(values) for name, values in self.per_truth.items()}
         return {name: tuple(float(v) for v in interval) for name, interval in intervals.items()}  # type: ignore
 
 
@@ -56,21 +56,35 @@ class DivergedError(ValueError):
     """A method's ensemble stopped being finite."""
 
 
-def check_healthy(history: cycle.History, first_cycle: int = 0) -> None:
-    """Raise `DivergedError` naming the truth, the time and the likely cause of an ensemble that is not finite."""
+def check_healthy(history: History, interval: float, first_cycle: int = 0) -> None:
+    """Raise `DivergedError` naming the truth, the time and the likely cause of an ensemble that is not finite.
+
+    interval: time from one cycle to the next.
+    """
     lost = np.argwhere(~np.asarray(history.finite))
     if len(lost):
         truth, i = (int(n) for n in lost[0])
         speed = np.asarray(history.speeds.speed)[truth, i]
         seen = speed[np.isfinite(speed)]
         raise DivergedError(
-            f"truth {truth}, time {(first_cycle + i) * FRAMES_PER_CYCLE * FRAME:g}: the ensemble is no longer finite "
+            f"truth {truth}, time {(first_cycle + i) * interval:g}: the ensemble is no longer finite "
             f"(largest speed seen {seen.max() if seen.size else np.nan:.3g}); lower the additive noise or inflation, "
             "or the strength of a guidance, or check the observations"
         )
 
 
-def _collect(method, settings, grid, observed, truth, carry, history, seconds) -> Analysis:
+def collect(
+    method: str,
+    settings: dict[str, Any],
+    testbed: Testbed,
+    observed: Observations,
+    truth: np.ndarray | None,
+    carry: Carry,
+    history: History,
+    seconds: dict[str, float],
+) -> Result:
+    """The result of a run's last carry and its history, truths leading."""
+    grid = testbed.grid
     truths, cycles = observed.values.shape[:2]
     series, summary = {}, {}
     for name, fit in (("background", history.fit_background), ("analysis", history.fit_analysis)):
@@ -83,25 +97,25 @@ def _collect(method, settings, grid, observed, truth, carry, history, seconds) -
     if truth is not None:
         series = {name: s[:, 1:].reshape(truths, -1) for name, s in history.scores.items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
-        summarize = jax.vmap(lambda tally: tally_module.summarize(tally, grid))(carry.tally)
-        statistics = [{k: np.asarray(v[i]) for k, v in summarize.items()} for i in range(truths)]
+        sums = jax.vmap(lambda sums: summarize(sums, grid))(carry.tally)
+        statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(truths)]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
     fields = history.fields
 
-    def frames(array):  # (truths, cycles, 4, nx, ny) → (truths, frames, nx, ny)
+    def frames(array):  # (truths, cycles, F, nx, ny) → (truths, frames, nx, ny)
         return array.reshape(truths, -1, *grid.shape)
 
     members = fields.members
     if members is not None:
         members = np.moveaxis(members, 2, 1).reshape(truths, members.shape[2], -1, *grid.shape)
-    return Analysis(
+    return Result(
         method=method,
         config=settings,
         per_truth={name: values for name, values in summary.items() if values is not None},
         series=series,
         statistics=statistics,
-        times=FRAME * np.arange(cycles * FRAMES_PER_CYCLE),
+        times=testbed.frame * np.arange(cycles * testbed.frames_per_cycle),
         truth=truth,
         mean=frames(fields.mean),
         std=frames(fields.std),
@@ -111,4 +125,6 @@ def _collect(method, settings, grid, observed, truth, carry, history, seconds) -
         grid=grid,
         seconds=seconds,
         finite=bool(history.finite.all()),
+        testbed=testbed,
+        carry=carry,
     )

@@ -60,12 +60,12 @@ class Departures(NamedTuple):
 def departures(predicted: Array, observations: Observations, params: FilterParams) -> Departures:
     """Anomalies, innovation and R in observation space; a masked sensor has no anomalies and no innovation.
 
-    R = (observation_std² if that is above 0, else each sensor's variance) + representativeness.
+    R = (assumed_std² if that is above 0, else each sensor's variance) + representativeness.
     """
     check_shape("predicted", predicted, (None, observations.capacity))
     mask = observations.mask
     mean = predicted.mean(0)
-    own = jnp.where(params.observation_std > 0, params.observation_std**2, observations.variance)
+    own = jnp.where(params.assumed_std > 0, params.assumed_std**2, observations.variance)
     return Departures(
         jnp.where(mask, predicted - mean, 0),
         jnp.where(mask, observations.values - mean, 0),

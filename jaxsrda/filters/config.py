@@ -10,8 +10,10 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxsrda.core.checks import check_positive
+from jaxsrda.core.records import renamed
 
 
+@renamed(observation_std="assumed_std")
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
     """Tuning of an ensemble filter; all but the two sizes are traced, so a sweep compiles once.
@@ -24,7 +26,7 @@ class FilterConfig:
     initial: the same at the start.
     rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012) and perturbations (Zhang et al. 2004).
     representativeness: variance added to R for what the model's grid cannot hold.
-    observation_std: the noise the filter assumes; 0 takes each sensor's own variance.
+    assumed_std: standard deviation of the noise that the filter assumes; 0 takes each sensor's own.
     """
 
     members: int = 100
@@ -35,7 +37,7 @@ class FilterConfig:
     rtps: float = 0.0
     rtpp: float = 0.0
     representativeness: float = 0.0
-    observation_std: float = 0.0
+    assumed_std: float = 0.0
     controls: int = 1
 
     def __post_init__(self):
@@ -48,10 +50,10 @@ class FilterConfig:
 
 
 PAPER_FILTERS: dict[int, FilterConfig] = {
-    4: FilterConfig(localization=0.15, additive=5e-4**0.5, initial=0.0, observation_std=1e-5),
-    6: FilterConfig(localization=0.3, additive=0.002**0.5, initial=0.2**0.5, observation_std=0.03),
-    8: FilterConfig(localization=0.5, additive=0.005**0.5, initial=0.2**0.5, observation_std=0.10),
-    12: FilterConfig(localization=0.7, additive=0.005**0.5, initial=0.2**0.5, observation_std=0.20),
+    4: FilterConfig(localization=0.15, additive=5e-4**0.5, initial=0.0, assumed_std=1e-5),
+    6: FilterConfig(localization=0.3, additive=0.002**0.5, initial=0.2**0.5, assumed_std=0.03),
+    8: FilterConfig(localization=0.5, additive=0.005**0.5, initial=0.2**0.5, assumed_std=0.10),
+    12: FilterConfig(localization=0.7, additive=0.005**0.5, initial=0.2**0.5, assumed_std=0.20),
 }
 """The paper's EnKF-HR tuning by lattice interval; its noise factors multiply covariances."""
 
@@ -81,7 +83,7 @@ class FilterParams(NamedTuple):
     rtps: Array
     rtpp: Array
     representativeness: Array
-    observation_std: Array
+    assumed_std: Array
 
 
 def filter_params(config: FilterConfig, dtype: DTypeLike = float) -> FilterParams:

@@ -5,39 +5,31 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import DTypeLike
 
-from jaxsrda.cycling.assimilator import Assimilator, Setup, Window, no_speeds, window
-from jaxsrda.filters import analysis as enkf
+from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
+from jaxsrda.filters.analysis import enkf
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.filters.ensemble import EnsembleState
-from jaxsrda.flow.forecasts import _over_leading, first_states, forecast, physical, recentre, spectral
-from jaxsrda.flow.grid import regrid
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, Level, level_grid
+from jaxsrda.flow.forecasts import ForecastModel, recentre, to_amplitudes, to_fields
 from jaxsrda.observing.observations import Observations
 
-# Controls -------------------------------------------------------------------------------------
 
-
-def free_run(setup: Setup, level: Level, members: int, dtype: DTypeLike = float) -> Assimilator:
-    """Members from other seeds that never see an observation; LR ones are shown on HR by bicubic interpolation."""
-    grid, own = setup.grid, level_grid(level)
+def free_run(setup: Setup, model: ForecastModel, members: int) -> Assimilator:
+    """Members from other first states than the truth's that never meet an observation."""
 
     def init(key: Array) -> EnsembleState:
-        return EnsembleState(first_states(key, level, members, jnp.zeros((), dtype).dtype), jnp.int32(0))
+        return EnsembleState(model.initial(key, members, setup.dtype), jnp.int32(0))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
-        frames, ahead, speeds = forecast(level, state.omega_hat)
-        fields = physical(own, frames)
-        if own != grid:
-            fields = _over_leading(lambda f: regrid(own, grid, f, "bicubic"), fields)
-        seen = setup.observed(fields[:, 0], observations)
-        return EnsembleState(ahead, state.time + 1), window(fields, fields[:, 0].mean(0), seen, seen, speeds)
+        ahead = model.forecast(state.omega_hat)
+        frames = model.to_analysis_grid(ahead.frames)
+        window = setup.window(setup.assimilated(observations), frames, speeds=ahead.speeds)
+        return EnsembleState(ahead.ahead, state.time + 1), window
 
     return Assimilator(init, step, members)
 
 
-def climatology(setup: Setup, members: int, dtype: DTypeLike = float) -> Assimilator:
+def climatology(setup: Setup, members: int) -> Assimilator:
     """Random climatological states of the assimilation time, held through the window; observations unused."""
     grid = setup.grid
 
@@ -46,10 +38,8 @@ def climatology(setup: Setup, members: int, dtype: DTypeLike = float) -> Assimil
 
     def step(key: Array, time: Array, observations: Observations) -> tuple[Array, Window]:
         draws = setup.climatology.draw(key, time, members, grid) + setup.climatology.mean_at(time, grid)
-        fields = physical(grid, draws)
-        seen = setup.observed(fields, observations)
-        held = jnp.repeat(fields[:, None], FRAMES_PER_CYCLE, axis=1)
-        return time + 1, window(held, fields.mean(0), seen, seen, no_speeds(fields.dtype))
+        held = jnp.repeat(to_fields(grid, draws)[:, None], setup.testbed.frames_per_cycle, axis=1)
+        return time + 1, setup.window(setup.assimilated(observations), held)
 
     return Assimilator(init, step, members)
 
@@ -66,14 +56,14 @@ def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator
         return EnsembleState(mean[None], jnp.int32(0))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
+        observations = setup.assimilated(observations)
         draw_key, analysis_key = jax.random.split(key)
         draws = setup.climatology.draw(draw_key, state.time, members, grid)
-        background = physical(grid, state.omega_hat + recentre(draws, params.inflation))
+        background = to_fields(grid, state.omega_hat + recentre(draws, params.inflation))
         before = setup.observed(background, observations)
-        ensemble = enkf.enkf(analysis_key, grid, background, before, observations, params)
-        after = setup.observed(ensemble, observations)
-        held = jnp.repeat(ensemble[:, None], FRAMES_PER_CYCLE, axis=1)
-        out = window(held, background.mean(0), before, after, no_speeds(held.dtype))
-        return EnsembleState(spectral(grid, ensemble.mean(0)[None]), state.time + 1), out
+        ensemble = enkf(analysis_key, grid, background, before, observations, params)
+        held = jnp.repeat(ensemble[:, None], setup.testbed.frames_per_cycle, axis=1)
+        window = setup.window(observations, held, background.mean(0), before)
+        return EnsembleState(to_amplitudes(grid, ensemble.mean(0)[None]), state.time + 1), window
 
     return Assimilator(init, step, members)

@@ -9,65 +9,56 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.core.checks import check_choice
-from jaxsrda.cycling.assimilator import Assimilator, Setup, Window, window
-from jaxsrda.filters import analysis as analysis_module
-from jaxsrda.filters import inflation
+from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
+from jaxsrda.filters.analysis import ANALYSES
 from jaxsrda.filters.config import FilterParams
-from jaxsrda.flow.forecasts import _over_leading, first_states, forecast, physical, recentre
-from jaxsrda.flow.grid import regrid, regrid_hat, to_spectral
-from jaxsrda.flow.testbed import Level, level_grid
+from jaxsrda.filters.inflation import inflate, relax_perturbations, relax_spread
+from jaxsrda.flow.forecasts import ForecastModel, recentre, to_fields
 from jaxsrda.observing.observations import Observations
-from jaxsrda.observing.operators import vorticity, vorticity_spectral
 
 
 class EnsembleState(NamedTuple):
     """Amplitudes of the forecast members, and the number of steps done."""
 
-    omega_hat: Array  # (M, 2K+1, L) at the members' level
+    omega_hat: Array  # (M, 2K+1, L) on the model's grid
     time: Array  # () int32
 
 
-# Filters --------------------------------------------------------------------------------------
-
-
 def ensemble_filter(
-    setup: Setup, analysis: str, level: Level, members: int, params: FilterParams, upsampling: str = "spectral"
+    setup: Setup, model: ForecastModel, analysis: str, members: int, params: FilterParams
 ) -> Assimilator:
-    """A filter whose members live at `level` and are analysed on the HR grid.
+    """A filter whose members forecast by a model and are analysed on the analysis grid.
 
-    LR members go up to HR for the analysis and come back by spectral truncation (EnKF-SR; Barthélémy et al. 2022,
-    doi:10.1007/s10236-022-01523-x); upsampling: `spectral` (zero padding, exact) or `bicubic` (the paper's,
-    arXiv:2604.21180).  After each analysis: relaxation to the prior, then climatological anomalies, re-centred.
+    Members of a coarser model go up for the analysis and come back after it (EnKF-SR; Barthélémy et al. 2022,
+    doi:10.1007/s10236-022-01523-x).  After each analysis: relaxation to the prior, then climatological anomalies,
+    re-centred.  ValueError for an unknown analysis, and for EnSF with sensors that do not measure vorticity.
     """
-    analyse = analysis_module.ANALYSES[check_choice("analysis", analysis, analysis_module.ANALYSES)]
-    if analysis == "ensf" and {setup.operator, setup.guide_operator} - {vorticity, vorticity_spectral, None}:
+    analyse = ANALYSES[check_choice("analysis", analysis, ANALYSES)]
+    assimilated = [each for each in setup.sensors if each.role == "assimilated"]
+    if analysis == "ensf" and not all(each.measures_vorticity for each in assimilated):
         raise ValueError("ensf: its likelihood acts on vorticity, expected a vorticity operator; use an enkf or letkf")
-    grid, own, dtype = setup.grid, level_grid(level), params.additive.dtype
-
-    def up(omega_hat: Array) -> Array:
-        fields = physical(own, omega_hat)
-        return fields if own == grid else _over_leading(lambda f: regrid(own, grid, f, upsampling), fields)
+    grid, dtype = setup.grid, params.additive.dtype
 
     def init(key: Array) -> EnsembleState:
         first_key, noise_key = jax.random.split(key)
-        start = first_states(first_key, level, members, dtype)
-        noise = setup.climatology.draw(noise_key, 0, members, own)
+        start = model.initial(first_key, members, dtype)
+        noise = setup.climatology.draw(noise_key, 0, members, model.grid)
         return EnsembleState(start + recentre(noise, params.initial), jnp.int32(0))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
+        observations = setup.assimilated(observations)
         analysis_key, noise_key = jax.random.split(key)
-        background = inflation.inflate(up(state.omega_hat), params.inflation)
+        background = inflate(model.to_analysis_grid(state.omega_hat), params.inflation)
         before = setup.observed(background, observations)
         ensemble = analyse(analysis_key, grid, background, before, observations, params)
-        ensemble = inflation.relax_spread(ensemble, background, params.rtps)
-        ensemble = inflation.relax_perturbations(ensemble, background, params.rtpp)
+        ensemble = relax_spread(ensemble, background, params.rtps)
+        ensemble = relax_perturbations(ensemble, background, params.rtpp)
         noise = setup.climatology.draw(noise_key, state.time, members, grid)
-        ensemble = ensemble + physical(grid, recentre(noise, params.additive))
-        after = setup.observed(ensemble, observations)
-        omega_hat = jax.vmap(lambda f: regrid_hat(grid, own, to_spectral(grid, f)))(ensemble)
-        frames, ahead, speeds = forecast(level, omega_hat)
-        frames = jnp.concatenate([ensemble[:, None], up(frames[:, 1:])], axis=1)
-        out = window(frames, background.mean(0), before, after, speeds)
-        return EnsembleState(ahead, state.time + 1), out
+        ensemble = ensemble + to_fields(grid, recentre(noise, params.additive))
+        ahead = model.forecast(model.from_analysis_grid(ensemble))
+        later = model.to_analysis_grid(ahead.frames[:, 1:])
+        frames = jnp.concatenate([ensemble[:, None], later], axis=1)
+        window = setup.window(observations, frames, background.mean(0), before, ahead.speeds)
+        return EnsembleState(ahead.ahead, state.time + 1), window
 
     return Assimilator(init, step, members)

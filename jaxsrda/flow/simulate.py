@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -17,22 +16,105 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core.cache import content_hash
+from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.checks import check_choice, check_positive, check_shape
-from jaxsrda.core.files import write_npz
-from jaxsrda.core.records import to_json
-from jaxsrda.flow.grid import regrid, to_physical, to_spectral
-from jaxsrda.flow.jet import initial_state, truth_key
+from jaxsrda.core.records import key_of
+from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
+from jaxsrda.flow.jet import truth_key
 from jaxsrda.flow.solver import SCHEMES, FlowParams, Speeds, check_stable, rollout, speeds, stepper
-from jaxsrda.flow.testbed import DEFAULT_FRAMES, FRAME, Level, checked_steps, default_steps, flow_params, level_grid
+from jaxsrda.flow.testbed import Level, Testbed
 
 SAVE_EVERY = 20.0
 """Seconds of work that a kill can cost."""
 
 
+class Trajectory(NamedTuple):
+    """Frames of a run, start included: amplitudes [frames, 2K+1, L] and their `Speeds` [frames]."""
+
+    omega_hat: Array
+    speeds: Speeds
+
+
+def integrate(
+    testbed: Testbed,
+    level: Level,
+    omega_hat: Array,
+    frames: int,
+    params: FlowParams | None = None,
+    scheme: str = "etdrk4",
+    steps: int | None = None,
+) -> Trajectory:
+    """Run a level from amplitudes [2K+1, L] for `frames` frames, the start counted (pure, traceable).
+
+    params: physical coefficients, by default the testbed's at the level; steps: time steps a frame, by default the
+    level's own for the scheme.  Raises ValueError for a wrong shape, an unknown scheme, or fewer than 1 frame or step.
+    """
+    check_shape("omega_hat", omega_hat, level.grid.spectral_shape)
+    if frames < 1:
+        raise ValueError(f"frames: expected at least 1 (the start counts as one), got {frames}")
+    steps = level.checked_steps(scheme, steps)
+    params = testbed.flow_params(level, omega_hat.dtype) if params is None else params
+    return _trajectory(omega_hat, params, level.grid, frames, scheme, steps, testbed.frame)
+
+
+def _trajectory(
+    omega_hat: Array, params: FlowParams, grid: ChannelGrid, frames: int, scheme: str, steps: int, frame: float
+) -> Trajectory:
+    step = stepper(scheme, grid, params, frame / steps)
+
+    def output(state: Array) -> Trajectory:
+        return Trajectory(state, speeds(grid, state))
+
+    _, later = rollout(step, steps, frames - 1, output)(omega_hat)
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), output(omega_hat), later)
+
+
+_trajectories = jax.jit(
+    lambda omega_hat, params, *static: jax.vmap(lambda state: _trajectory(state, params, *static))(omega_hat),
+    static_argnums=(2, 3, 4, 5, 6),
+)
+
+
+@functools.partial(jax.jit, static_argnames="grid")
+def _speeds_batch(omega_hat: Array, grid: ChannelGrid) -> Speeds:
+    return jax.vmap(lambda state: speeds(grid, state))(omega_hat)
+
+
+def simulate(
+    testbed: Testbed,
+    level: Level,
+    omega_hat: Array,
+    frames: int | None = None,
+    params: FlowParams | None = None,
+    scheme: str = "etdrk4",
+    steps: int | None = None,
+    start: float = 0.0,
+) -> Array:
+    """Run a batch of states [runs, 2K+1, L] on the host's behalf: amplitudes [runs, frames, 2K+1, L].
+
+    Compiled once for equal grids, lengths and steps.  Raises `UnstableStepError` (with time, speed and the step
+    that would do) instead of returning NaN.
+    """
+    check_shape("omega_hat", omega_hat, (None, *level.grid.spectral_shape))
+    steps, frames = level.checked_steps(scheme, steps), testbed.frames if frames is None else frames
+    params = testbed.flow_params(level, omega_hat.dtype) if params is None else params
+    dt = testbed.frame / steps
+    # Before spending anything: a step that the first frame already forbids.
+    now = _speeds_batch(omega_hat, level.grid)
+    check_stable(Speeds(now.rate[:, None], now.speed[:, None]), np.array([start]), dt, scheme)
+    trajectory = _trajectories(omega_hat, params, level.grid, frames, scheme, steps, testbed.frame)
+    check_stable(trajectory.speeds, start + testbed.frame * np.arange(frames), dt, scheme)
+    return trajectory.omega_hat
+
+
+# Long runs ------------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A simulation: level, frames (the start counts as one), scheme, time steps a frame, seed."""
+    """A simulation: testbed, level, frames (the start counts as one), scheme, time steps a frame, seed."""
 
+    testbed: Testbed
     level: Level
     frames: int
     scheme: str = "etdrk4"
@@ -49,14 +131,14 @@ class Run:
     @property
     def steps_a_frame(self) -> int:
         """Time steps a frame, the level's own by default."""
-        return default_steps(self.level, self.scheme) if self.steps is None else self.steps
+        return self.level.checked_steps(self.scheme, self.steps)
 
 
 def estimate_seconds(run: Run) -> float:
     """Wall time that a run will take, from a few timed steps at its level (compiles them first)."""
-    grid = level_grid(run.level)
-    step = stepper(run.scheme, grid, flow_params(run.level), FRAME / run.steps_a_frame)
-    state = initial_state(truth_key(run.seed), grid)
+    grid = run.level.grid
+    step = stepper(run.scheme, grid, run.testbed.flow_params(run.level), run.testbed.frame / run.steps_a_frame)
+    state = start_state(run)
     few = jax.jit(rollout(step, 2, 1)).lower(state).compile()
     few(state)[0].block_until_ready()
     began = time.perf_counter()
@@ -65,10 +147,10 @@ def estimate_seconds(run: Run) -> float:
 
 
 def start_state(run: Run, initial: np.ndarray | None = None) -> Array:
-    """Amplitudes of the run's first frame: the user's field [nx, ny], or the jet perturbed from the seed."""
-    grid = level_grid(run.level)
+    """Amplitudes of the run's first frame: the user's field [nx, ny], or the testbed's first state from the seed."""
+    grid = run.level.grid
     if initial is None:
-        return initial_state(truth_key(run.seed), grid)
+        return run.testbed.start(truth_key(run.seed), grid)
     check_shape("initial field", initial, grid.shape, f"; the {run.level.name} level's grid, both walls counted")
     return to_spectral(grid, jnp.asarray(initial, jnp.zeros(()).dtype))
 
@@ -86,9 +168,12 @@ def simulate_resumable(
     `UnstableStepError` if the step became unstable.
     """
     state = start_state(run, initial)
-    grid = level_grid(run.level)
-    fingerprint = content_hash(json.dumps([to_json(run), np.asarray(state).tobytes().hex()]))
-    parts, state = _resume(folder, fingerprint, state)
+    grid, frame = run.level.grid, run.testbed.frame
+    store = Checkpoints(folder, content_hash(key_of(run, np.asarray(state).tobytes().hex())), keep=None)
+    saved_parts = [store.restore(step) for step in store.steps()]
+    parts = [np.asarray(part.arrays["omega"]) for part in saved_parts]
+    if saved_parts:
+        state = jnp.asarray(saved_parts[-1].arrays["state"])
     done = sum(len(part) for part in parts)
     to_field = jax.jit(lambda a: to_physical(grid, a))
     fields: list[np.ndarray] = []
@@ -97,110 +182,18 @@ def simulate_resumable(
     progress(done, run.frames)
     saved = time.perf_counter()
     while done < run.frames:
-        pair = simulate(run.level, state[None], 2, scheme=run.scheme, steps=run.steps_a_frame, start=(done - 1) * FRAME)
+        begin = (done - 1) * frame
+        pair = simulate(run.testbed, run.level, state[None], 2, None, run.scheme, run.steps_a_frame, begin)
         state = pair[0, 1]
         fields.append(np.asarray(to_field(state)))
         done += 1
         progress(done, run.frames)
         if time.perf_counter() - saved > SAVE_EVERY and done < run.frames:
-            folder.mkdir(parents=True, exist_ok=True)
-            part = np.stack(fields)
-            write_npz(folder / f"part-{len(parts):04d}.npz", omega=part, state=np.asarray(state), run=fingerprint)
-            parts.append(part)
+            parts.append(np.stack(fields))
+            store.save(done, {"omega": parts[-1], "state": np.asarray(state)})
             fields, saved = [], time.perf_counter()
+    store.close()
     omega = np.concatenate([*parts, *([np.stack(fields)] if fields else [])])
     if folder.exists():
         shutil.rmtree(folder)
     return omega
-
-
-def _resume(folder: Path, fingerprint: str, state: Array) -> tuple[list[np.ndarray], Array]:
-    """The parts in the folder, in order, and the state after the last."""
-    parts: list[np.ndarray] = []
-    for path in sorted(folder.glob("part-*.npz")) if folder.exists() else []:
-        with np.load(path) as part:
-            if str(part["run"]) != fingerprint:
-                raise ValueError(
-                    f"{folder}: holds parts of another run (level, frames, steps, seed or start differ); "
-                    "remove the folder or choose another output"
-                )
-            parts.append(part["omega"])
-            state = jnp.asarray(part["state"])
-    return parts, state
-
-
-class Trajectory(NamedTuple):
-    """Frames of a run, start included: amplitudes [frames, 2K+1, L] and their `Speeds` [frames]."""
-
-    omega_hat: Array
-    speeds: Speeds
-
-
-def integrate(
-    level: Level,
-    omega_hat: Array,
-    frames: int,
-    params: FlowParams | None = None,
-    scheme: str = "etdrk4",
-    steps: int | None = None,
-) -> Trajectory:
-    """Run a level from amplitudes [2K+1, L] for `frames` frames of 0.25, the start counted (pure, traceable).
-
-    steps: time steps a frame; by default the level's own for the scheme.  Raises ValueError for
-    a wrong shape, an unknown scheme, or fewer than 1 frame or step.
-    """
-    grid = level_grid(level)
-    check_shape("omega_hat", omega_hat, grid.spectral_shape)
-    if frames < 1:
-        raise ValueError(f"frames: expected at least 1 (the start counts as one), got {frames}")
-    steps = checked_steps(level, scheme, steps)
-    params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
-    step = stepper(scheme, grid, params, FRAME / steps)
-
-    def output(state):
-        return Trajectory(state, speeds(grid, state))
-
-    _, later = rollout(step, steps, frames - 1, output)(omega_hat)
-    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), output(omega_hat), later)
-
-
-@functools.partial(jax.jit, static_argnames=("level", "frames", "scheme", "steps"))
-def _integrate_batch(omega_hat, params, level, frames, scheme, steps) -> Trajectory:
-    run = functools.partial(integrate, level, frames=frames, params=params, scheme=scheme, steps=steps)
-    return jax.vmap(lambda state: run(state))(omega_hat)
-
-
-@functools.partial(jax.jit, static_argnames="grid")
-def _speeds_batch(omega_hat, grid) -> Speeds:
-    return jax.vmap(lambda state: speeds(grid, state))(omega_hat)
-
-
-def simulate(
-    level: Level,
-    omega_hat: Array,
-    frames: int = DEFAULT_FRAMES,
-    params: FlowParams | None = None,
-    scheme: str = "etdrk4",
-    steps: int | None = None,
-    start: float = 0.0,
-) -> Array:
-    """Run a batch of states [runs, 2K+1, L] on the host's behalf: amplitudes [runs, frames, 2K+1, L].
-
-    Compiled once per level and length.  Raises `UnstableStepError` (with time, speed and the step
-    that would do) instead of returning NaN.
-    """
-    check_shape("omega_hat", omega_hat, (None, *level_grid(level).spectral_shape))
-    steps = checked_steps(level, scheme, steps)
-    params = flow_params(level, dtype=omega_hat.dtype) if params is None else params
-    # Before spending anything: a step that the first frame already forbids.
-    now = _speeds_batch(omega_hat, level_grid(level))
-    check_stable(Speeds(now.rate[:, None], now.speed[:, None]), np.array([start]), FRAME / steps, scheme)
-    trajectory = _integrate_batch(omega_hat, params, level, frames, scheme, steps)
-    check_stable(trajectory.speeds, start + FRAME * np.arange(frames), FRAME / steps, scheme)
-    return trajectory.omega_hat
-
-
-def to_level(source: Level, target: Level, omega_hat: Array, method: str = "spectral") -> Array:
-    """Fields [nx, ny] on the target level's grid of amplitudes at the source level (see `grid.regrid`)."""
-    grid, coarse = level_grid(source), level_grid(target)
-    return regrid(grid, coarse, to_physical(grid, omega_hat), method)

@@ -18,9 +18,6 @@ from jax import Array
 
 from jaxsrda.networks.layers import Conv, ResBlock, from_patches, to_patches
 
-FIELD_SCALE = 3.0
-"""Vorticity is divided by this."""
-
 LOG_VARIANCE = (-20.0, 2.0)
 """Range of the logarithm of a latent's variance."""
 
@@ -32,7 +29,7 @@ class AutoencoderConfig:
     channels: numbers a node; hidden, blocks: width and number of residual blocks on each side; codes: of the codebook,
     0 for a continuous latent; commitment: weight of that loss; decay: of the running averages that codes follow, 0 to
     train them by gradient instead; least: uses a batch below which a code is replaced; divergence: weight of
-    the Kullback–Leibler term, per number of the latent.
+    the Kullback–Leibler term, per number of the latent; field_scale: what vorticity is divided by.
     """
 
     channels: int = 1
@@ -44,6 +41,7 @@ class AutoencoderConfig:
     decay: float = 0.0
     least: float = 0.03
     divergence: float = 0.0
+    field_scale: float = 3.0
 
     def __post_init__(self):
         for name in ("channels", "hidden", "blocks"):
@@ -90,7 +88,7 @@ class Autoencoder(nnx.Module):
 
     def encode(self, omega: Array) -> Latent:
         """The latent of frames [B, nx, ny]."""
-        x = self.stem(to_patches(omega[..., None].astype(jnp.float32) / FIELD_SCALE, self.config.patch))
+        x = self.stem(to_patches(omega[..., None].astype(jnp.float32) / self.config.field_scale, self.config.patch))
         for block in self.encoder:
             x = block(x)
         mean, log_variance = jnp.split(self.latent(x).astype(omega.dtype), 2, axis=-1)
@@ -101,7 +99,7 @@ class Autoencoder(nnx.Module):
         x = self.open(z.astype(jnp.float32))
         for block in self.decoder:
             x = block(x)
-        omega = FIELD_SCALE * from_patches(self.head(x), self.config.patch)[..., 0]
+        omega = self.config.field_scale * from_patches(self.head(x), self.config.patch)[..., 0]
         inside = jnp.ones(omega.shape[-1], omega.dtype).at[jnp.array([0, -1])].set(0)
         return (omega * inside).astype(z.dtype)
 

@@ -17,6 +17,7 @@ from jax import Array
 
 from jaxsrda.core.checks import check_fraction, check_shape
 from jaxsrda.networks.layers import DIMENSIONS, Attention, Conv, Dense, Embedding, GroupNorm, convolve
+from jaxsrda.networks.registry import NetworkKind, Sizes, register_network
 from jaxsrda.networks.unet import Features
 
 
@@ -196,3 +197,10 @@ class PaperUNet(nnx.Module):
                 x = apply(block, jnp.concatenate([x, skips.pop()], axis=-1))
         out = self.head(jax.nn.silu(self.norm(x)))
         return jnp.pad(out, ((0, 0), (0, 0), (0, 1), (0, 0))).astype(noisy.dtype)
+
+
+def _build(sizes: Sizes, seed: int) -> PaperUNet:
+    return PaperUNet(PaperUNetConfig(sizes.frames, sizes.channels, bfloat16=sizes.bfloat16), rngs=nnx.Rngs(seed))
+
+
+register_network("paper", NetworkKind(_build, ("direct",), drops=True))

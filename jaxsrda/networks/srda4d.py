@@ -11,6 +11,7 @@ estimates a mean: there is no denoiser.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import jax
@@ -19,6 +20,7 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.networks.layers import Conv, Dense, GroupNorm, from_patches, to_patches, upsample
+from jaxsrda.networks.registry import NetworkKind, Sizes, register_network
 from jaxsrda.networks.unet import Features
 
 
@@ -152,3 +154,20 @@ class SRDA(nnx.Module):
     def __call__(self, noisy: Array, level: Array, features: Features) -> Array:
         """There is nothing to denoise with: ValueError."""
         raise ValueError("4dsrda: this network estimates a mean alone; use target regression and sampler mean")
+
+
+def _build(name: str, sizes: Sizes, seed: int) -> SRDA:
+    config = SRDAConfig(
+        sizes.frames,
+        sizes.channels,
+        sizes.nx,
+        sizes.ny,
+        quiet=sizes.quiet,
+        bfloat16=sizes.bfloat16,
+        **PRESETS[name],
+    )
+    return SRDA(config, rngs=nnx.Rngs(seed))
+
+
+for _name in PRESETS:
+    register_network(_name, NetworkKind(functools.partial(_build, _name), ("regression",)))

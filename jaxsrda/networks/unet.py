@@ -8,6 +8,7 @@ thirty samples of a few steps cost little more than one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.networks.layers import Attention, Conv, Embedding, GroupNorm, ResBlock, from_patches, to_patches, upsample
+from jaxsrda.networks.registry import NetworkKind, Sizes, register_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,7 @@ class UNetConfig:
     frames: of the target; channels: of the condition; patch: points a side of a node; widths: channels at each level
     of the conditioner, coarser by two each; blocks: residual blocks a level; denoiser_widths: the denoiser's; latent:
     numbers a node and frame, if what is denoised lives on the nodes and not on the grid; quiet: channels of the
-    condition whose first weights are zero, so that one that training never heard says nothing later.
+    condition whose first weights are zero, so that they have no effect until training uses them.
     """
 
     frames: int
@@ -159,3 +161,28 @@ class UNet(nnx.Module):
         x = self.denoiser(x, embedding, features.levels)[0]
         out = self.head(jax.nn.silu(self.norm(x)))
         return (out if self.config.latent else from_patches(out, self.config.patch)).astype(noisy.dtype)
+
+
+DENOISER = ("noisy_stem", "embedding", "denoiser", "norm", "head")
+"""Parts that run at every step; the others run once a cycle."""
+
+
+def _build(name: str, sizes: Sizes, seed: int) -> UNet:
+    config = UNetConfig(
+        sizes.frames,
+        sizes.channels,
+        latent=sizes.latent,
+        quiet=sizes.quiet,
+        bfloat16=sizes.bfloat16,
+        **PRESETS[name],
+    )
+    return UNet(config, rngs=nnx.Rngs(seed))
+
+
+for _name in PRESETS:
+    register_network(
+        _name,
+        NetworkKind(
+            functools.partial(_build, _name), ("residual", "direct", "regression"), denoiser=DENOISER, latent=True
+        ),
+    )

@@ -1,14 +1,13 @@
-"""Observations: what was measured where, sensor layouts, and observation operators.
+"""Observations: what was measured where, and how precisely.
 
 `Observations` has a fixed capacity: unused slots are masked, so layouts that change from time to
 time share one compiled program.  What is observed depends only on (key, truth seed, time), never on
-the method or on the order of evaluation.  An operator is a function (grid, ω[nx, ny],
-positions[p, 2]) → values[p]; any differentiable function of that form will do.
+the method or on the order of evaluation.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,25 +17,25 @@ from jax import Array
 from jaxsrda.core.checks import check_finite, check_positive, check_shape
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing.layouts import Layout, check_positions
-from jaxsrda.observing.operators import Operator, vorticity, vorticity_spectral
+from jaxsrda.observing.operators import Operator, vorticity
 
-OBSERVATION_STD = 0.1
-"""Standard deviation of the observation noise."""
+NOISE_STD = 0.1
+"""Standard deviation of the observation noise unless another is given."""
 
 
 class Observations(NamedTuple):
-    """Sensors at one time (or, with leading axes, at many).
+    """Measurements at one time (or, with leading axes, at many).
 
-    values: (p,); positions: (p, 2) as (x, y); mask: (p,) True where there is a sensor; variance: (p,) of the noise.
-    guides: (p,) True where a slot holds a sensor of a second set, which may measure by an operator of its own; it
-    guides samples, its mask False, or is assimilated as well, its mask True.  None if there is no such set.
+    values: (p,); positions: (p, 2) as (x, y); mask: (p,) True where there is a measurement; variance: (p,) of the
+    noise.  sets: (p,) integers, which set of sensors a slot belongs to (its number in `Experiment.sensors`, which says
+    what the set measures and what it is for); None if there is one set.
     """
 
     values: Array
     positions: Array
     mask: Array
     variance: Array
-    guides: Array | None = None
+    sets: Array | None = None
 
     @property
     def capacity(self) -> int:
@@ -44,7 +43,7 @@ class Observations(NamedTuple):
         return self.values.shape[-1]
 
 
-def pack(values, positions, variance, capacity: int | None = None) -> Observations:
+def pack(values: Any, positions: Any, variance: Any, capacity: int | None = None) -> Observations:
     """Observations from the user's own arrays: values (p,), positions (p, 2), variance (p,) or a number.
 
     Slots up to `capacity` are masked.  Raises ValueError for more observations than the capacity,
@@ -81,13 +80,11 @@ def check_observations(observations: Observations) -> Observations:
     """
     shape = np.shape(observations.values)
     check_shape("observations.values", observations.values, (None, None), "; stack them over the assimilation times")
-    for name, wanted in (("positions", (*shape, 2)), ("mask", shape), ("variance", shape)):
-        check_shape(f"observations.{name}", getattr(observations, name), wanted)
+    sets = observations.sets
+    for name in ("positions", "mask", "variance", *(() if sets is None else ("sets",))):
+        check_shape(f"observations.{name}", getattr(observations, name), (*shape, 2) if name == "positions" else shape)
     values, positions, variance = (np.asarray(a, float) for a in (observations[0], observations[1], observations[3]))
     mask = np.asarray(observations.mask, bool)
-    if observations.guides is not None:
-        check_shape("observations.guides", observations.guides, shape)
-        mask = mask | np.asarray(observations.guides, bool)
     for name, array in (("values", values), ("positions", positions), ("variance", variance)):
         on = mask if array.ndim == 2 else mask[..., None]
         check_finite(f"observations.{name}", np.where(on, array, 0))
@@ -100,45 +97,31 @@ def check_observations(observations: Observations) -> Observations:
     return Observations(
         jnp.asarray(values, dtype),
         jnp.asarray(positions, dtype),
-        jnp.asarray(observations.mask, bool),
+        jnp.asarray(mask),
         jnp.asarray(variance, dtype),
-        None if observations.guides is None else jnp.asarray(observations.guides, bool),
+        None if sets is None else jnp.asarray(sets, jnp.int32),
     )
 
 
-def with_guides(observations: Observations, guides: Observations) -> Observations:
-    """Both sets in one, the second as `guides`; leading axes (times, truths) are those of both."""
+def join(*sets: Observations) -> Observations:
+    """Several sets of sensors as one, each slot with the number of its set; leading axes are those of all.
 
-    def both(a: Array, b: Array, axis: int = -1) -> Array:
-        return jnp.concatenate([a, b], axis=axis)
+    One set alone stays as it is.
+    """
+    if len(sets) == 1:
+        return sets[0]
 
+    def together(name: str, axis: int = -1) -> Array:
+        return jnp.concatenate([getattr(part, name) for part in sets], axis=axis)
+
+    numbers = [jnp.full(part.mask.shape, number, jnp.int32) for number, part in enumerate(sets)]
     return Observations(
-        both(observations.values, guides.values),
-        both(observations.positions, guides.positions, -2),
-        both(observations.mask, jnp.zeros_like(guides.mask)),
-        both(observations.variance, guides.variance),
-        both(jnp.zeros_like(observations.mask), guides.mask),
+        together("values"),
+        together("positions", -2),
+        together("mask"),
+        together("variance"),
+        jnp.concatenate(numbers, axis=-1),
     )
-
-
-def predict(
-    grid: ChannelGrid, omega: Array, observations: Observations, operator: Operator, guide_operator: Operator | None
-) -> Array:
-    """What the sensors would measure of ω[nx, ny], (p,), those of `guides` by their own operator if it is another."""
-    guides, positions = observations.guides, observations.positions
-    if guides is None or guide_operator in (None, operator):
-        return operator(grid, omega, positions)
-    # Each sees its own sensors alone: where the other's are it may have no derivative.
-    second, first = (jnp.where(own[:, None], positions, positions[jnp.argmax(own)]) for own in (guides, ~guides))
-    return jnp.where(guides, guide_operator(grid, omega, second), operator(grid, omega, first))
-
-
-def sees_vorticity(observations: Observations, operator: Operator, guide_operator: Operator | None) -> Array:
-    """Which slots (p,) hold vorticity itself, whose departures can be mapped as vorticity."""
-    first, second = (given in (vorticity, vorticity_spectral) for given in (operator, guide_operator or operator))
-    if observations.guides is None:
-        return jnp.full(observations.mask.shape, first)
-    return jnp.where(observations.guides, second, first)
 
 
 # Observing ------------------------------------------------------------------------------------
@@ -155,10 +138,10 @@ def observe(
     layout: Layout,
     omega: Array,
     time: int | Array,
-    std: float | Array = OBSERVATION_STD,
-    measure: Operator = vorticity,
+    noise_std: float | Array = NOISE_STD,
+    operator: Operator = vorticity,
 ) -> Observations:
-    """Observe a truth ω[nx, ny] at an assimilation time (an integer): values + N(0, std²).
+    """Observe a truth ω[nx, ny] at an assimilation time (an integer): values + N(0, noise_std²).
 
     key: `observation_key` of the truth; the layout's offsets and the noise come from it and `time` alone.
     """
@@ -167,8 +150,8 @@ def observe(
     positions, mask = layout.place(here, place_key, time)
     positions = positions.astype(omega.dtype)
     noise = jax.random.normal(noise_key, mask.shape, omega.dtype)
-    values = measure(grid, omega, positions) + jnp.asarray(std, omega.dtype) * noise
-    variance = jnp.full(mask.shape, jnp.asarray(std, omega.dtype) ** 2)
+    values = operator(grid, omega, positions) + jnp.asarray(noise_std, omega.dtype) * noise
+    variance = jnp.full(mask.shape, jnp.asarray(noise_std, omega.dtype) ** 2)
     return Observations(jnp.where(mask, values, 0), positions, mask, variance)
 
 
@@ -178,12 +161,16 @@ def observe_run(
     layout: Layout,
     truth: Array,
     every: int,
-    std: float | Array = OBSERVATION_STD,
-    measure: Operator = vorticity,
+    noise_std: float | Array = NOISE_STD,
+    operator: Operator = vorticity,
 ) -> Observations:
     """Observations of every `every`-th frame of a truth [frames, nx, ny], times leading."""
     check_shape("truth", truth, (None, *grid.shape))
-    if isinstance(std, int | float):
-        check_positive("observation noise", std)
+    if isinstance(noise_std, int | float):
+        check_positive("noise_std", noise_std)
     times = jnp.arange((truth.shape[0] + every - 1) // every)
-    return jax.vmap(lambda time, omega: observe(key, grid, layout, omega, time, std, measure))(times, truth[::every])
+
+    def one(time: Array, omega: Array) -> Observations:
+        return observe(key, grid, layout, omega, time, noise_std, operator)
+
+    return jax.vmap(one)(times, truth[::every])

@@ -1,85 +1,143 @@
-"""Which observations a twin experiment meets: made from truths, checked, and some of them kept to verify with."""
+"""Sets of sensors: where they are, what they measure, how precisely, and what they are for."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.observing.layouts import Layout
-from jaxsrda.observing.observations import Observations, observe_run, predict, with_guides
-from jaxsrda.observing.operators import Operator
+from jaxsrda.observing.layouts import Layout, parse_layout
+from jaxsrda.observing.observations import NOISE_STD, Observations, join, observe_run
+from jaxsrda.observing.operators import Operator, operator, vorticity, vorticity_spectral
+
+ROLES = ("assimilated", "guiding")
+"""What a set is for: every method assimilates it, or it guides the samples of a method that can be guided."""
 
 
-class Sensors(NamedTuple):
-    """Where sensors are, what they measure, and the standard deviation of their noise."""
+@dataclasses.dataclass(frozen=True)
+class Sensors:
+    """One set of sensors.
 
-    layout: Layout
-    operator: Operator
-    std: float
+    layout: where they are, a name (`layouts.parse_layout`) or a `Layout`; operator: what they measure, a name of
+    `OPERATORS` or a function (grid, ω, positions) → values; noise_std: standard deviation of their noise; role: of
+    ROLES.  Raises ValueError for unknown names and a noise that is not positive.
+    """
+
+    layout: str | Layout = "lattice:8"
+    operator: str | Operator = "vorticity"
+    noise_std: float = NOISE_STD
+    role: str = "assimilated"
+
+    def __post_init__(self):
+        check_choice("role", self.role, ROLES)
+        check_positive("noise_std", self.noise_std)
+        _ = self.measure
+
+    @property
+    def measure(self) -> Operator:
+        """The operator as a function."""
+        return operator(self.operator) if isinstance(self.operator, str) else self.operator
+
+    @property
+    def operator_name(self) -> str:
+        """The operator's name, a function's own."""
+        given = self.operator
+        return given if isinstance(given, str) else getattr(given, "__name__", str(given))
+
+    @property
+    def measures_vorticity(self) -> bool:
+        """Whether departures from these sensors can be mapped as vorticity."""
+        return self.measure in (vorticity, vorticity_spectral)
+
+    def placed(self, grid: ChannelGrid) -> Layout:
+        """The layout on a grid; ValueError for a name that means none."""
+        return parse_layout(self.layout, grid) if isinstance(self.layout, str) else self.layout
 
 
 def observe_truths(
-    keys: Array, grid: ChannelGrid, truths: Array, sensors: Sensors, guides: Sensors | None = None
+    keys: Array, grid: ChannelGrid, truths: Array, sensors: Sequence[Sensors], every: int
 ) -> Observations:
-    """Observations (truths, cycles, p) of truths (truths, frames, nx, ny), one key each; guides: further sensors.
+    """Observations (truths, cycles, p) of every `every`-th frame of truths (truths, frames, nx, ny), one key each.
 
-    The first set is the same whatever guides.
+    What one set measures does not depend on the others.
     """
+    layouts = [each.placed(grid) for each in sensors]
 
     def one(key: Array, frames: Array) -> Observations:
-        own = observe_run(key, grid, sensors.layout, frames, FRAMES_PER_CYCLE, sensors.std, sensors.operator)
-        if guides is None:
-            return own
-        key = jax.random.fold_in(key, 0x67)
-        return with_guides(
-            own, observe_run(key, grid, guides.layout, frames, FRAMES_PER_CYCLE, guides.std, guides.operator)
-        )
+        # The first set's stream is the key's own; the others' are apart from it.
+        streams = [key, *(jax.random.fold_in(key, 0x66 + number) for number in range(1, len(sensors)))]
+        parts = [
+            observe_run(stream, grid, layout, frames, every, each.noise_std, each.measure)
+            for stream, layout, each in zip(streams, layouts, sensors)
+        ]
+        return join(*parts)
 
     return jax.jit(jax.vmap(one))(keys, truths)
 
 
+def predict(grid: ChannelGrid, omega: Array, observations: Observations, sensors: Sequence[Sensors]) -> Array:
+    """What the sensors would measure of ω[nx, ny], (p,), each set by its own operator."""
+    sets, positions = observations.sets, observations.positions
+    operators = [each.measure for each in sensors]
+    if sets is None or all(each == operators[0] for each in operators):
+        return operators[0](grid, omega, positions)
+    values = jnp.zeros(positions.shape[:1], omega.dtype)
+    for number, measure in enumerate(operators):
+        own = sets == number
+        # Each operator sees its own sensors alone: where another's are it may have no derivative.
+        seen = measure(grid, omega, jnp.where(own[:, None], positions, positions[jnp.argmax(own)]))
+        values = jnp.where(own, seen, values)
+    return values
+
+
+def belongs(observations: Observations, chosen: Sequence[bool]) -> Array:
+    """Which slots (p,) belong to the sets chosen, one entry a set."""
+    if observations.sets is None:
+        return jnp.full(observations.mask.shape, chosen[0])
+    return jnp.asarray(np.array(chosen))[observations.sets]
+
+
+def with_role(observations: Observations, sensors: Sequence[Sensors], role: str) -> Observations:
+    """The observations with those of other roles masked."""
+    chosen = [each.role == role for each in sensors]
+    if all(chosen):
+        return observations
+    return observations._replace(mask=observations.mask & belongs(observations, chosen))
+
+
 def check_values(observed: Observations) -> None:
     """ValueError for observations made of truths that are not finite, by an operator that does not bear them."""
-    on = observed.mask if observed.guides is None else observed.mask | observed.guides
-    if bad := int((on & ~jnp.isfinite(observed.values)).sum()):
+    if bad := int((observed.mask & ~jnp.isfinite(observed.values)).sum()):
         raise ValueError(
-            f"measure, guide_measure: {bad} of {int(on.sum())} observations of the truth are NaN or infinite; expected "
+            f"operator: {bad} of {int(observed.mask.sum())} observations of the truth are NaN or infinite; expected "
             "operators that are finite for all vorticities"
         )
 
 
-def assimilated(observed: Observations) -> Observations:
-    """The observations with the second set assimilated like the first."""
-    guides = observed.guides
-    return observed if guides is None else observed._replace(mask=observed.mask | guides)
+def withhold(
+    observed: Observations, keys: Array, fraction: float, sensors: Sequence[Sensors]
+) -> tuple[Observations, Observations]:
+    """The observations (truths, cycles, p) that a method gets, and those kept to verify it with.
 
-
-def split(observed: Observations, keys: Array, withhold: float) -> tuple[Observations, Observations]:
-    """The observations (truths, cycles, p) to assimilate, and those to verify with."""
+    Each assimilated sensor is kept with probability `fraction`, anew at each time.
+    """
     shape = observed.mask.shape[1:]
-    drawn = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), withhold, shape))(keys)
-    held = observed.mask & drawn
-    guides = None if observed.guides is None else observed.guides & ~held
-    return observed._replace(mask=observed.mask & ~held, guides=guides), observed._replace(mask=held)
+    drawn = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), fraction, shape))(keys)
+    held = with_role(observed, sensors, "assimilated").mask & drawn
+    return observed._replace(mask=observed.mask & ~held), observed._replace(mask=held)
 
 
-def misfit(
-    grid: ChannelGrid,
-    withheld: Observations,
-    analyses: Array,
-    operator: Operator,
-    guide_operator: Operator | None = None,
-) -> Array:
+def misfit(grid: ChannelGrid, withheld: Observations, analyses: Array, sensors: Sequence[Sensors]) -> Array:
     """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
 
     def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
-        predicted = predict(grid, omega, observed, operator, guide_operator)
-        error = jnp.where(observed.mask, predicted - observed.values, 0)
+        error = jnp.where(observed.mask, predict(grid, omega, observed, sensors) - observed.values, 0)
         return jnp.sum(error**2), observed.mask.sum()
 
     total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)

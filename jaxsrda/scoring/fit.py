@@ -8,7 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda.core.checks import check_shape
-from jaxsrda.scoring.point import _variance
+from jaxsrda.scoring.point import member_variance
 
 # Observations and seeds -----------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ def observation_fit(values: Array, predicted: Array, mask: Array, variance: Arra
     used = mask.astype(bool)
     count = used.sum(dtype=jnp.int32)
     innovation = jnp.where(used, values - predicted.mean(0), 0)
-    expected = jnp.where(used, jnp.asarray(variance, values.dtype) + _variance(predicted), 1)
+    expected = jnp.where(used, jnp.asarray(variance, values.dtype) + member_variance(predicted), 1)
     number = jnp.maximum(count, 1).astype(values.dtype)
     return {
         "rmse": jnp.sqrt((innovation**2).sum() / number),

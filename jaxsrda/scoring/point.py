@@ -8,6 +8,7 @@ returns, and can be jitted, vmapped and scanned.  Shapes that do not match raise
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from jax import Array
 
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import matmul
-from jaxsrda.flow import testbed as config
+from jaxsrda.flow.testbed import jet
 
 # One frame ------------------------------------------------------------------------------------
 
@@ -37,14 +38,14 @@ def mssim_loss(estimate: Array, truth: Array, data_range: float | None = None) -
 
     SSIM = (2 μ_a μ_b + C₁)(2 σ_ab + C₂) / ((μ_a² + μ_b² + C₁)(σ_a² + σ_b² + C₂)), C₁ = (0.01 R)², C₂ = (0.03 R)²,
     with population moments in 11 × 11 Gaussian windows (σ = 1.5), those that lie inside the field.  R is
-    `data_range`, by default the span of `config.VORTICITY_RANGE`.  Raises ValueError for smaller fields.
+    `data_range`, by default the span of the paper's training runs.  Raises ValueError for smaller fields.
     Source: Wang et al. (2004), doi:10.1109/TIP.2003.819861.
     """
     _check_pair(estimate, truth)
     nx, ny = truth.shape
     if min(nx, ny) < 11:
         raise ValueError(f"mssim_loss: expected at least 11 points a side for its window, got {nx} × {ny}")
-    span = config.VORTICITY_RANGE[1] - config.VORTICITY_RANGE[0] if data_range is None else data_range
+    span = float(np.ptp(jet().vorticity_range)) if data_range is None else data_range
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     fields = jnp.stack([estimate, truth, estimate**2, truth**2, estimate * truth])
     mean_a, mean_b, mean_aa, mean_bb, mean_ab = matmul(_windows(nx), matmul(fields, _windows(ny).T))
@@ -68,7 +69,7 @@ def crps(ensemble: Array, truth: Array) -> Array:
     CRPS = <(1/M) Σ_i |x_i − ω| − 1/(2M(M−1)) Σ_ij |x_i − x_j|>, area mean <·>; the double sum is
     2 Σ_i (2i − M − 1) x_(i) over the sorted members.  Source: Ferro (2014), doi:10.1002/qj.2270.
     """
-    members = _check_ensemble(ensemble, truth)
+    members = check_ensemble(ensemble, truth)
     errors = ensemble - truth
     distance = jnp.abs(errors).mean()
     if members == 1:
@@ -99,7 +100,7 @@ def _sort_members(ensemble: Array) -> Array:
 def spread(ensemble: Array) -> Array:
     """Ensemble spread sqrt(<s²>) of ω[M, nx, ny], s² the unbiased variance, in units of ω; 0 for M = 1."""
     check_shape("ensemble", ensemble, (None, None, None))
-    return jnp.sqrt(_variance(ensemble).mean())
+    return jnp.sqrt(member_variance(ensemble).mean())
 
 
 def spread_skill(ensemble: Array, truth: Array) -> Array:
@@ -107,14 +108,14 @@ def spread_skill(ensemble: Array, truth: Array) -> Array:
 
     Takes ω[M, nx, ny] and ω[nx, ny]; has no units.  Source: Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1.
     """
-    members = _check_ensemble(ensemble, truth)
+    members = check_ensemble(ensemble, truth)
     return (1 + 1 / members) ** 0.5 * spread(ensemble) / rmse(ensemble.mean(0), truth)
 
 
 def error_spread_correlation(ensemble: Array, truth: Array) -> Array:
     """Correlation in space of the standard deviation of ω[M, nx, ny] and |error of its mean|; 0 for M = 1."""
-    _check_ensemble(ensemble, truth)
-    return correlation(jnp.sqrt(_variance(ensemble)), jnp.abs(ensemble.mean(0) - truth))
+    check_ensemble(ensemble, truth)
+    return correlation(jnp.sqrt(member_variance(ensemble)), jnp.abs(ensemble.mean(0) - truth))
 
 
 def correlation(a: Array, b: Array) -> Array:
@@ -125,22 +126,28 @@ def correlation(a: Array, b: Array) -> Array:
     return jnp.where(norm > 0, (a * b).sum() / jnp.where(norm > 0, norm, 1), 0)
 
 
-def frame_scores(ensemble: Array, truth: Array) -> dict[str, Array]:
-    """All scalar scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny]; the estimate is the mean."""
-    _check_ensemble(ensemble, truth)
-    mean = ensemble.mean(0)
-    return {
-        "maer": maer(mean, truth),
-        "mssim_loss": mssim_loss(mean, truth),
-        "rmse": rmse(mean, truth),
-        "crps": crps(ensemble, truth),
-        "spread": spread(ensemble),
-        "spread_skill": spread_skill(ensemble, truth),
-        "error_spread_correlation": error_spread_correlation(ensemble, truth),
-    }
+Score = Callable[[Array, Array, float | None], Array]
+"""A score of an ensemble ω[M, nx, ny] and a truth ω[nx, ny], given the span of vorticity: a scalar."""
+
+SCORES: dict[str, Score] = {
+    "maer": lambda ensemble, truth, span: maer(ensemble.mean(0), truth),
+    "mssim_loss": lambda ensemble, truth, span: mssim_loss(ensemble.mean(0), truth, span),
+    "rmse": lambda ensemble, truth, span: rmse(ensemble.mean(0), truth),
+    "crps": lambda ensemble, truth, span: crps(ensemble, truth),
+    "spread": lambda ensemble, truth, span: spread(ensemble),
+    "spread_skill": lambda ensemble, truth, span: spread_skill(ensemble, truth),
+    "error_spread_correlation": lambda ensemble, truth, span: error_spread_correlation(ensemble, truth),
+}
+"""Scores of a frame by name; one more line is one more score in series, tables and files."""
 
 
-def _variance(ensemble: Array) -> Array:
+def frame_scores(ensemble: Array, truth: Array, data_range: float | None = None) -> dict[str, Array]:
+    """All scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny]; the estimate is the mean."""
+    check_ensemble(ensemble, truth)
+    return {name: score(ensemble, truth, data_range) for name, score in SCORES.items()}
+
+
+def member_variance(ensemble: Array) -> Array:
     """Unbiased variance over the members; 0 for one member."""
     return ensemble.var(0, ddof=1) if len(ensemble) > 1 else jnp.zeros_like(ensemble[0])
 
@@ -150,7 +157,7 @@ def _check_pair(estimate: Array, truth: Array) -> None:
     check_shape("estimate", estimate, truth.shape)
 
 
-def _check_ensemble(ensemble: Array, truth: Array) -> int:
+def check_ensemble(ensemble: Array, truth: Array) -> int:
     """The number of members, once the shapes are checked."""
     check_shape("truth", truth, (None, None))
     check_shape("ensemble", ensemble, (None, *truth.shape), hint="; one member is ensemble[None]")

@@ -16,7 +16,7 @@ from jax import Array
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import matmul
 from jaxsrda.flow.grid import ChannelGrid, spectra, to_spectral
-from jaxsrda.scoring.point import _check_ensemble, _variance
+from jaxsrda.scoring.point import check_ensemble, member_variance
 from jaxsrda.scoring.spectra import log_spectral_distance
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -64,18 +64,18 @@ def empty_tally(grid: ChannelGrid, members: int, dtype: Any = jnp.float32) -> Ta
     key = jax.eval_shape(lambda: jax.random.key(0))
     truth = jax.ShapeDtypeStruct(grid.shape, dtype)
     ensemble = jax.ShapeDtypeStruct((members, *grid.shape), dtype)
-    shapes = jax.eval_shape(lambda k, e, t: tally(k, grid, e, t), key, ensemble, truth)
+    shapes = jax.eval_shape(lambda k, e, t: frame_tally(k, grid, e, t), key, ensemble, truth)
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def tally(key: Array, grid: ChannelGrid, ensemble: Array, truth: Array) -> Tally:
+def frame_tally(key: Array, grid: ChannelGrid, ensemble: Array, truth: Array) -> Tally:
     """The tally of one frame: ensemble ω[M, nx, ny] and truth ω[nx, ny] on `grid`; `key` breaks ties of rank.
 
     Structure functions are S_p(r) = <|ω(x + r, y) − ω(x, y)|^p> along the periodic x.  Those, p(ω) and the
     members' spectra use the first `SAMPLED_MEMBERS` members.
     """
     check_shape("truth", truth, grid.shape)
-    _check_ensemble(ensemble, truth)
+    check_ensemble(ensemble, truth)
     mean, sample = ensemble.mean(0), ensemble[:SAMPLED_MEMBERS]
     inner, inner_truth, inner_sample = ensemble[:, :, 1:-1], truth[:, 1:-1], sample[:, :, 1:-1]
     spectra_of = jax.vmap(lambda field: jnp.stack(spectra(grid, to_spectral(grid, field))))
@@ -85,7 +85,7 @@ def tally(key: Array, grid: ChannelGrid, ensemble: Array, truth: Array) -> Tally
         ranks=_rank_counts(key, inner, inner_truth),
         events=jnp.stack([_event_counts(inner > level, inner_truth > level) for level in THRESHOLDS]),
         squared_error=jnp.mean((mean - truth) ** 2),
-        variance=_variance(ensemble).mean(),
+        variance=member_variance(ensemble).mean(),
         energy=energy,
         enstrophy=enstrophy,
         structure=jnp.stack([_structure(inner_truth[None]), _structure(inner_sample)]),

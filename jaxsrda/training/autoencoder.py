@@ -16,11 +16,12 @@ import optax
 from jax import Array
 
 from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
+from jaxsrda.core.records import key_of
 from jaxsrda.core.trees import flatten, unflatten
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.weights import chosen
-from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
+from jaxsrda.flow.testbed import Level, Testbed
+from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.codebook import (
     Codebook,
     codebook_losses,
@@ -32,13 +33,10 @@ from jaxsrda.networks.codebook import (
     tallied,
     usage,
 )
-from jaxsrda.training import checkpoints as loop
-from jaxsrda.training.checkpoints import Report
+from jaxsrda.training import loop
+from jaxsrda.training.loop import Report
 from jaxsrda.training.loss import TrainConfig, batch_indices, optimizer
 from jaxsrda.training.truths import training_runs
-
-NUMERICS = 1
-"""Raised when the numbers of cached autoencoders change."""
 
 COUNTING = 0.99
 """Decay of the counts by which dead codes are known, where codes are trained by gradient."""
@@ -63,7 +61,8 @@ def reconstruction_loss(
 ) -> tuple[Array, tuple[dict[str, Array], Array, Array]]:
     """The scalar loss of frames [B, nx, ny]; its parts, the latents before quantization, and the chosen codes' numbers.
 
-    Mean |ω̂ − ω|/3, plus ‖sg[z] − e‖² (unless codes follow by running averages) and the commitment β ‖z − sg[e]‖², or
+    Mean |ω̂ − ω| over the scale of fields, plus
+    ‖sg[z] − e‖² (unless codes follow by running averages) and the commitment β ‖z − sg[e]‖², or
     plus w · ½(μ² + σ² − ln σ² − 1), the divergence of the latent's law N(μ, σ²) from N(0, 1), for each number.
     """
     network = functions(config)
@@ -82,7 +81,7 @@ def reconstruction_loss(
         metrics["divergence"] = divergence
     off = jnp.abs(network.decode(params, to_decode) - omega).mean()
     metrics["relative_l1"] = off / jnp.abs(omega).mean()
-    loss = off / FIELD_SCALE + penalty
+    loss = off / config.field_scale + penalty
     return loss, ({"loss": loss, **metrics}, z, numbers)
 
 
@@ -184,7 +183,7 @@ def fit_autoencoder(
         return scores
 
     step = make_autoencoder_step(config, training)
-    course = loop.run(folder, mark, start, step, batch, score, training.steps, training.batch, report)
+    course = loop.run(folder, mark, loop.Work(start, step, batch, score, training.steps, training.batch), report)
     codes = np.asarray(course.state.codebook.vectors) if config.codes else np.zeros((0, config.channels), np.float32)
     return FittedAutoencoder(
         course.state.params, codes, course.curve, course.milestones, course.milestones[-1], course.seconds
@@ -193,7 +192,8 @@ def fit_autoencoder(
 
 def trained_space(
     preset: str,
-    level: str,
+    testbed: Testbed,
+    level: Level,
     runs: int,
     held_out: int,
     training: TrainConfig,
@@ -202,14 +202,13 @@ def trained_space(
     """An autoencoder trained on the frames of training runs, its last `held_out` runs kept apart, and its record.
 
     Kept in the cache, so it is trained once for each configuration; a killed training goes on.  Its gain is one until
-    windows tell it (`latent.encoder_gain`).
+    it is measured on windows (`latent.encoder_gain`).
     """
     leftover: list[Path] = []
-    named = [NUMERICS, dataclasses.asdict(PRESETS[preset]), dataclasses.asdict(training), level, runs, held_out]
-    name = json.dumps(named)
+    name = key_of(PRESETS[preset], training, testbed.numerics(level), testbed.grid.shape, runs, held_out)
 
     def compute() -> dict[str, np.ndarray]:
-        omega = training_runs(LEVELS[level], runs)
+        omega = training_runs(testbed, level, runs)
         folder = scratch_dir() / f"autoencoder-{content_hash(name)}"
         frames, held = (part.reshape(-1, *omega.shape[2:]) for part in (omega[:-held_out], omega[-held_out:]))
         fitted = fit_autoencoder(folder, preset, training, frames, held, report)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import json
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,71 +14,76 @@ import numpy as np
 
 from jaxsrda.core.cache import cached_npz, content_hash
 from jaxsrda.core.checks import check_choice
-from jaxsrda.core.records import to_json
+from jaxsrda.core.records import key_of, renamed
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
-from jaxsrda.diffsrda.config import PRIOR_FILTERS, PRIORS, DiffSRDAConfig
-from jaxsrda.diffsrda.prior import make_prior
-from jaxsrda.diffsrda.step import Draw
-from jaxsrda.flow.testbed import LEVELS, level_grid
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.prior import PRIORS, make_prior
+from jaxsrda.diffsrda.step import Draw, conditioning_of
+from jaxsrda.flow.testbed import Level, Testbed, jet
 from jaxsrda.observing.layouts import parse_layout
-from jaxsrda.observing.observations import OBSERVATION_STD
+from jaxsrda.observing.observations import NOISE_STD
+from jaxsrda.observing.sensors import Sensors
 from jaxsrda.training.truths import BLOCK, training_runs
 from jaxsrda.training.windows import STARTS, Windows, cycle_windows, forecast_windows
 
-OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
+EXTRA_LAYOUTS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
 """Sensor layouts that training meets beside its main one."""
-
-NUMERICS = 1
-"""Raised when the numbers of cached windows change."""
 
 BATCH = 4
 """Runs cycled side by side."""
 
 
+@renamed(others="extra_layouts", observation_std="noise_std")
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """A training set: runs, truth level, prior, and sensors.
+    """A training set: testbed, runs, truth level, prior, and sensors.
 
-    runs: training runs, a multiple of 8, all with the sensors `layout`; every third block of 8 once more with one of
-    `others` in turn, so that one network serves many layouts.  prior, members: the forecasts that give the first
-    guess.  repeats: passes over all of it with new observations.  starts: of the forecasts of prior lr (`data.STARTS`).
-    times: assimilation times used of each run, the earliest; 0 takes all.
+    testbed: the flow; level: of the training runs, by name, empty for that of the testbed's truths.  runs: training
+    runs, a multiple of 8, all with the sensors `layout`; every third block of 8 once more with one of `extra_layouts`
+    in turn, so that one network serves many layouts.  prior, members: the forecasts that give the first guess.
+    noise_std: of the observations.  repeats: passes over all of it with new observations.  starts: of the forecasts of
+    prior lr (`windows.STARTS`).  times: assimilation times used of each run, the earliest; 0 takes all.
     """
 
     prior: str = "dual"
     members: int = 30
-    level: str = "fine"
+    level: str = ""
     runs: int = 160
     layout: str = "lattice:8"
-    others: tuple[str, ...] = OTHERS
-    observation_std: float = OBSERVATION_STD
+    extra_layouts: tuple[str, ...] = EXTRA_LAYOUTS
+    noise_std: float = NOISE_STD
     repeats: int = 1
     starts: str = "perturbed"
     times: int = 0
+    testbed: Testbed = dataclasses.field(default_factory=jet)
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
-        check_choice("level", self.level, LEVELS)
+        _ = self.truth_level
         check_choice("starts", self.starts, STARTS)
         if self.repeats < 1:
             raise ValueError(f"repeats: expected at least 1, got {self.repeats}")
         if self.times < 0:
             raise ValueError(f"times: expected 1 or more, or 0 for all, got {self.times}")
-        for layout in (self.layout, *self.others):
-            parse_layout(layout, level_grid(LEVELS["hr"]))
+        for layout in (self.layout, *self.extra_layouts):
+            parse_layout(layout, self.testbed.grid)
         if self.runs < BLOCK or self.runs % BLOCK:
             raise ValueError(f"runs: expected a multiple of {BLOCK}, at least {BLOCK}; got {self.runs}")
 
+    @property
+    def truth_level(self) -> Level:
+        """The level of the training runs."""
+        return self.testbed.level(self.level) if self.level else self.testbed.truth
+
     def plan(self) -> list[tuple[int, int, str]]:
         """What to run: (block of runs, pass, layout)."""
-        blocks = range(self.runs // BLOCK)
+        blocks, extra = range(self.runs // BLOCK), self.extra_layouts
         plan, turn = [], itertools.count()
         for repeat in range(self.repeats):
             plan += [(block, repeat, self.layout) for block in blocks]
-            if self.others:
-                extra = [block for block in blocks if block % 3 == repeat % 3]
-                plan += [(block, repeat, self.others[next(turn) % len(self.others)]) for block in extra]
+            if extra:
+                third = [block for block in blocks if block % 3 == repeat % 3]
+                plan += [(block, repeat, extra[next(turn) % len(extra)]) for block in third]
         return plan
 
 
@@ -100,7 +105,7 @@ class WindowSet:
         return jax.tree.map(lambda *a: np.stack(a), *chosen)
 
     def correction_scale(self) -> np.ndarray:
-        """Root mean square (5,) of the corrections, by frame."""
+        """Root mean square (frames,) of the corrections, by frame."""
         total = sum(
             np.square(part.correction, dtype=np.float32).sum((0, 1, 2), dtype=np.float64) for part in self.parts
         )
@@ -130,17 +135,19 @@ def training_windows(
     draw, restart: a model in the loop, so that the windows are those its own cycling visits; `tag` then names it
     for the cache (a hash of its weights).
     """
+    setup = setup._replace(sensors=(Sensors(noise_std=config.noise_std),))
+    # Left alone an LR forecast never meets the truth, so its windows start from it, one by one.
+    alone = config.prior == "lr" and draw is None
 
     @functools.cache
-    def cycler(layout: str):  # compiled once a layout
-        place, std = parse_layout(layout, setup.grid), config.observation_std
-        if config.prior == "lr" and draw is None:
-            # Left alone an LR forecast never hears of the truth, so these start from it, window by window.
-            return jax.jit(lambda keys, truths: forecast_windows(setup, place, keys[0], truths, config.starts, std))
+    def cycler(layout: str) -> Callable:  # compiled once a layout
+        place = parse_layout(layout, setup.grid)
+        if alone:
+            return jax.jit(lambda keys, truths: forecast_windows(setup, place, keys[0], truths, config.starts))
         prior = make_prior(setup, DiffSRDAConfig(prior=config.prior, members=config.members, restart=restart))
 
-        def run(key, truth):
-            windows = cycle_windows(setup, prior, place, key, truth, draw, restart, std)
+        def run(key: jax.Array, truth: jax.Array) -> Windows:
+            windows = cycle_windows(setup, prior, place, key, truth, draw, restart)
             # The first time is not scored; of several guesses, all alike in law, the first will do.
             return jax.tree.map(lambda a: a[1:, :1], windows)
 
@@ -148,20 +155,18 @@ def training_windows(
 
     plan = config.plan()
     # SR-mixup chooses among the runs of a block, so those go together; cycles would need more memory.
-    batch = BLOCK if config.prior == "lr" and draw is None else BATCH
+    batch = BLOCK if alone else BATCH
+    starts = config.starts if config.prior == "lr" else ""
+    what = [config.prior, config.members, config.noise_std, starts, PRIORS[config.prior].filter, restart, tag]
+    what += [conditioning_of(setup, draw), config.testbed.numerics(*config.testbed.levels), config.truth_level.name]
+    what += [config.testbed.frames, config.testbed.frames_per_cycle, str(setup.dtype)]
     parts = []
     for done, (block, repeat, layout) in enumerate(plan):
         progress("windows", done, len(plan))
-        named = [NUMERICS, config.prior, config.members, config.level, config.observation_std, layout, repeat, block]
-        named += [restart, tag, CHANNELS, FRAMES, to_json(LEVELS[config.level])]
-        named += [to_json(setup.fine), to_json(setup.coarse), getattr(setup.operator, "__name__", "operator")]
-        named += [config.starts] if config.prior == "lr" else [to_json(PRIOR_FILTERS[config.prior])]
-        dtype = setup.climatology.mean.dtype
-        named += [] if dtype == jnp.float32 else [str(dtype)]
-        compute = functools.partial(
-            _block, config.level, dtype, cycler, batch, block, f"{layout} {repeat} {restart} {tag}", layout
-        )
-        arrays = cached_npz(f"windows-{config.prior}-{block:04d}", json.dumps(named), compute)
+        stream = f"{layout} {repeat} {restart} {tag}"
+        compute = functools.partial(_block, config, setup.dtype, cycler(layout), batch, block, stream)
+        name = f"windows-{config.testbed.name}-{config.prior}-{block:04d}"
+        arrays = cached_npz(name, key_of(what, layout, repeat, block), compute)
         windows = Windows(arrays["condition"], arrays["correction"])  # type: ignore[arg-type]
         # Times lead where all runs of a block go together, else runs do.
         parts.append(jax.tree.map(functools.partial(earliest, config.times, batch < BLOCK), windows))
@@ -169,11 +174,8 @@ def training_windows(
     return WindowSet(parts)
 
 
-def _block(
-    level: str, dtype, cycler: Callable, batch: int, block: int, stream: str, layout: str
-) -> dict[str, np.ndarray]:
-    run = cycler(layout)
-    truths = training_runs(LEVELS[level], BLOCK, first=block * BLOCK)
+def _block(config: DataConfig, dtype: Any, run: Callable, batch: int, block: int, stream: str) -> dict[str, np.ndarray]:
+    truths = training_runs(config.testbed, config.truth_level, BLOCK, first=block * BLOCK)
     base = jax.random.fold_in(jax.random.key(0x7761), int(content_hash(stream)[:7], 16))
     parts = []
     for first in range(0, BLOCK, batch):

@@ -7,18 +7,19 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.cache import content_hash
+from jaxsrda.core.records import described
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import Model, ModelConfig, with_denoiser
-from jaxsrda.training import checkpoints as loop
-from jaxsrda.training.checkpoints import Report
+from jaxsrda.training import loop
 from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.loop import Report
 from jaxsrda.training.loss import TrainConfig, TrainState, batch_indices, initial_state, make_train_step, objective
 from jaxsrda.training.windows import Windows
 
@@ -38,23 +39,32 @@ class Fitted:
     seconds: float
 
 
+class Origin(NamedTuple):
+    """Where a training starts: weights, the normalization that they were trained with, and an autoencoder.
+
+    None for new weights and normalization; the autoencoder is a latent model's.
+    """
+
+    params: Any = None
+    scale: np.ndarray | None = None
+    space: LatentSpace | None = None
+
+
 def fit(
     folder: Path,
     model: ModelConfig,
     config: TrainConfig,
     windows: WindowSet,
     held_out: WindowSet,
-    params: Any = None,
-    scale: np.ndarray | None = None,
+    origin: Origin = Origin(),  # noqa: B008 (a named tuple of None)
     report: Report = lambda *_: None,
-    space: LatentSpace | None = None,
 ) -> Fitted:
     """Train in `folder`, going on from its last checkpoint if there is one.
 
-    params, scale: weights to start from, with the normalization that they were trained with; space: the autoencoder of
-    a latent model.  Same configuration, data and seed give the same curve however often the job is killed.  Raises
-    ValueError if the folder holds another training, or if there are fewer windows than a batch.
+    Same configuration, data and seed give the same curve however often the job is killed.  Raises ValueError if the
+    folder holds another training, or if there are fewer windows than a batch.
     """
+    params, scale, space = origin
     if model.distilled and config.part != "denoiser":
         raise ValueError("distilled: a student learns its denoiser alone, expected part denoiser with it, got all")
     if config.part == "denoiser" and params is None:
@@ -82,7 +92,7 @@ def fit(
     def score(state: TrainState) -> dict[str, float]:
         return evaluate(loss, state.averages[longest], held_out, config.batch)
 
-    course = loop.run(folder, mark, start, advance, batch, score, config.steps, config.batch, report)
+    course = loop.run(folder, mark, loop.Work(start, advance, batch, score, config.steps, config.batch), report)
     state = course.state
     candidates = {f"half-life {h}": p for h, p in zip(config.half_lives, state.averages)} | {"last": state.params}
     validation = {name: evaluate(loss, p, held_out, config.batch) for name, p in candidates.items()}
@@ -121,5 +131,5 @@ def _fingerprint(model, config, windows: WindowSet, held_out: WindowSet, scale, 
         sample = part.take(np.array([0, len(part) // 2]))
         data += [len(part), part.correction_scale().tolist(), content_hash(sample.condition.tobytes().hex())]
     weights = content_hash("".join(content_hash(np.asarray(a).tobytes().hex()) for a in jax.tree.leaves(start)))
-    named = [dataclasses.asdict(model), dataclasses.asdict(config), data, weights, np.asarray(scale).tolist()]
+    named = [described(model), described(config), data, weights, np.asarray(scale).tolist()]
     return json.dumps(named)

@@ -14,27 +14,28 @@ import optax
 from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_positive
-from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
+from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
 from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.training.distillation import distillation_loss
 from jaxsrda.training.windows import Windows, augment
 
-LEVELS_OF_NOISE = ("lognormal", "vp")
+SIGMAS = ("lognormal", "vp")
 PARTS = ("all", "denoiser")
 
 
+@renamed(levels="sigmas")
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained.
 
     samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
     it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
-    denoiser (`diffusion.denoiser.LOSSES`); levels: of noise, `vp`, uniform in t on that schedule (arXiv:2006.11239,
+    denoiser (`diffusion.denoiser.LOSSES`); sigmas: noise levels, `vp`, uniform in t on that schedule (arXiv:2006.11239,
     algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression: weight of the
     conditioner's losses; part: what is trained, `all` or the `denoiser` alone (a student takes `noises` paths a window
-    and knows no loss, levels or regression); bfloat16: compute in it, weights stay float32; half_lives: of the
+    and has no use for loss, sigmas or regression); bfloat16: compute in it, weights stay float32; half_lives: of the
     averages of the weights, in samples; seed.
     """
 
@@ -46,7 +47,7 @@ class TrainConfig:
     clip: float = 1.0
     noises: int = 2
     loss: str = "l2"
-    levels: str = "lognormal"
+    sigmas: str = "lognormal"
     p_mean: float = 0.6
     p_std: float = 1.4
     regression: float = 1.0
@@ -60,7 +61,7 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         check_choice("loss", self.loss, LOSSES)
-        check_choice("levels", self.levels, LEVELS_OF_NOISE)
+        check_choice("sigmas", self.sigmas, SIGMAS)
         check_choice("part", self.part, PARTS)
         check_positive("learning_rate", self.learning_rate)
 
@@ -99,7 +100,7 @@ def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -
     """The state before the first step; params: weights to go on from instead of random ones (all of them)."""
     params = network(model).initial(config.seed) if params is None else params
     if config.part == "denoiser":
-        params = denoiser_part(params)
+        params = denoiser_part(model, params)
     params = jax.tree.map(jnp.copy, params)  # the step reuses its buffers, and the caller may need them
     return TrainState(
         params,
@@ -119,7 +120,7 @@ def window_loss(
     training: bool = True,
     space: LatentSpace | None = None,
 ) -> tuple[Array, dict[str, Array]]:
-    """The scalar loss of a batch of windows whose corrections are divided by `norm` (5,), and its parts.
+    """The scalar loss of a batch of windows whose corrections are divided by `norm` (frames,), and its parts.
 
     regression: L1 of the conditioner's mean, which a residual model diffuses around; scale: |target − mean|/b + ln b of
     its scale b, the likelihood of Laplace's law around a mean taken as given; diffusion: the error (`loss`) of the
@@ -145,7 +146,7 @@ def window_loss(
     clean, features = repeat(clean), jax.tree.map(repeat, features)
     # Batched by hand: a vmap would make one gradient of the weights for each sample before adding them up.
     level_shape = (len(clean), 1, 1, 1)
-    if config.levels == "vp":
+    if config.sigmas == "vp":
         sigma = vp_loss_sigma(level_key, level_shape, dtype=clean.dtype)
     else:
         sigma = edm_loss_sigma(level_key, level_shape, config.p_mean, config.p_std, clean.dtype)
@@ -161,7 +162,7 @@ def window_loss(
 
 def latent_target(model: ModelConfig, space: LatentSpace, norm: Array, windows: Windows, features: Any) -> Array:
     """What a latent model learns to draw: r = (E(truth) − E(estimate))/s, [B, *drawn] (`model.latent_estimate`)."""
-    guess = windows.condition[..., :FRAMES].astype(jnp.float32) * FIELD_SCALE
+    guess = windows.condition[..., : model.frames].astype(jnp.float32) * model.conditioning.field_scale
     centre, unit = latent_estimate(model, space, guess, features, still_walls(norm, model.ny))
     truth = encode_frames(model.latent, space, guess + windows.correction.astype(jnp.float32))
     return jax.lax.stop_gradient((truth - centre) / unit)
@@ -200,7 +201,7 @@ def make_train_step(
     def step(fixed: Any, state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
         loss = objective(model, config, scale, *fixed)
         augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
-        windows = augment(augment_key, windows)
+        windows = augment(augment_key, windows, model.conditioning, model.symmetries)
         (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, loss_key, windows)
         updates, moments = rule.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)

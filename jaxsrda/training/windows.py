@@ -1,4 +1,4 @@
-"""Training windows: what the model is told and what it should have said, from a prior run over training truths.
+"""Training windows: conditions and the corrections that the model should make, from a prior run over training truths.
 
 The prior runs in the very cycle that it is used in, so the training distribution is the deployed one; with a
 model in the loop the windows are those that the model's own cycling visits.
@@ -6,24 +6,30 @@ model in the loop the windows are those that the model's own cycling visits.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.diffsrda.condition import FRAMES, Guess, channels, mirror, no_memory, remember, snapshot
+from jaxsrda.diffsrda.condition import (
+    Conditioning,
+    Guess,
+    Snapshot,
+    channels,
+    mirror,
+    no_memory,
+    remember,
+    snapshot,
+)
 from jaxsrda.diffsrda.prior import Prior
-from jaxsrda.diffsrda.step import Draw, State, recorded_step, start
-from jaxsrda.flow.forecasts import physical, spectral
-from jaxsrda.flow.grid import regrid_hat
-from jaxsrda.flow.simulate import integrate
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
+from jaxsrda.diffsrda.step import Draw, State, conditioning_of, recorded_step, start
+from jaxsrda.flow.testbed import SYMMETRIES
 from jaxsrda.observing.layouts import Layout
-from jaxsrda.observing.observations import OBSERVATION_STD, Observations, observe_run
+from jaxsrda.observing.observations import Observations, observe_run
 
 STARTS = ("perturbed", "mixup", "clean")
 
@@ -32,20 +38,21 @@ PERTURBATION = 0.4
 
 
 class Windows(NamedTuple):
-    """Windows, any leading axes: condition (…, nx, ny, CHANNELS), and correction (…, nx, ny, 5) = truth − guess."""
+    """Windows, any leading axes: condition (…, nx, ny, channels), correction (…, nx, ny, frames) = truth − guess."""
 
     condition: Array
     correction: Array
 
 
-def training_observations(
-    key: Array, setup: Setup, layout: Layout, truth: Array, std: float = OBSERVATION_STD
-) -> Observations:
-    """Observations of a training truth (frames, nx, ny) at its assimilation times, the last frame's left out."""
-    cycles = (truth.shape[0] - 1) // FRAMES_PER_CYCLE
-    return observe_run(
-        key, setup.grid, layout, truth[: cycles * FRAMES_PER_CYCLE], FRAMES_PER_CYCLE, std, setup.operator
-    )
+def training_observations(key: Array, setup: Setup, layout: Layout, truth: Array) -> Observations:
+    """Observations of a training truth (frames, nx, ny) at its assimilation times, the last frame's left out.
+
+    layout: in place of the one that the setup's sensors have.
+    """
+    (sensors,), every = setup.sensors, setup.testbed.frames_per_cycle
+    cycles = (truth.shape[0] - 1) // every
+    seen = truth[: cycles * every]
+    return observe_run(key, setup.grid, layout, seen, every, sensors.noise_std, sensors.measure)
 
 
 def cycle_windows(
@@ -56,16 +63,16 @@ def cycle_windows(
     truth: Array,
     draw: Draw | None = None,
     restart: str = "open",
-    std: float = OBSERVATION_STD,
-    dtype=jnp.float16,
+    dtype: DTypeLike = jnp.float16,
 ) -> Windows:
-    """All windows of a prior's run over one truth (4n + 1 frames, nx, ny): leading axes (n, guesses).
+    """All windows of a prior's run over one truth (n cycles and one more frame, nx, ny): leading axes (n, guesses).
 
     draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  Pure: jit it and vmap it
     over truths and keys.
     """
+    every, units = setup.testbed.frames_per_cycle, conditioning_of(setup, draw)
     state_key, sensor_key, step_key = jax.random.split(key, 3)
-    observed = training_observations(sensor_key, setup, layout, truth, std)
+    observed = training_observations(sensor_key, setup, layout, truth)
     cycles = observed.values.shape[0]
     step = recorded_step(setup, prior, draw, restart)
 
@@ -73,13 +80,13 @@ def cycle_windows(
         (state, index), (observations, first) = carry, inputs
         memory = state.memory
         state, _, now = step(jax.random.fold_in(step_key, index), state, observations)
-        condition = jax.vmap(functools.partial(channels, setup.grid))(now, memory)
-        frames = jax.lax.dynamic_slice_in_dim(truth, first, FRAMES)
+        condition = jax.vmap(lambda n, m: channels(setup.grid, n, m, units))(now, memory)
+        frames = jax.lax.dynamic_slice_in_dim(truth, first, units.frames)
         correction = jnp.moveaxis(frames - now.guess.frames, 1, -1)
         return (state, index + 1), Windows(condition.astype(dtype), correction.astype(dtype))
 
-    begin = start(setup, prior, state_key, truth.dtype)
-    firsts = FRAMES_PER_CYCLE * jnp.arange(cycles, dtype=jnp.int32)
+    begin = start(setup, prior, state_key, truth.dtype, units)
+    firsts = every * jnp.arange(cycles, dtype=jnp.int32)
     return jax.lax.scan(cycle, (begin, jnp.uint32(0)), (observed, firsts))[1]
 
 
@@ -89,52 +96,54 @@ def forecast_windows(
     key: Array,
     truths: Array,
     starts: str = "perturbed",
-    std: float = OBSERVATION_STD,
-    dtype=jnp.float16,
+    dtype: DTypeLike = jnp.float16,
 ) -> Windows:
-    """Windows of bare LR forecasts from the truths' low-passed states: truths (runs, 4n + 1, nx, ny) → (n, runs).
+    """Windows of bare LR forecasts from the truths' low-passed states: truths (runs, frames, nx, ny) → (n, runs).
 
-    A forecast starts at t − 4 and is the guess of t … t + 4.  Its start is exact (`clean`), carries an anomaly of the
-    climatology of random size up to `PERTURBATION` (`perturbed`, like the analyses that a cycle restarts from), or
-    exact with the forecast mixed with the most similar one of another run (`mixup`, see `mix_nearest`).
+    A forecast starts one assimilation time before its window, which it is the guess of.  Its start is exact (`clean`),
+    carries an anomaly of the climatology of random size up to `PERTURBATION` (`perturbed`, like the analyses that a
+    cycle restarts from), or exact with the forecast mixed with the most similar one of another run (`mixup`, see
+    `mix_nearest`).
     """
     check_choice("starts", starts, STARTS)
-    grid, coarse = setup.grid, setup.coarse_grid
+    testbed, grid, model = setup.testbed, setup.grid, setup.forecast_model()
+    every, units, (sensors,) = testbed.frames_per_cycle, Conditioning.of(testbed), setup.sensors
     runs, frames = truths.shape[:2]
-    cycles = (frames - 1) // FRAMES_PER_CYCLE
+    cycles = (frames - 1) // every
     sensor_key, start_key = jax.random.split(key)
     sensor_keys = jax.random.split(sensor_key, runs)
-    observed = jax.vmap(lambda key, truth: training_observations(key, setup, layout, truth, std))(sensor_keys, truths)
-
-    def up(omega_hat: Array) -> Array:
-        return physical(grid, jax.vmap(functools.partial(regrid_hat, coarse, grid))(omega_hat))
+    observed = jax.vmap(lambda key, truth: training_observations(key, setup, layout, truth))(sensor_keys, truths)
 
     def window(index: Array) -> Windows:
-        time = index * FRAMES_PER_CYCLE
-        at = functools.partial(jax.lax.dynamic_index_in_dim, index=time - FRAMES_PER_CYCLE, axis=1, keepdims=False)
+        time = index * every
+        began = model.from_analysis_grid(
+            jax.lax.dynamic_index_in_dim(truths, index=time - every, axis=1, keepdims=False)
+        )
         anomaly_key, size_key, mix_key = jax.random.split(jax.random.fold_in(start_key, index), 3)
-        began = jax.vmap(functools.partial(regrid_hat, grid, coarse))(spectral(grid, at(truths)))
         if starts == "perturbed":
             size = PERTURBATION * jax.random.uniform(size_key, (runs, 1, 1), truths.dtype)
-            began = began + size * setup.climatology.draw(anomaly_key, index - 1, runs, coarse)
-        levels = 2 * FRAMES_PER_CYCLE + 1
-        forecasts = jax.vmap(lambda a: integrate(setup.coarse, a, levels).omega_hat)(began)
+            began = began + size * setup.climatology.draw(anomaly_key, index - 1, runs, model.grid)
+        first = model.forecast(began)
+        second = model.forecast(first.ahead)
+        forecasts = jnp.concatenate([first.frames, second.frames, second.ahead[:, None]], axis=1)
         if starts == "mixup":
             forecasts = mix_nearest(mix_key, forecasts)
-        fields = jax.vmap(up)(forecasts)
+        fields = model.to_analysis_grid(forecasts)
         then = jax.tree.map(lambda a: a[:, index - 1], observed)
         now = jax.tree.map(lambda a: a[:, index], observed)
-        target = jax.lax.dynamic_slice_in_dim(truths, time, FRAMES, axis=1)
+        target = jax.lax.dynamic_slice_in_dim(truths, time, units.frames, axis=1)
 
         def one(fields: Array, then: Observations, now: Observations, target: Array) -> Windows:
             spread = jnp.zeros((2, *grid.shape), fields.dtype)
-            guess = Guess(fields[FRAMES_PER_CYCLE:], spread, fields[FRAMES_PER_CYCLE])
-            before = snapshot(
-                grid, guess._replace(frames=fields[:1]), setup.operator(grid, fields[0], then.positions), then
-            )
-            memory = remember(no_memory(grid, fields.dtype), before, fields[0])
-            seen = snapshot(grid, guess, setup.operator(grid, guess.frames[0], now.positions), now)
-            condition = channels(grid, seen, memory)
+            guess = Guess(fields[every:], spread, fields[every])
+
+            def snapped(guess: Guess, observations: Observations) -> Snapshot:
+                predicted = sensors.measure(grid, guess.frames[0], observations.positions)
+                return snapshot(grid, guess, predicted, observations, units)
+
+            earlier = snapped(guess._replace(frames=fields[:1]), then)
+            memory = remember(no_memory(grid, fields.dtype, units.past), earlier, fields[0])
+            condition = channels(grid, snapped(guess, now), memory, units)
             correction = jnp.moveaxis(target - guess.frames, 0, -1)
             return Windows(condition.astype(dtype), correction.astype(dtype))
 
@@ -147,7 +156,7 @@ def mix_nearest(key: Array, forecasts: Array, candidates: int = 200) -> Array:
     """SR-mixup: (1 − w) x + w x′ of forecasts (runs, frames, …), x′ the nearest other of up to `candidates` runs.
 
     w ~ Beta(2, 5), one for each; nearest in the square of the amplitudes' difference at the same time.  Yasuda & Onishi
-    (2025, arXiv:2308.03351); arXiv:2604.21180.  ValueError for a single run.
+    (2023, arXiv:2212.03656); arXiv:2604.21180.  ValueError for a single run.
     """
     runs = len(forecasts)
     if runs < 2:
@@ -163,10 +172,10 @@ def mix_nearest(key: Array, forecasts: Array, candidates: int = 200) -> Array:
     return (1 - weight) * forecasts + weight * forecasts[nearest]
 
 
-def augment(key: Array, windows: Windows) -> Windows:
+def augment(key: Array, windows: Windows, units: Conditioning, symmetries: tuple[str, ...] = SYMMETRIES) -> Windows:
     """Each window (leading axis) shifted by random grid points in x and, half of the time, reflected in y.
 
-    Both are exact symmetries of the testbed: ω(x − s, y) and −ω(x, π − y).
+    Both as far as they are exact symmetries of the testbed: ω(x − s, y) and −ω(x, π − y).
     """
     shift_key, side_key = jax.random.split(key)
     count, nx = windows.condition.shape[:2]
@@ -174,8 +183,11 @@ def augment(key: Array, windows: Windows) -> Windows:
     sides = jax.random.bernoulli(side_key, shape=(count,))
 
     def one(window: Windows, shift: Array, side: Array) -> Windows:
-        condition, correction = (jnp.roll(a, shift, axis=0) for a in window)
-        mirrored = Windows(mirror(condition), -correction[:, ::-1])
-        return jax.tree.map(lambda a, b: jnp.where(side, a, b), mirrored, Windows(condition, correction))
+        if "shift" in symmetries:
+            window = jax.tree.map(lambda a: jnp.roll(a, shift, axis=0), window)
+        if "reflection" not in symmetries:
+            return window
+        mirrored = Windows(mirror(window.condition, units), -window.correction[:, ::-1])
+        return jax.tree.map(lambda a, b: jnp.where(side, a, b), mirrored, window)
 
     return jax.vmap(one)(windows, shifts, sides)

@@ -1,17 +1,15 @@
-"""The `train` subcommand."""
+"""The `train` command."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jaxsrda.training.dataset import OTHERS
-
-console = Console(stderr=False)
+from jaxsrda.app.cli.common import console
 
 LINE_EVERY = 30.0
 """Seconds between two lines of progress in a log."""
@@ -31,12 +29,14 @@ class Train:
     """residual: diffusion around a regression's mean; direct: around the first guess; regression: that mean alone."""
     runs: int = 160
     """Training runs, a multiple of 8; the last 8 are kept for validation."""
-    level: str = "fine"
-    """Level of the training runs: hr, fine or uhr."""
+    testbed: str = "jet"
+    """The flow: jet, jet-small, or your own as module:name."""
+    level: str = ""
+    """Level of the training runs, of jet hr, fine or uhr, by default fine."""
     layout: str = "lattice:8"
     """Sensors in every run."""
-    others: tuple[str, ...] = OTHERS
-    """Sensors in every third block of runs once more, in turn."""
+    extra_layouts: tuple[str, ...] | None = None
+    """Sensors in every third block of runs once more, in turn: by default moving, sparse, dense and silent ones."""
     repeats: int = 1
     """Passes over the runs with new observations."""
     starts: str = "perturbed"
@@ -51,7 +51,7 @@ class Train:
     """Noise levels for each window and step."""
     loss: str = "l2"
     """Of the denoiser: l2, or l1 (the paper's)."""
-    levels: str = "lognormal"
+    sigmas: str = "lognormal"
     """Noise levels in training: lognormal, or vp (those of the paper's schedule)."""
     parametrization: str = "edm"
     """edm, noise, velocity or data."""
@@ -67,66 +67,79 @@ class Train:
     """With latent: frames that the autoencoder's training sees in all; it comes first and is kept in the cache."""
     init: str = ""
     """Weights to go on from: a released name or a file."""
-    visit: str = "none"
-    """Windows of the cycling of visitor: none, a restart (open, mean, each), or best, the prior's own."""
-    visitor: str = ""
-    """Weights whose cycling is visited, by default those in init; with it other networks train on the same windows."""
+    on_policy: str = "none"
+    """Windows of the cycling of policy-weights: none, a restart (open, mean, each), or best, the prior's own."""
+    policy_weights: str = ""
+    """Weights whose cycling the windows come from, by default those in init; so any networks train on the same ones."""
     open_loop: bool = True
-    """With visit: take the windows of the prior alone too."""
+    """With on-policy: take the windows of the prior alone too."""
     cycling: int = 2
     """Truths of the cycling test at the end."""
     seed: int = 0
     """Seed of the weights, the order of the windows and the noise."""
 
-    def run(self) -> None:
-        from jaxsrda.core.checks import check_choice
-        from jaxsrda.core.progress import duration
+    def job(self) -> Any:
+        """The job that the options describe, checked."""
         from jaxsrda.diffsrda.model import ModelConfig
+        from jaxsrda.flow.testbed import testbed
         from jaxsrda.training.autoencoder import autoencoder_training
         from jaxsrda.training.dataset import DataConfig
-        from jaxsrda.training.job import Job, train
+        from jaxsrda.training.job import Job
         from jaxsrda.training.loss import TrainConfig
 
-        check_choice("level", self.level, ("hr", "fine", "uhr"))
-        job = Job(
-            tuple(
-                DataConfig(
-                    prior=prior,
-                    level=self.level,
-                    runs=self.runs,
-                    layout=self.layout,
-                    others=self.others,
-                    repeats=self.repeats,
-                    starts=self.starts,
-                )
-                for prior in self.prior
-            ),
-            ModelConfig(
-                network=self.network,
-                priors=self.prior,
-                parametrization=self.parametrization,
-                target=self.target,
-                distilled=self.distill,
-                latent=self.latent,
-            ),
-            TrainConfig(
-                samples=self.samples,
-                batch=self.batch,
-                learning_rate=self.learning_rate,
-                noises=self.noises,
-                loss=self.loss,
-                levels=self.levels,
-                part="denoiser" if self.distill else self.part,
-                bfloat16=self.bf16,
-                seed=self.seed,
-            ),
+        flow = testbed(self.testbed)
+        extra = {} if self.extra_layouts is None else {"extra_layouts": self.extra_layouts}
+        data = tuple(
+            DataConfig(
+                prior=prior,
+                level=self.level,
+                runs=self.runs,
+                layout=self.layout,
+                repeats=self.repeats,
+                starts=self.starts,
+                testbed=flow,
+                **extra,
+            )
+            for prior in self.prior
+        )
+        model = ModelConfig.of(
+            flow,
+            network=self.network,
+            priors=self.prior,
+            parametrization=self.parametrization,
+            target=self.target,
+            distilled=self.distill,
+            latent=self.latent,
+        )
+        training = TrainConfig(
+            samples=self.samples,
+            batch=self.batch,
+            learning_rate=self.learning_rate,
+            noises=self.noises,
+            loss=self.loss,
+            sigmas=self.sigmas,
+            part="denoiser" if self.distill else self.part,
+            bfloat16=self.bf16,
+            seed=self.seed,
+        )
+        return Job(
+            data,
+            model,
+            training,
             init=self.init,
-            visit=self.visit,
-            visitor=self.visitor,
+            on_policy=self.on_policy,
+            policy_weights=self.policy_weights,
             open_loop=self.open_loop,
             cycling=self.cycling,
             autoencoder=autoencoder_training(self.autoencoder_samples, self.seed),
         )
+
+    def run(self) -> None:
+        """Train with progress, write everything, and print the scores."""
+        from jaxsrda.core.progress import duration
+        from jaxsrda.training.job import train
+
+        job = self.job()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console) as bar:
             task = bar.add_task("training runs", total=self.runs)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda.diffusion.denoiser import Denoiser
-from jaxsrda.diffusion.guidance.gain import (
-    ITERATIONS,
+from jaxsrda.diffusion.guidance.gain import WHITE, Iterative
+from jaxsrda.diffusion.guidance.guide import (
     Covariance,
     Observe,
+    Readings,
+    Samples,
+    check_strength,
     diagonal,
     gain,
     lifted_solution,
     linearize,
     remaining,
 )
-from jaxsrda.observing.observations import Observations
-
-# Methods with a derivative of the denoiser ----------------------------------------------------
 
 
 def differentiated(denoise: Denoiser, x: Array, sigma: Array) -> tuple[Array, Covariance]:
@@ -28,75 +30,87 @@ def differentiated(denoise: Denoiser, x: Array, sigma: Array) -> tuple[Array, Co
     return estimate, lambda u: sigma**2 * back(u)[0]
 
 
-def mmps(
-    denoise: Denoiser,
-    observe: Observe,
-    sensors: Observations,
-    strength: ArrayLike = 1.0,
-    iterations: int = 1,
-) -> Denoiser:
+@dataclasses.dataclass(frozen=True)
+class MMPS(Iterative):
     """Moment matching: V = σ² ∂D/∂x, the covariance of x₀ given x_σ by Tweedie's formula; strength multiplies R.
 
     The derivative of an exact denoiser is symmetric, so its transpose serves for it, one gradient an iteration.  Rozet
     et al. (2024, arXiv:2405.13712, eqs. 11-13).
     """
 
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        weighed = sensors._replace(variance=strength * sensors.variance)
-        return estimate + gain(observe, weighed, estimate, sigma, tweedie, iterations)
+    iterations: int = 1
 
-    return guided
+    def __call__(self, denoise: Denoiser, observe: Observe, readings: Readings, samples: Samples = WHITE) -> Denoiser:
+        strength = 1.0 if self.strength is None else self.strength
+        weighed = readings._replace(variance=strength * readings.variance)
+
+        def guided(x: Array, sigma: Array) -> Array:
+            estimate, tweedie = differentiated(denoise, x, sigma)
+            return estimate + gain(observe, weighed, estimate, sigma, tweedie, self.iterations)
+
+        return guided
 
 
-def pigdm(
-    denoise: Denoiser,
-    observe: Observe,
-    sensors: Observations,
-    strength: ArrayLike = 1.0,
-    iterations: int = ITERATIONS,
-) -> Denoiser:
-    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + r² J Jᵀ), its covariance taken as constant; strength: s.
+@dataclasses.dataclass(frozen=True)
+class PiGDM(Iterative):
+    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + r² J Jᵀ), its covariance taken as constant.
 
-    Song et al. (2023, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8).
+    strength: s, by default the samples'.  Song et al. (2023, https://openreview.net/forum?id=9_gsMA8MRKQ, eqs. 7-8).
     """
 
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        departures, noise, pull, push = linearize(observe, sensors, estimate)
-        variance = remaining(strength, sigma)
-        # Jᵀ v is wanted for the gradient: the white covariance goes to J's side.
-        weight = diagonal(noise, pull, push, sigma)
-        pulled = lifted_solution(noise, pull, lambda u: push(variance * u), departures, weight, iterations)
-        return estimate + tweedie(pulled)
+    def __call__(self, denoise: Denoiser, observe: Observe, readings: Readings, samples: Samples = WHITE) -> Denoiser:
+        spread = samples.std if self.strength is None else self.strength
 
-    return guided
+        def guided(x: Array, sigma: Array) -> Array:
+            estimate, tweedie = differentiated(denoise, x, sigma)
+            departures, noise, pull, push = linearize(observe, readings, estimate)
+            variance = remaining(spread, sigma)
+            # Jᵀ v is wanted for the gradient: the white covariance goes to J's side.
+            weight = diagonal(noise, pull, push, sigma)
+            pulled = lifted_solution(noise, pull, lambda u: push(variance * u), departures, weight, self.iterations)
+            return estimate + tweedie(pulled)
+
+        return guided
 
 
-def sda(denoise: Denoiser, observe: Observe, sensors: Observations, strength: ArrayLike = 1.0) -> Denoiser:
+@dataclasses.dataclass(frozen=True)
+class SDA:
     """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + γσ² I); strength: γ.
 
     Rozet & Louppe (2023, arXiv:2306.10574, eq. 13, in variance-exploding form).
     """
 
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        departures, noise, pull, _ = linearize(observe, sensors, estimate)
-        return estimate + tweedie(pull(departures / (noise + strength * sigma**2)))
+    strength: ArrayLike = 1.0
 
-    return guided
+    def __post_init__(self):
+        check_strength(self.strength)
+
+    def __call__(self, denoise: Denoiser, observe: Observe, readings: Readings, samples: Samples = WHITE) -> Denoiser:
+        def guided(x: Array, sigma: Array) -> Array:
+            estimate, tweedie = differentiated(denoise, x, sigma)
+            departures, noise, pull, _ = linearize(observe, readings, estimate)
+            return estimate + tweedie(pull(departures / (noise + self.strength * sigma**2)))
+
+        return guided
 
 
-def dps(denoise: Denoiser, observe: Observe, sensors: Observations, strength: ArrayLike = 0.01) -> Denoiser:
+@dataclasses.dataclass(frozen=True)
+class DPS:
     """D − ζσ² ∇ₓ ½ Σ d²/R: the posterior's score with D in place of x₀, times ζ, the strength.
 
     Chung et al. (2023, arXiv:2209.14687, eq. 16).  With ζ = 1 the pull of precise sensors is too strong while D is
     uncertain, and many steps are needed to be stable.
     """
 
-    def guided(x: Array, sigma: Array) -> Array:
-        estimate, tweedie = differentiated(denoise, x, sigma)
-        departures, noise, pull, _ = linearize(observe, sensors, estimate)
-        return estimate + strength * tweedie(pull(departures / noise))
+    strength: ArrayLike = 0.01
 
-    return guided
+    def __post_init__(self):
+        check_strength(self.strength)
+
+    def __call__(self, denoise: Denoiser, observe: Observe, readings: Readings, samples: Samples = WHITE) -> Denoiser:
+        def guided(x: Array, sigma: Array) -> Array:
+            estimate, tweedie = differentiated(denoise, x, sigma)
+            departures, noise, pull, _ = linearize(observe, readings, estimate)
+            return estimate + self.strength * tweedie(pull(departures / noise))
+
+        return guided

@@ -1,0 +1,67 @@
+"""The `info` command."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from jaxsrda.app.cli.common import check_outputs, console
+
+
+@dataclasses.dataclass
+class Info:
+    """Show methods, levels, layouts, operators, versions and devices."""
+
+    testbed: str = "jet"
+    """The flow: jet, jet-small, or your own as module:name."""
+    json: Path | None = None
+    """Write the same here."""
+
+    def run(self) -> None:
+        """Print tables of what there is, and write them."""
+        import importlib.metadata
+
+        import jax
+        from rich.table import Table
+
+        from jaxsrda.core import cache
+        from jaxsrda.core.files import write_json
+        from jaxsrda.core.records import described
+        from jaxsrda.diffsrda.weights import released
+        from jaxsrda.diffusion.guidance import GUIDES
+        from jaxsrda.experiment.registry import METHODS
+        from jaxsrda.filters.config import FilterConfig
+        from jaxsrda.flow.testbed import TESTBEDS, testbed
+        from jaxsrda.observing.layouts import LAYOUTS
+        from jaxsrda.observing.operators import OPERATORS
+
+        check_outputs(self.json)
+        flow = testbed(self.testbed)
+        versions = {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "numpy")}
+        devices = [str(device) for device in jax.devices()]
+        levels = {level.name: described(level) for level in flow.levels}
+        methods = {name: described(method.config) for name, method in METHODS.items()}
+        if self.json is not None:
+            payload = {"versions": versions, "devices": devices, "levels": levels, "methods": methods}
+            write_json(self.json, payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS)})
+        console.print(", ".join(f"{name} {version}" for name, version in versions.items()), "on", ", ".join(devices))
+        console.print(f"cache: {cache.cache_dir()}")
+        title = f"Levels of {flow.name} ({', '.join(TESTBEDS)}, or module:name)"
+        table = Table("level", "grid", "viscosity", "steps a frame", title=title, title_justify="left")
+        for level in flow.levels:
+            table.add_row(level.name, f"{level.nx} × {level.ny}", f"{level.viscosity:g}", str(level.steps))
+        console.print(table)
+        table = Table(
+            "method", "members", "localization", "additive", "representativeness", title="Methods", title_justify="left"
+        )
+        for name, method in METHODS.items():
+            preset, numbers = method.config, ("", "", "")
+            if isinstance(preset, FilterConfig):
+                shown = (preset.localization, preset.additive, preset.representativeness)
+                numbers = tuple(f"{number:g}" for number in shown)
+            table.add_row(name, str(preset.members), *numbers)
+        console.print(table)
+        console.print("guidance:", ", ".join(("none", *GUIDES)))
+        console.print("released weights:", ", ".join(released()) or "none")
+        console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P, +silent:P)")
+        console.print("operators:", ", ".join(OPERATORS))

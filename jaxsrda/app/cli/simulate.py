@@ -1,0 +1,73 @@
+"""The `simulate` command."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+from jaxsrda.app.cli.common import check_outputs, console, progress_bar
+
+
+@dataclasses.dataclass
+class Simulate:
+    """Run the solver at one level and write the vorticity, omega(time, x, y)."""
+
+    out: Path
+    """Output file: NetCDF (.nc), Zarr (.zarr), or numpy (.npz)."""
+    testbed: str = "jet"
+    """The flow: jet, jet-small, or your own as module:name."""
+    level: str = "hr"
+    """Of jet: lr (32 × 17), hr (128 × 65), fine (256 × 129) or uhr (1024 × 513)."""
+    frames: int = 96
+    """Frames to write, one each 0.25 time units; the start counts as one."""
+    seed: int = 0
+    """Seed of the initial perturbation."""
+    initial: Path | None = None
+    """Start from this vorticity field (nx × ny, at the level's grid) instead."""
+    scheme: str = "etdrk4"
+    """etdrk4, or rk2 (the paper's)."""
+    steps: int | None = None
+    """Time steps a frame; by default the level's own."""
+    json: Path | None = None
+    """Write a record of the run here."""
+
+    def run(self) -> None:
+        """Check everything, estimate the cost, run, write."""
+        from jaxsrda.app.datasets import DATASET_SUFFIXES, fields_dataset, read_fields, write_dataset
+        from jaxsrda.core.files import check_writable, write_json, write_npz
+        from jaxsrda.core.progress import duration
+        from jaxsrda.core.records import described
+        from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
+        from jaxsrda.flow.testbed import testbed
+
+        flow = testbed(self.testbed)
+        run = Run(flow, flow.level(self.level), self.frames, self.scheme, self.steps, self.seed)
+        check_writable(self.out, (*DATASET_SUFFIXES, ".npz"))
+        check_outputs(self.json)
+        initial = None if self.initial is None else read_fields(self.initial, ndims=(2, 3))
+        if initial is not None and initial.ndim == 3:
+            initial = initial[-1]  # the last frame of a run: go on from there
+        grid = run.level.grid
+        steps = run.steps_a_frame * (run.frames - 1)
+        console.print(
+            f"{run.level.name}: {grid.nx} × {grid.ny}, {run.frames} frames, {steps} {run.scheme} steps of "
+            f"{flow.frame / run.steps_a_frame:.3g}: about {duration(estimate_seconds(run))}"
+        )
+        began = time.perf_counter()
+        with progress_bar() as bar:
+            task = bar.add_task("frames", total=run.frames)
+            parts = self.out.with_name(f".{self.out.name}.parts")
+            omega = simulate_resumable(
+                run, parts, initial, lambda done, _: bar.update(task, completed=done, refresh=True)
+            )
+        seconds = time.perf_counter() - began
+        config = described(run)
+        if self.out.suffix == ".npz":
+            write_npz(self.out, omega=omega)
+        else:
+            times = [flow.frame * i for i in range(run.frames)]
+            write_dataset(self.out, fields_dataset(omega, times, grid, {"config": config}))
+        if self.json is not None:
+            write_json(self.json, {"config": config, "seconds": {"run": seconds}, "finite": True})
+        console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {duration(seconds)}")

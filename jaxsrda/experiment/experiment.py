@@ -1,0 +1,215 @@
+"""A twin experiment as one value: testbed, truth, sensors, method and seed, checked when it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxsrda.core.checks import check_choice, check_fraction
+from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.registry import METHODS, Config
+from jaxsrda.experiment.truth import prepare_truth
+from jaxsrda.flow.climatology import Climatology
+from jaxsrda.flow.testbed import Testbed, jet
+from jaxsrda.observing.observations import Observations, check_observations
+from jaxsrda.observing.operators import OPERATORS, check_operator
+from jaxsrda.observing.sensors import Sensors
+
+if TYPE_CHECKING:
+    from jaxsrda.diffsrda.model import Model
+
+OwnMethod = Assimilator | Callable[[Setup], Assimilator]
+"""A method of the user's own: an assimilator, or a function that makes one from a `Setup`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Experiment:
+    """One method over a truth, or over several side by side.
+
+    method: a name in `METHODS`, an `Assimilator` of your own, or a function Setup → Assimilator.  config: its
+    configuration, by default the method's preset.  truth: frames on the grid of any level that is not coarser than the
+    analyses' (`prepare_truth`); None simulates one from `seed`.  sensors: one set or several, each assimilated or
+    guiding.  observations: your own instead of simulated ones, stacked over the assimilation times, (cycles, p); then
+    `sensors` says what their sets measure and are for, and without `truth` nothing is scored but the fit to them.
+    withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
+    verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
+    climatology: by default the testbed's own.  seed: of the noise and the members, and of the simulated truth;
+    truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and time alone,
+    so every method meets the same.  keep_members: keep every member's fields.
+
+    Raises ValueError or TypeError for bad input, before any work.
+    """
+
+    method: str | OwnMethod = "diffsrda"
+    truth: Any = None
+    sensors: tuple[Sensors, ...] = (Sensors(),)
+    observations: Observations | None = None
+    config: Config | None = None
+    model: Model | None = None
+    testbed: Testbed = dataclasses.field(default_factory=jet)
+    climatology: Climatology | None = None
+    withhold: float = 0.0
+    seed: int = 0
+    truth_seeds: Sequence[int] | None = None
+    keep_members: bool = False
+
+    def __post_init__(self):
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        self._check_method()
+        if isinstance(self.method, str) and self.config is None:
+            put("config", METHODS[self.method].config)
+        put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
+        check_fraction("withhold", self.withhold)
+        if not self.sensors:
+            raise ValueError("sensors: expected at least one set, got none; a silent one is Sensors('random-fixed:0')")
+        for each in self.sensors:
+            each.placed(self.grid)
+            if each.measure not in OPERATORS.values():
+                check_operator(f"operator {each.operator_name}", each.measure, self.grid, differentiable=self.guided)
+        self._check_guidance()
+        if self.truth is not None:
+            put("truth", prepare_truth(self.truth, self.testbed))
+        if self.observations is not None:
+            put("observations", check_observations(self.observations))
+            self._check_observations()
+        truths = 1 if self.truth is None else len(self.truth)
+        if self.truth_seeds is None:
+            put("truth_seeds", tuple(range(truths)) if self.truth is not None else (self.seed,))
+        elif len(self.truth_seeds) != truths:
+            raise ValueError(f"truth_seeds: expected {truths}, one for each truth, got {len(self.truth_seeds)}")
+
+    @property
+    def grid(self):
+        """The analysis grid."""
+        return self.testbed.grid
+
+    @property
+    def name(self) -> str:
+        """The method's name, an own function's by its own."""
+        return self.method if isinstance(self.method, str) else getattr(self.method, "__name__", "own")
+
+    @property
+    def guided(self) -> bool:
+        """Whether observations guide the method's samples."""
+        return isinstance(self.config, DiffSRDAConfig) and self.config.guidance is not None
+
+    def _check_method(self) -> None:
+        if isinstance(self.method, str):
+            check_choice("method", self.method, METHODS)
+        elif isinstance(self.method, Assimilator) or callable(self.method):
+            if self.config is not None or self.model is not None:
+                raise ValueError("config, model: a method of your own has its own; leave these out")
+        else:
+            raise TypeError(
+                f"method: expected a name, an Assimilator or a function Setup → Assimilator, got "
+                f"{type(self.method).__name__}"
+            )
+
+    def _check_guidance(self) -> None:
+        new = any(each.role == "guiding" for each in self.sensors)
+        if all(each.role == "guiding" for each in self.sensors):
+            raise ValueError("sensors: expected at least one set that is assimilated, got guiding ones alone")
+        if new and not self.guided and isinstance(self.method, str):
+            raise ValueError(
+                f"guide_layout: {self.name} is not guided; choose a guidance, or give these sensors "
+                "the role assimilated"
+            )
+        if self.guided and not new and self.config.guide_on == "new":  # type: ignore[union-attr]
+            raise ValueError(
+                "guidance: it has no new sensors to follow; give a guide_layout (a set whose role is guiding), or "
+                "guide_on all to use those that are assimilated again"
+            )
+
+    def _check_observations(self) -> None:
+        own = self.observations
+        sets = None if own is None else own.sets
+        if own is None or (self.truth is None and sets is None and len(self.sensors) == 1):
+            return
+        most = 0 if sets is None else int(np.max(np.asarray(sets), initial=0))
+        if most >= len(self.sensors) or (sets is None and len(self.sensors) > 1):
+            raise ValueError(
+                f"observations.sets: {len(self.sensors)} set(s) of sensors are described, the observations belong to "
+                f"{'no set in particular' if sets is None else f'sets up to number {most}'}; make them agree"
+            )
+        if self.truth is not None:
+            every = self.testbed.frames_per_cycle
+            cycles = self.truth.shape[1] // every
+            if own.values.shape[0] != cycles or len(self.truth) != 1:
+                raise ValueError(
+                    f"observations: expected {cycles} assimilation times, one each {every} frames of one truth; got "
+                    f"{own.values.shape[0]} for {len(self.truth)} truth(s)"
+                )
+
+
+# Options --------------------------------------------------------------------------------------
+
+ALIASES = {
+    "measure": "operator",
+    "observation_std": "noise_std",
+    "guide_measure": "guide_operator",
+    "guide_std": "guide_noise_std",
+}
+"""Other names of options."""
+
+FIRST = ("layout", "operator", "noise_std")
+SECOND = ("guide_layout", "guide_operator", "guide_noise_std", "guides_assimilated")
+
+
+def from_options(method: str | OwnMethod, truth: Any = None, **options: Any) -> Experiment:
+    """An `Experiment` from flat options: its fields, and in place of `sensors` those of one or two sets.
+
+    layout, operator (or measure), noise_std (or observation_std): of the sensors.  guide_layout: a second set, which
+    guides; guide_operator, guide_noise_std: by default those of the first; guides_assimilated: it is assimilated like
+    the first instead.  Raises TypeError for other options, ValueError for options that have no effect.
+    """
+    told: dict[str, Any] = {}
+    for name, value in options.items():
+        name = ALIASES.get(name, name)
+        if name in told:
+            raise TypeError(f"{name}: given twice, under two names; give it once")
+        told[name] = value
+    fields = {field.name for field in dataclasses.fields(Experiment)} - {"method", "truth"}
+    known = fields | {*FIRST, *SECOND}
+    for name in told:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise TypeError(f"{name}: not an option of an experiment, which has {', '.join(sorted(known))}{hint}")
+    flat = {name: told.pop(name) for name in (*FIRST, *SECOND) if name in told}
+    given = {name: value for name, value in flat.items() if value is not None and value is not False}
+    if "sensors" in told and given:
+        raise ValueError(f"{next(iter(given))}: of no effect beside sensors; say it in one of these")
+    if told.get("observations") is not None and "sensors" not in told:
+        without = [name for name in given if name not in ("operator",)]
+        if without:
+            raise ValueError(
+                f"{without[0]}: of no effect beside your own observations; leave it out, or "
+                "describe their sets as sensors"
+            )
+    if "sensors" not in told:
+        told["sensors"] = _sets(given)
+    return Experiment(method, truth, **told)
+
+
+def _sets(given: dict[str, Any]) -> tuple[Sensors, ...]:
+    """The sets of sensors that flat options describe."""
+    first = Sensors(**{name: given[name] for name in FIRST if name in given})
+    if "guide_layout" not in given:
+        for name in SECOND:
+            if name in given:
+                raise ValueError(f"{name}: there are no further sensors that it could be of; give a guide_layout")
+        return (first,)
+    second = Sensors(
+        given["guide_layout"],
+        given.get("guide_operator", first.operator),
+        given.get("guide_noise_std", first.noise_std),
+        "assimilated" if given.get("guides_assimilated") else "guiding",
+    )
+    return (first, second)
