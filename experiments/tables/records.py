@@ -1,0 +1,56 @@
+"""The committed JSON records: where they lie, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+Records = dict[str, Any]
+"""Records by "folder/name", for example "experiments/mixup" or "released/diffsrda-small"."""
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The repository."""
+
+RELEASED = "jaxsrda/diffsrda/released"
+"""Folder of the released weights, their records and their model cards, below the repository."""
+
+FOLDERS = {"experiments": "experiments/results", "benchmarks": "benchmarks/results", "released": RELEASED}
+"""Folders of records by the name that they have in `Records`."""
+
+EXPERIMENT = "python experiments/{}.py"
+"""Command of an experiment."""
+
+BENCHMARK = "python benchmarks/{}.py"
+"""Command of a benchmark."""
+
+
+def load(root: Path = ROOT) -> Records:
+    """Every record below a repository."""
+    return {
+        f"{name}/{path.stem}": json.loads(path.read_text(encoding="utf-8"))
+        for name, folder in FOLDERS.items()
+        for path in sorted((root / folder).glob("*.json"))
+    }
+
+
+def experiment(name: str, *options: str) -> str:
+    """The command of an experiment with its options."""
+    return " ".join([EXPERIMENT.format(name), *filter(None, options)])
+
+
+def benchmark(name: str, *options: str) -> str:
+    """The command of a benchmark with its options."""
+    return " ".join([BENCHMARK.format(name), *filter(None, options)])
+
+
+def training_options(settings: dict[str, Any]) -> str:
+    """Options for the amount of training, as the settings of a record give them."""
+    runs = settings["runs"]
+    runs = " ".join(map(str, runs)) if isinstance(runs, list) else runs
+    return f"--runs {runs} --samples {settings['samples']}" + ("" if settings["bf16"] else " --no-bf16")
+
+
+def total_windows(record: dict[str, Any]) -> int:
+    """Windows of a training and of all trainings before it."""
+    return record["samples"] + (total_windows(record["parent"]) if record["parent"] else 0)
