@@ -41,16 +41,24 @@ def described(config: Any) -> Any:
 
 
 def _identity(function: Any) -> Any:
-    """What tells a function from others: where it stands, its source and what it closes over."""
+    """What tells a function from others: where it stands, its source, and all that it holds."""
     if isinstance(function, functools.partial):
         return [_identity(function.func), _plain([function.args, function.keywords], _identity)]
+    if inspect.ismethod(function):
+        return [_identity(function.__func__), _plain(function.__self__, _identity)]
+    # An object that can be called has its class's source, and holds its attributes.
+    kind = function if hasattr(function, "__qualname__") else type(function)
     try:
-        source = inspect.getsource(function)
+        source = inspect.getsource(kind)
     except (OSError, TypeError):
-        source = repr(getattr(function, "__code__", type(function)))
-    closed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
-    return [name, hashlib.sha256(source.encode()).hexdigest()[:12], _plain(closed, _identity)]
+        source = repr(getattr(kind, "__code__", kind if isinstance(kind, type) else type(kind)))
+    held = {name: getattr(function, name, None) for name in ("__defaults__", "__kwdefaults__", "__wrapped__")}
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    held["__closure__"] = [each for each in cells if each is not function]
+    if kind is not function:
+        held |= getattr(function, "__dict__", {})
+    name = f"{getattr(kind, '__module__', '')}.{kind.__qualname__}"
+    return [name, hashlib.sha256(source.encode()).hexdigest()[:12], _plain(held, _identity)]
 
 
 def key_of(*values: Any) -> str:

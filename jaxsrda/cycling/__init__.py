@@ -1,1 +1,19 @@
-"""The assimilation cycle: the contract of a method, the scan that runs it, and sweeps over settings."""
+"""The cycle: the contract that every method keeps, the one scan that runs them all, and sweeps over settings.
+
+An `Assimilator` is a pair of pure functions; `run_cycles` runs and scores it.
+"""
+
+from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
+from jaxsrda.cycling.cycle import Carry, Fields, History, run_cycles, start
+
+__all__ = [
+    "Assimilator",
+    "Carry",
+    "Diagnostics",
+    "Fields",
+    "History",
+    "Setup",
+    "Window",
+    "run_cycles",
+    "start",
+]

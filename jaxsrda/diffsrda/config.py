@@ -8,8 +8,8 @@ from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.prior import PRIORS
 from jaxsrda.diffusion.guidance import Guide, guide
+from jaxsrda.diffusion.samplers import SAMPLERS
 
-SAMPLERS = ("ddim", "heun", "dpmpp-2m", "dpmpp-2m-sde", "mean")
 SIGMAS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
 GUIDE_ON = ("new", "all")

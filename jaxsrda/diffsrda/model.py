@@ -213,8 +213,8 @@ def still_walls(scale: Array, ny: int) -> Array:
 def latent_estimate(kind: ModelConfig, space: LatentSpace, guess: Array, features: Features, scale: Array):
     """Where samples of a latent model lie, E(estimate), and their unit s (`latent.units`), [B, *drawn] each.
 
-    The estimate is the guess [B, nx, ny, frames] plus the conditioner's mean, and s follows its scale; for target direct
-    it is the guess alone, and s follows the scale (ny, frames) of corrections.
+    The estimate is the guess [B, nx, ny, frames] plus the conditioner's mean, and s follows its scale; for target
+    direct it is the guess alone, and s follows the scale (ny, frames) of corrections.
     """
     residual = kind.target == "residual"
     estimate = guess + features.mean * scale if residual else guess

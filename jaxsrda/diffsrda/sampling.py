@@ -158,13 +158,14 @@ def make_draw(
             plain = conditional_denoiser(model, features)
             if found is None or wanted is None or isinstance(wanted, str):
                 return plain
+            readings = found
             place = placement(model, condition, features, by_frame, frames=1)
             guess = condition[0, ..., 0] * units.field_scale
 
             def observe(x: Array) -> Array:
-                return predict(grid, guess + place(x[None])[0, ..., 0], found, sensors)
+                return predict(grid, guess + place(x[None])[0, ..., 0], readings, sensors)
 
-            return wanted(plain, observe, Readings(found.values, found.mask, found.variance), known)
+            return wanted(plain, observe, Readings(readings.values, readings.mask, readings.variance), known)
 
         samples = functools.partial(
             sample_members,

@@ -77,7 +77,7 @@ def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "")
         other, noted = load_model(base)
         header["base"] = {"name": base, "sha256": noted["sha256"]}
         shared = named_arrays(other)
-        arrays = {name: a for name, a in arrays.items() if not np.array_equal(a, shared.get(name))}
+        arrays = {name: a for name, a in arrays.items() if name not in shared or not np.array_equal(a, shared[name])}
     write_npz(path, header=json.dumps(header), scale=model.scale, **arrays)
     return sha
 

@@ -1,1 +1,28 @@
-"""The twin experiment: truth, observations, method, cycle and result."""
+"""The twin experiment: methods by name, the experiment as a value, its truth, its run and its result.
+
+`Experiment(...)` is checked when it is made; `run(experiment)` gives a `Result`.
+"""
+
+from jaxsrda.experiment.experiment import Experiment, from_options
+from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, method_preset, register_method
+from jaxsrda.experiment.result import DivergedError, Result
+from jaxsrda.experiment.run import assimilate, run_segments
+from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
+
+__all__ = [
+    "METHODS",
+    "DivergedError",
+    "Experiment",
+    "Method",
+    "Result",
+    "assimilate",
+    "default_climatology",
+    "from_options",
+    "make_assimilator",
+    "make_diffsrda",
+    "method_preset",
+    "prepare_truth",
+    "register_method",
+    "run_segments",
+    "simulate_truth",
+]

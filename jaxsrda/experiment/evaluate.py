@@ -40,9 +40,11 @@ def evaluate(
     statistics: list[dict[str, np.ndarray]] = []
     span = float(np.ptp(testbed.vorticity_range))
     if members is None:
-        series = jax.lax.map(
-            lambda args: jax.vmap(lambda *frame: _moment_scores(*frame, span))(*args), _device(mean, std, truth)
-        )
+
+        def one(mean: Array, std: Array, truth: Array) -> dict[str, Array]:
+            return _moment_scores(mean, std, truth, span)
+
+        series = jax.lax.map(lambda frames: jax.vmap(one)(*frames), _device(mean, std, truth))
     else:
         ensembles = np.moveaxis(members[:, :, :frames], 1, 2)
         series, statistics = _member_scores(testbed, ensembles, truth)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxsrda.core.checks import check_choice, check_fraction
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.experiment.registry import METHODS, Config
+from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import prepare_truth
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.testbed import Testbed, jet
@@ -63,8 +63,10 @@ class Experiment:
             object.__setattr__(self, name, value)
 
         self._check_method()
-        if isinstance(self.method, str) and self.config is None:
-            put("config", METHODS[self.method].config)
+        if isinstance(self.method, str):
+            put("config", check_config(self.method, self.config))
+        if self.model is not None and isinstance(self.config, DiffSRDAConfig):
+            check_model(self.config, self.model, self.testbed)
         put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
         check_fraction("withhold", self.withhold)
         if not self.sensors:

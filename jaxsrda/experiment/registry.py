@@ -14,6 +14,7 @@ from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterP
 from jaxsrda.filters.controls import climatology, free_run, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.flow.testbed import Testbed
 
 if TYPE_CHECKING:
     from jaxsrda.diffsrda.model import Model
@@ -118,6 +119,16 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -
     return PAPER_FILTERS[int(interval)]
 
 
+def check_config(method: str, config: Config | None) -> Config:
+    """The configuration, by default the method's preset; ValueError for an unknown method, TypeError for another's."""
+    check_choice("method", method, METHODS)
+    preset = METHODS[method].config
+    config = preset if config is None else config
+    if not isinstance(config, type(preset)):
+        raise TypeError(f"{method}: expected a {type(preset).__name__} as config, got {type(config).__name__}")
+    return config
+
+
 def make_assimilator(
     method: str,
     setup: Setup,
@@ -131,14 +142,10 @@ def make_assimilator(
     diffsrda's prior), if they are to be swept or differentiated; by default the configuration's.  model: diffsrda's,
     by default the one that its configuration names.
     """
-    check_choice("method", method, METHODS)
-    known = METHODS[method]
-    config = known.config if config is None else config
-    if not isinstance(config, type(known.config)):
-        raise TypeError(f"{method}: expected a {type(known.config).__name__} as config, got {type(config).__name__}")
+    config = check_config(method, config)
     if params is None and isinstance(config, FilterConfig):
         params = filter_params(config, setup.dtype)
-    return known.make(setup, config, params, model)  # type: ignore[arg-type]
+    return METHODS[method].make(setup, config, params, model)  # type: ignore[arg-type]
 
 
 def configured_model(config: DiffSRDAConfig) -> Model:
@@ -146,6 +153,21 @@ def configured_model(config: DiffSRDAConfig) -> Model:
     from jaxsrda.diffsrda.weights import default_weights, load_model
 
     return load_model(config.weights or default_weights(config.prior))[0]
+
+
+def check_model(config: DiffSRDAConfig, model: Model, testbed: Testbed) -> None:
+    """ValueError for a model of another grid or cadence than the testbed's, or not of the configuration's prior."""
+    kind, (nx, ny), frames = model.config, testbed.grid.shape, testbed.window
+    if (kind.nx, kind.ny, kind.frames) != (nx, ny, frames):
+        raise ValueError(
+            f"diffsrda: the weights are for windows of {kind.frames} frames on {kind.nx} × {kind.ny} points, this "
+            f"testbed has {frames} on {nx} × {ny}; train for it with `jaxsrda train`"
+        )
+    if config.prior not in kind.priors:
+        raise ValueError(
+            f"prior: these weights were trained for {', '.join(kind.priors)}, got {config.prior}; "
+            f"give weights for it, from `jaxsrda train --prior {config.prior}`"
+        )
 
 
 def make_diffsrda(
@@ -163,17 +185,7 @@ def make_diffsrda(
     from jaxsrda.diffsrda.sampling import make_draw
 
     model = configured_model(config) if model is None else model
-    kind, (nx, ny), frames = model.config, setup.grid.shape, setup.testbed.window
-    if (kind.nx, kind.ny, kind.frames) != (nx, ny, frames):
-        raise ValueError(
-            f"diffsrda: the weights are for windows of {kind.frames} frames on {kind.nx} × {kind.ny} points, this "
-            f"testbed has {frames} on {nx} × {ny}; train for it with `jaxsrda train`"
-        )
-    if config.prior not in kind.priors:
-        raise ValueError(
-            f"prior: these weights were trained for {', '.join(kind.priors)}, got {config.prior}; "
-            f"give weights for it, from `jaxsrda train --prior {config.prior}`"
-        )
+    check_model(config, model, setup.testbed)
     # The mean alone is one field, however many members the prior has.
     members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
     draw = make_draw(model, config, setup.sensors, members)

@@ -83,10 +83,12 @@ def collect(
     history: History,
     seconds: dict[str, float],
 ) -> Result:
-    """The result of a run's last carry and its history, truths leading."""
+    """The result of a run's last carry and its history, truths leading, on the host."""
     grid = testbed.grid
     truths, cycles = observed.values.shape[:2]
-    series, summary = {}, {}
+    series: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    fields: Any = history.fields
     for name, fit in (("background", history.fit_background), ("analysis", history.fit_analysis)):
         counted = np.where(fit["count"] > 0, 1.0, np.nan)
         for key in ("rmse", "chi2"):
@@ -95,13 +97,12 @@ def collect(
             summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
     statistics = []
     if truth is not None:
-        series = {name: s[:, 1:].reshape(truths, -1) for name, s in history.scores.items()}
+        series = {name: s[:, 1:].reshape(truths, -1) for name, s in (history.scores or {}).items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
         sums = jax.vmap(lambda sums: summarize(sums, grid))(carry.tally)
         statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(truths)]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
-    fields = history.fields
 
     def frames(array):  # (truths, cycles, F, nx, ny) → (truths, frames, nx, ny)
         return array.reshape(truths, -1, *grid.shape)

@@ -7,6 +7,7 @@ result.scores["maer"]                                 # mean and 95 % interval o
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -43,14 +44,14 @@ def assimilate(method: str | OwnMethod, truth: Any = None, progress: Progress | 
 def run(given: Experiment, progress: Progress | None = None) -> Result:
     """The result of an experiment.  Raises `DivergedError` for an ensemble that did not stay finite."""
     report = progress or (lambda *_: None)
-    model = given.model
-    if isinstance(given.config, DiffSRDAConfig) and model is None:
-        model = configured_model(given.config)  # a missing file is said before the truth is made
+    if isinstance(given.config, DiffSRDAConfig) and given.model is None:
+        # Weights that are missing or do not fit are said before the truth is made.
+        given = dataclasses.replace(given, model=configured_model(given.config))
     truth, observed = _observed(given, report)
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
     setup = Setup(given.testbed, climatology, given.sensors)
-    assimilator = _assimilator(given, setup, model)
+    assimilator = _assimilator(given, setup)
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors)
     keep: Keep = "members" if given.keep_members else "fields"
@@ -91,12 +92,12 @@ def _numbers(given: Experiment) -> Array:
     return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
 
 
-def _assimilator(given: Experiment, setup: Setup, model: Any) -> Assimilator:
+def _assimilator(given: Experiment, setup: Setup) -> Assimilator:
     method = given.method
     if isinstance(method, Assimilator):
         return method
     if isinstance(method, str):
-        return make_assimilator(method, setup, given.config, model=model)
+        return make_assimilator(method, setup, given.config, model=given.model)
     made = method(setup)
     if not isinstance(made, Assimilator):
         raise TypeError(f"method: expected the function to return an Assimilator, got {type(made).__name__}")

@@ -13,6 +13,7 @@ from jaxsrda.filters.analysis import departures, gain_increments, localization, 
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.filters.inflation import relax_perturbations, relax_spread
 from jaxsrda.flow.forecasts import ForecastModel, recentre, to_fields
+from jaxsrda.flow.solver import Speeds
 from jaxsrda.observing.geometry import grid_positions
 from jaxsrda.observing.observations import Observations
 
@@ -81,7 +82,7 @@ def dual_filter(
         noise = setup.climatology.draw(key, time, members, grid)
         return delta - delta.mean(0) + to_fields(grid, recentre(noise, params.additive))
 
-    def forecast(control: Array, delta: Array, time: Array) -> tuple[DualState, Array, Array]:
+    def forecast(control: Array, delta: Array, time: Array) -> tuple[DualState, Array, Speeds]:
         """The state at the next time, the ensemble's frames (M, F − 1, nx, ny) until then, and top speeds."""
         ahead = control_model.forecast(control_model.from_analysis_grid(control))
         member_ahead = member_model.forecast(member_model.from_analysis_grid(control.mean(0) + delta))

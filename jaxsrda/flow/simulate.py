@@ -50,11 +50,15 @@ def integrate(
     level's own for the scheme.  Raises ValueError for a wrong shape, an unknown scheme, or fewer than 1 frame or step.
     """
     check_shape("omega_hat", omega_hat, level.grid.spectral_shape)
-    if frames < 1:
-        raise ValueError(f"frames: expected at least 1 (the start counts as one), got {frames}")
+    _check_frames(frames)
     steps = level.checked_steps(scheme, steps)
     params = testbed.flow_params(level, omega_hat.dtype) if params is None else params
     return _trajectory(omega_hat, params, level.grid, frames, scheme, steps, testbed.frame)
+
+
+def _check_frames(frames: int) -> None:
+    if frames < 1:
+        raise ValueError(f"frames: expected at least 1 (the start counts as one), got {frames}")
 
 
 def _trajectory(
@@ -93,10 +97,11 @@ def simulate(
     """Run a batch of states [runs, 2K+1, L] on the host's behalf: amplitudes [runs, frames, 2K+1, L].
 
     Compiled once for equal grids, lengths and steps.  Raises `UnstableStepError` (with time, speed and the step
-    that would do) instead of returning NaN.
+    that would do) instead of returning NaN, and ValueError as `integrate` does.
     """
     check_shape("omega_hat", omega_hat, (None, *level.grid.spectral_shape))
     steps, frames = level.checked_steps(scheme, steps), testbed.frames if frames is None else frames
+    _check_frames(frames)
     params = testbed.flow_params(level, omega_hat.dtype) if params is None else params
     dt = testbed.frame / steps
     # Before spending anything: a step that the first frame already forbids.
@@ -123,8 +128,7 @@ class Run:
 
     def __post_init__(self):
         check_choice("scheme", self.scheme, SCHEMES)
-        if self.frames < 1:
-            raise ValueError(f"frames: expected at least 1 (the start counts as one), got {self.frames}")
+        _check_frames(self.frames)
         if self.steps is not None:
             check_positive("steps", self.steps)
 

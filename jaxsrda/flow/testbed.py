@@ -19,7 +19,6 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxsrda.core.checks import check_choice, check_positive
-from jaxsrda.core.records import described
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.jet import Physics, Profile, initial_state, jet_vorticity, sech2
 from jaxsrda.flow.solver import SCHEMES, FlowParams
@@ -64,6 +63,13 @@ class Level:
         if steps < 1:
             raise ValueError(f"steps: expected at least 1 time step a frame, got {steps}")
         return steps
+
+
+def _same(a: Level, b: Level) -> bool:
+    """Whether both are one level; traced viscosities, which cannot be compared, are taken for equal."""
+    sizes = [(each.name, each.nx, each.ny, each.steps, each.rk2_steps) for each in (a, b)]
+    plain = all(isinstance(each.viscosity, int | float) for each in (a, b))
+    return a is b or (sizes[0] == sizes[1] and (not plain or a.viscosity == b.viscosity))
 
 
 @functools.partial(
@@ -125,7 +131,7 @@ class Testbed:
         """All levels; one that plays two parts comes once."""
         levels: list[Level] = []
         for level in (self.forecast, self.analysis, self.truth, *self.finer):
-            if not any(level is other or level == other for other in levels):
+            if not any(_same(level, other) for other in levels):
                 levels.append(level)
         return tuple(levels)
 
@@ -174,9 +180,8 @@ class Testbed:
         return self.first_state(key, grid, self.physics, self.profile, dtype=dtype)
 
     def numerics(self, *levels: Level) -> list[Any]:
-        """What the numbers of runs at these levels depend on, for the keys of caches."""
-        flow = {"physics": self.physics, "profile": self.profile, "first_state": self.first_state, "frame": self.frame}
-        return [described(flow), *(described(level) for level in levels)]
+        """What the numbers of runs at these levels depend on, for the keys of caches (`core.records.key_of`)."""
+        return [self.physics, self.profile, self.first_state, self.frame, *levels]
 
 
 @functools.cache

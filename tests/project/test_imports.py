@@ -1,8 +1,8 @@
-"""The import law: each module imports lower levels only, and heavy packages stay where they belong."""
+"""The import law: each room imports only from those below it, and large libraries stay where they belong."""
 
 import ast
-import itertools
-import re
+import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -12,194 +12,160 @@ import pytest
 import jaxsrda
 
 PACKAGE = Path(jaxsrda.__file__).parent
-MODULES = sorted(
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-    for path in PACKAGE.rglob("*.py")
-    if path.name != "__init__.py"
-)
-PACKAGES = ("jaxsrda", "jaxsrda.diffusion", "jaxsrda.networks")
 
-DIFFUSION = ("diffusion.schedules", "diffusion.denoiser", "diffusion.samplers", "diffusion.guidance")
-NETWORKS = (
-    "networks.layers",
-    "networks.unet",
-    "networks.paper",
-    "networks.srda",
-    "networks.codebook",
-    "networks.autoencoder",
-)
+FLOW = ("core", "flow")
+CYCLING = (*FLOW, "observing", "scoring")
+FILTERS = (*CYCLING, "cycling")
+DIFFSRDA = (*FILTERS, "filters", "diffusion", "networks")
 
-LEVELS = (
-    ("checks", "config"),
-    ("grid",),
-    ("io", "layouts", "linalg", "scores", "solver"),
-    ("cache", "observations", "plotting", "testbed"),
-    ("climatology", "enkf", "loop", *DIFFUSION, *NETWORKS, "runs"),
-    ("assimilators", "training_runs"),
-    ("conditioning", "latent"),
-    ("diffsrda",),
-    ("data", "model"),
-    ("distillation", "drawing"),
-    ("datasets", "training", "weights"),
-    ("autoencoding", "methods"),
-    ("cycle",),
-    ("sensing", "sweep"),
-    ("twin",),
-    ("evaluate", "fit", "report"),
-    ("train",),
-    ("cli_train",),
-    ("cli",),
-    ("__main__",),
-)
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-SAME_LEVEL = {
-    ("config", "checks"),
-    *((later, earlier) for family in (DIFFUSION, NETWORKS) for earlier, later in itertools.combinations(family, 2)),
+LAW: dict[str, tuple[str, ...]] = {
+    "core": (),
+    "flow": ("core",),
+    "diffusion": ("core",),
+    "networks": ("core",),
+    "observing": FLOW,
+    "scoring": FLOW,
+    "cycling": CYCLING,
+    "filters": FILTERS,
+    "diffsrda": DIFFSRDA,
+    "experiment": (*DIFFSRDA, "diffsrda"),
+    "training": (*DIFFSRDA, "diffsrda", "experiment"),
+    "app": (*DIFFSRDA, "diffsrda", "experiment", "training"),
 }
-"""Pairs (who imports, whom) that share a level."""
+"""Which rooms each room may import."""
 
-APART = (("enkf",), DIFFUSION, NETWORKS)
-"""Families that know nothing of one another: what joins them lies above."""
-
-HOMES = {
-    "matplotlib": {"plotting"},
-    "cmocean": {"plotting"},
-    "xarray": {"io", "plotting"},
-    "zarr": {"io", "plotting"},
-    "tyro": {"cli"},
-    "rich": {"cli", "cli_train", "report"},
-    "flax": {"model", *NETWORKS},
-    "optax": {"training", "autoencoding"},
-    "orbax": {"loop"},
-    "experiments": set(),
-    "benchmarks": set(),
-    "tests": set(),
+HOMES: dict[str, tuple[str, ...]] = {
+    "flax": ("networks", "diffsrda", "training"),
+    "optax": ("training",),
+    "orbax": ("core/checkpoints.py",),
+    "matplotlib": ("app",),
+    "cmocean": ("app",),
+    "xarray": ("app",),
+    "zarr": ("app",),
+    "rich": ("app",),
+    "tyro": ("app/cli",),
+    "experiments": (),
+    "benchmarks": (),
+    "tests": (),
 }
-"""Where a package may be imported: flax where networks are written and where they become pure functions."""
+"""Where a library may be imported: folders or files."""
 
-PROBES = {("cli", "matplotlib"), ("cli", "cmocean")}
-"""Imports only to learn, before hours of work, whether an optional package is there."""
+MOST_LINES, MOST_PARAMETERS = 350, 8
 
 
-def imports(source: str) -> tuple[set[str], set[str]]:
-    """Modules of the package, and top-level names of others, that a source imports anywhere in it."""
-    own, others = set(), set()
+def sources() -> dict[str, str]:
+    """All sources of the package by their path in it."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+SOURCES = sources()
+INNER = [path for path in SOURCES if "/" in path]
+
+
+def imported(source: str) -> set[str]:
+    """Full names of the modules that a source imports anywhere in it; `from jaxsrda import x` counts as jaxsrda.x."""
+    names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports are not used here"
-            if node.module in PACKAGES:  # from jaxsrda import scores
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            else:
-                names = [node.module]
-        else:
-            continue
-        for name in names:
-            if name == "jaxsrda" or name.startswith("jaxsrda."):
-                own.add(name.removeprefix("jaxsrda").removeprefix("."))
-            else:
-                others.add(name.split(".")[0])
-    return own, others
+            module = node.module or ""
+            names |= {f"jaxsrda.{alias.name}" for alias in node.names} if module == "jaxsrda" else {module}
+    return names
 
 
-def family(module: str) -> tuple[str, ...]:
-    """The family of APART that a module belongs to; empty if none."""
-    return next((names for names in APART if module in names), ())
-
-
-def violations(module: str, source: str) -> list[str]:
-    """What a module imports against the law."""
-    if module not in LEVEL:
-        return [f"unknown module {module}: add it to LEVELS in tests/test_imports.py"]
-    own, others = imports(source)
+def violations(path: str, source: str) -> list[str]:
+    """What a file of a room imports against the law."""
+    room = path.split("/")[0]
+    if room not in LAW:
+        return [f"unknown room {room}: add it to LAW in tests/project/test_imports.py"]
     found = []
-    for name in sorted(own):
-        if name in LEVEL:
-            lower = LEVEL[name] < LEVEL[module] or (module, name) in SAME_LEVEL
-            if family(name) and family(module) and family(name) != family(module):
-                found.append(f"{module} imports {name}: enkf, diffusion and networks stay apart")
-            elif not lower:
-                found.append(f"{module} (level {LEVEL[module]}) imports {name} (level {LEVEL[name]})")
-        elif name != "__version__":
-            found.append(f"{module} imports unknown module {name or 'jaxsrda itself'}: import from the module by name")
-    for name in sorted(others & set(HOMES)):
-        if module not in HOMES[name] and (module, name) not in PROBES:
-            found.append(f"{module} imports {name}, which belongs in {sorted(HOMES[name]) or 'no module'}")
+    for name in sorted(imported(source)):
+        top, _, rest = name.partition(".")
+        if top == "jaxsrda":
+            other = rest.split(".")[0]
+            if other not in LAW:
+                found.append(f"{path} imports {name}: import from the room that has it")
+            elif other != room and other not in LAW[room]:
+                found.append(f"{path} imports {other}, which is not below {room}")
+        elif top in HOMES and not any(path == home or path.startswith(f"{home}/") for home in HOMES[top]):
+            found.append(f"{path} imports {top}, which belongs in {', '.join(HOMES[top]) or 'no room'}")
     return found
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_import_law(module):
-    path = PACKAGE / (module.replace(".", "/") + ".py")
-    assert not violations(module, path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("path", INNER)
+def test_import_law(path):
+    assert not violations(path, SOURCES[path])
 
 
 @pytest.mark.parametrize(
-    "module, source, message",
+    "path, source, message",
     [
-        ("grid", "from jaxsrda.solver import rk2", r"grid \(level 1\) imports solver \(level 2\)"),
-        ("grid", "def f():\n    from jaxsrda import twin", "grid .* imports twin"),
-        ("solver", "if True:\n    import jaxsrda.scores", "solver .* imports scores"),  # the same level
-        ("checks", "from jaxsrda.config import level", "checks .* imports config"),
-        ("enkf", "import jaxsrda", "jaxsrda itself"),
-        ("solver", "from jaxsrda import rk2", "unknown module rk2"),
-        ("scores", "def f():\n    import matplotlib.pyplot as plt", "scores imports matplotlib"),
-        ("twin", "from xarray import Dataset", "twin imports xarray"),
-        ("cycle", "import flax.nnx", "cycle imports flax"),
-        ("cli", "from experiments.cycle import main", "cli imports experiments"),
-        ("novel", "", "unknown module novel: add it to LEVELS"),
-        ("networks.novel", "", "unknown module networks.novel: add it to LEVELS"),
-        ("model", "from jaxsrda.networks.novel import Net", "unknown module networks.novel"),
-        ("model", "from jaxsrda.networks import unet, novel", "unknown module networks.novel"),
-        ("diffusion.schedules", "from jaxsrda.diffusion import denoiser", r"schedules .* imports diffusion.denoiser"),
-        ("networks.unet", "from jaxsrda.networks.paper import PaperUNet", r"unet .* imports networks.paper"),
-        ("networks.layers", "import jaxsrda.diffsrda", r"networks.layers .* imports diffsrda"),
-        ("conditioning", "from jaxsrda.diffsrda import Prior", "conditioning .* imports diffsrda"),
-        ("diffsrda", "def f():\n    from jaxsrda.model import Model", "diffsrda .* imports model"),
-        ("cycle", "from jaxsrda import sweep", "cycle .* imports sweep"),
-        ("datasets", "from jaxsrda import twin", "datasets .* imports twin"),
-        ("diffusion.samplers", "from flax import nnx", "diffusion.samplers imports flax"),
-        ("training", "from flax import nnx", "training imports flax"),
-        ("model", "import optax", "model imports optax"),
-        ("train", "import orbax.checkpoint as ocp", "train imports orbax"),
-        ("train", "from rich.console import Console", "train imports rich"),
+        ("flow/grid.py", "from jaxsrda.observing.layouts import Layout", "imports observing, which is not below flow"),
+        ("flow/grid.py", "def f():\n    from jaxsrda import experiment", "imports experiment, which is not below flow"),
+        ("scoring/point.py", "if True:\n    import jaxsrda.observing", "imports observing"),
+        ("core/checks.py", "from jaxsrda.flow.grid import regrid", "imports flow"),
+        ("diffusion/samplers.py", "from jaxsrda.flow.grid import regrid", "imports flow, which is not below diffusion"),
+        ("networks/unet.py", "from jaxsrda.diffusion import sample", "imports diffusion"),
+        ("filters/dual.py", "from jaxsrda.diffsrda import DiffSRDAConfig", "imports diffsrda"),
+        ("experiment/run.py", "from jaxsrda.training.job import train", "imports training"),
+        ("cycling/cycle.py", "import jaxsrda", "import from the room that has it"),
+        ("cycling/cycle.py", "from jaxsrda import run_cycles", "import from the room that has it"),
+        ("cycling/cycle.py", "import flax.nnx", "flax, which belongs in networks, diffsrda, training"),
+        ("experiment/run.py", "from xarray import Dataset", "xarray, which belongs in app"),
+        ("scoring/tally.py", "def f():\n    import matplotlib.pyplot as plt", "matplotlib"),
+        ("app/report.py", "import tyro", "tyro, which belongs in app/cli"),
+        ("training/job.py", "import orbax.checkpoint as ocp", "orbax, which belongs in core/checkpoints.py"),
+        ("app/cli/main.py", "from experiments.common import trained", "experiments, which belongs in no room"),
+        ("novel/thing.py", "", "unknown room novel"),
     ],
 )
-def test_the_law_can_be_broken(module, source, message):
-    found = violations(module, source)
-    assert len(found) == 1 and re.search(message, found[0]), found
+def test_the_law_can_be_broken(path, source, message):
+    found = violations(path, source)
+    assert len(found) == 1 and message in found[0], found
 
 
 def test_the_law_allows_what_it_should():
-    assert not violations("config", "from jaxsrda.checks import check_choice")
-    assert not violations("plotting", "import matplotlib, xarray\nfrom jaxsrda.io import atomic_path")
-    assert not violations("twin", "from jaxsrda import cycle, scores\nimport jax, numpy")
-    assert not violations("networks.paper", "import flax.nnx\nfrom jaxsrda.networks import layers, unet")
-    assert not violations("diffusion.samplers", "from jaxsrda.diffusion.schedules import sigma_grid")
-    assert not violations("model", "from flax import nnx\nfrom jaxsrda.networks.unet import UNet")
-    assert not violations("training", "import optax") and not violations("loop", "import orbax.checkpoint")
+    assert not violations("experiment/run.py", "from jaxsrda.cycling.cycle import run_cycles\nimport jax, numpy")
+    assert not violations("app/plotting.py", "import matplotlib\nfrom jaxsrda.core.files import atomic_path")
+    assert not violations("diffsrda/model.py", "from flax import nnx\nfrom jaxsrda.networks import NETWORKS")
+    assert not violations("training/loss.py", "import optax\nfrom jaxsrda.training import loop")
 
 
-@pytest.mark.parametrize("module, name", [*itertools.permutations(["enkf", DIFFUSION[-1], NETWORKS[-1]], 2)])
-def test_filters_diffusion_and_networks_stay_apart(module, name):
-    found = violations(module, f"def f():\n    import jaxsrda.{name}")
-    assert found == [f"{module} imports {name}: enkf, diffusion and networks stay apart"]
+def test_the_law_names_every_room():
+    assert {path.split("/")[0] for path in INNER} == set(LAW)
+    floors = list(LAW)
+    assert all(floors.index(other) < floors.index(room) for room, below in LAW.items() for other in below)
 
 
-def test_families_are_whole():
-    """A module added to diffusion or networks belongs to its family, and their packages import nothing."""
-    for folder, names in (("diffusion", DIFFUSION), ("networks", NETWORKS)):
-        assert {m for m in MODULES if m.startswith(f"{folder}.")} == set(names)
-        assert imports((PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")) == (set(), set())
+def test_few_modules_stand_outside_the_rooms():
+    assert {path for path in SOURCES if "/" not in path} == {"__init__.py", "__main__.py"}
 
 
-def test_every_listed_module_exists():
-    listed = {name for name in LEVEL if name not in MODULES}
-    assert not listed, f"{sorted(listed)} are gone: take them out of LEVELS in tests/test_imports.py"
+@pytest.mark.parametrize("path", SOURCES)
+def test_files_are_short_and_functions_take_few_parameters(path):
+    lines = len(SOURCES[path].splitlines())
+    assert lines <= MOST_LINES, f"{path} has {lines} lines: split it"
+    for node in ast.walk(ast.parse(SOURCES[path])):
+        if isinstance(node, ast.FunctionDef):
+            given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            count = len([a for a in given if a.arg not in ("self", "cls")])
+            assert count <= MOST_PARAMETERS, f"{path}: {node.name} takes {count} parameters: group them into a value"
 
 
-def test_import_loads_no_optional_package():
+@pytest.mark.parametrize("room", LAW)
+def test_rooms_say_what_they_are_for_and_export_public_names(room):
+    module = importlib.import_module(f"jaxsrda.{room}")
+    assert module.__doc__ and len(inspect.cleandoc(module.__doc__).splitlines()) <= 4
+    for name in module.__all__:
+        assert not name.startswith("_") and getattr(module, name) is not None
+        assert not inspect.ismodule(getattr(module, name)) or room == "networks", f"{room}.{name} is a module"
+
+
+def test_import_loads_no_large_library():
     heavy = ("matplotlib", "cmocean", "xarray", "zarr", "tyro", "rich", "optuna", "scipy", "h5netcdf")
     heavy += ("flax", "optax", "orbax")
     # What jax itself loads (it may come with scipy) is not ours.
@@ -209,10 +175,3 @@ def test_import_loads_no_optional_package():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("module", [*MODULES, "__init__"])
-def test_modules_are_short(module):
-    path = PACKAGE / (module.replace(".", "/") + ".py")
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines < 400, f"{module} has {lines} lines: split it"

@@ -88,7 +88,7 @@ class Train:
         from jaxsrda.training.loss import TrainConfig
 
         flow = testbed(self.testbed)
-        extra = {} if self.extra_layouts is None else {"extra_layouts": self.extra_layouts}
+        extra: dict[str, Any] = {} if self.extra_layouts is None else {"extra_layouts": self.extra_layouts}
         data = tuple(
             DataConfig(
                 prior=prior,

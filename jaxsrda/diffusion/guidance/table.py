@@ -18,10 +18,10 @@ with d = y − A(D).  Where an inverse is written, a few steps of conjugate grad
 many as there are sensors, and enough steps of the sampler, which makes its next noise from the estimate as corrected.
 Sensors of infinite variance count for nothing.  A guide of your own is a function of the same arguments.
 
-Measured on six dimensions with three sensors (tests/test_diffusion_guidance.py, 3000 samples), off by how many of the
+Measured on six dimensions with three sensors (tests/diffusion/test_guidance.py, 3000 samples), off by how many of the
 posterior's standard deviations the mean is, and the samples' variance along what is observed over the posterior's:
-blend (γ = 0.1) 0.8 and 0.01, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a white
-prior; these and lifted 1.7 to 2.8 deviations for one with variances from 0.05 to 2, pigdm 1.3; mmps none with four
+blend (γ = 0.1) 0.8 and 0.01, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a
+white prior; these and lifted 1.7 to 2.8 deviations for one with variances from 0.05 to 2, pigdm 1.3; mmps none with four
 iterations, with its one 0.4 (and 1.4 of the variance) and 0.6.
 """
 
