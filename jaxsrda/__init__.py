@@ -6,6 +6,7 @@ the scores, and the experiment that puts them together.
 
 from importlib.metadata import version as _version
 
+from jaxsrda.core.lazy import later
 from jaxsrda.flow.grid import ChannelGrid, regrid, to_physical, to_spectral, velocity
 from jaxsrda.flow.solver import FlowParams, UnstableStepError, etdrk4, rk2, rollout, tendency
 from jaxsrda.flow.testbed import Level, Physics, Testbed, jet, jet_small
@@ -63,14 +64,13 @@ _MOVED = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name in _LATER:
-        import importlib
+_later = later(__name__, _LATER)
 
-        return getattr(importlib.import_module(f"jaxsrda.{_LATER[name]}"), name)
+
+def __getattr__(name: str) -> object:
     if name in _MOVED:
         raise AttributeError(f"jaxsrda.{name} is now jaxsrda.{_MOVED[name]}; use that name")
-    raise AttributeError(f"module 'jaxsrda' has no attribute {name!r}")
+    return _later(name)
 
 
 __all__ = [

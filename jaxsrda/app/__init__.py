@@ -3,7 +3,7 @@
 Only here are xarray, matplotlib, tyro and rich used; nothing else imports this room.
 """
 
-import importlib
+from jaxsrda.core.lazy import later
 
 _LATER = {
     "analysis_dataset": "datasets",
@@ -13,14 +13,8 @@ _LATER = {
     "score_table": "report",
     "write_dataset": "datasets",
 }
-"""Names whose modules bring large libraries: each is loaded on first use."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
+__getattr__ = later(__name__, _LATER)
 
 __all__ = [
     "analysis_dataset",

@@ -3,8 +3,7 @@
 A prior's cheap forecasts and the observations condition the model, which draws what the prior's guess misses.
 """
 
-import importlib
-
+from jaxsrda.core.lazy import later
 from jaxsrda.diffsrda.condition import Conditioning, Guess, Memory, Snapshot, channels, krige, mirror, snapshot
 from jaxsrda.diffsrda.config import PAPER_DIFFSRDA, PAPER_SAMPLING, DiffSRDAConfig
 from jaxsrda.diffsrda.covariance import ResidualCovariance, estimate_residual_covariance
@@ -22,14 +21,8 @@ _LATER = {
     "released": "weights",
     "save_model": "weights",
 }
-"""Names whose modules bring large libraries: each is loaded on first use."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
+__getattr__ = later(__name__, _LATER)
 
 __all__ = [
     "PAPER_DIFFSRDA",

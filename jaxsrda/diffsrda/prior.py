@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,6 @@ from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.observing.observations import Observations
-
-if TYPE_CHECKING:
-    from jaxsrda.diffsrda.config import DiffSRDAConfig
 
 
 class Analysed(NamedTuple):
@@ -163,7 +160,15 @@ def register_prior(name: str, kind: PriorKind) -> None:
     PRIORS[name] = kind
 
 
-def make_prior(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None = None) -> Prior:
+class PriorChoice(Protocol):
+    """The part of a `DiffSRDAConfig` that says which prior it has."""
+
+    prior: str
+    restart: str
+    members: int
+
+
+def make_prior(setup: Setup, config: PriorChoice, params: FilterParams | None = None) -> Prior:
     """The prior of a configuration, with as many cheap members as samples.
 
     params: the traced numbers of its filter, by default those of its tuning.

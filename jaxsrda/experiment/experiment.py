@@ -15,6 +15,7 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import prepare_truth
 from jaxsrda.flow.climatology import Climatology
+from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed, jet
 from jaxsrda.observing.observations import Observations, check_observations
 from jaxsrda.observing.operators import OPERATORS, check_operator
@@ -83,12 +84,13 @@ class Experiment:
             self._check_observations()
         truths = 1 if self.truth is None else len(self.truth)
         if self.truth_seeds is None:
-            put("truth_seeds", tuple(range(truths)) if self.truth is not None else (self.seed,))
+            simulated = self.truth is None and self.observations is None
+            put("truth_seeds", (self.seed,) if simulated else tuple(range(truths)))
         elif len(self.truth_seeds) != truths:
             raise ValueError(f"truth_seeds: expected {truths}, one for each truth, got {len(self.truth_seeds)}")
 
     @property
-    def grid(self):
+    def grid(self) -> ChannelGrid:
         """The analysis grid."""
         return self.testbed.grid
 

@@ -3,7 +3,7 @@
 `train(Job(...), out)` does all of it and goes on where a kill stopped it.
 """
 
-import importlib
+from jaxsrda.core.lazy import later
 
 _LATER = {
     "DataConfig": "dataset",
@@ -21,14 +21,8 @@ _LATER = {
     "training_windows": "dataset",
     "window_loss": "loss",
 }
-"""Names whose modules bring large libraries: each is loaded on first use."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-
+__getattr__ = later(__name__, _LATER)
 
 __all__ = [
     "DataConfig",

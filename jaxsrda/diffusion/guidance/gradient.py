@@ -74,16 +74,21 @@ class PiGDM(Iterative):
 
 
 @dataclasses.dataclass(frozen=True)
-class SDA:
-    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + γσ² I); strength: γ.
-
-    Rozet & Louppe (2023, arXiv:2306.10574, eq. 13, in variance-exploding form).
-    """
+class Weighted:
+    """The option of a guide whose strength is a weight."""
 
     strength: ArrayLike = 1.0
 
     def __post_init__(self):
         check_strength(self.strength)
+
+
+@dataclasses.dataclass(frozen=True)
+class SDA(Weighted):
+    """D + σ² ∇ₓ of the likelihood of y under N(A(D), R + γσ² I); strength: γ.
+
+    Rozet & Louppe (2023, arXiv:2306.10574, eq. 13, in variance-exploding form).
+    """
 
     def __call__(self, denoise: Denoiser, observe: Observe, readings: Readings, samples: Samples = WHITE) -> Denoiser:
         def guided(x: Array, sigma: Array) -> Array:
@@ -95,7 +100,7 @@ class SDA:
 
 
 @dataclasses.dataclass(frozen=True)
-class DPS:
+class DPS(Weighted):
     """D − ζσ² ∇ₓ ½ Σ d²/R: the posterior's score with D in place of x₀, times ζ, the strength.
 
     Chung et al. (2023, arXiv:2209.14687, eq. 16).  With ζ = 1 the pull of precise sensors is too strong while D is
@@ -103,9 +108,6 @@ class DPS:
     """
 
     strength: ArrayLike = 0.01
-
-    def __post_init__(self):
-        check_strength(self.strength)
 
     def __call__(self, denoise: Denoiser, observe: Observe, readings: Readings, samples: Samples = WHITE) -> Denoiser:
         def guided(x: Array, sigma: Array) -> Array:

@@ -21,8 +21,8 @@ Sensors of infinite variance count for nothing.  A guide of your own is a functi
 Measured on six dimensions with three sensors (tests/diffusion/test_guidance.py, 3000 samples), off by how many of the
 posterior's standard deviations the mean is, and the samples' variance along what is observed over the posterior's:
 blend (γ = 0.1) 0.8 and 0.01, diffpir (λ = 1) 0.2 and 0.8, sda (γ = s²) 0.5 and 1.0, dps (ζ = 0.1) 1.1 and 2.9 for a
-white prior; these and lifted 1.7 to 2.8 deviations for one with variances from 0.05 to 2, pigdm 1.3; mmps none with four
-iterations, with its one 0.4 (and 1.4 of the variance) and 0.6.
+white prior; these and lifted 1.7 to 2.8 deviations for one with variances from 0.05 to 2, pigdm 1.3; mmps none with
+four iterations, with its one 0.4 (and 1.4 of the variance) and 0.6.
 """
 
 from __future__ import annotations
