@@ -40,13 +40,13 @@ train() { # train NAME PRIOR NETWORK SAMPLES OPTIONS…: weights into the cache,
 mkdir -p "$JAXSRDA_CACHE"
 both="dual enkf-sr" cache=$JAXSRDA_CACHE
 if [ "$tiny" = --tiny ]; then
-    small="--level hr --runs 16 --others --batch 4 --cycling 0"
+    small="--level hr --runs 16 --extra-layouts --batch 4 --cycling 0"
     train mean "$both" tiny 16 $small --bf16 --target regression
-    train base "$both" tiny 16 $small --bf16 --init "$cache/mean.npz" --visit best --no-open-loop
+    train base "$both" tiny 16 $small --bf16 --init "$cache/mean.npz" --on-policy best --no-open-loop
     train student dual tiny 16 $small --bf16 --init "$cache/base.npz" --distill 1
     train latent dual tiny 16 $small --bf16 --init "$cache/base.npz" --part denoiser --latent kl --autoencoder-samples 32
-    train cnn dual 4dsrda-small 16 $small --bf16 --target regression --visitor "$cache/base.npz" --visit best \
-        --no-open-loop
+    train cnn dual 4dsrda-small 16 $small --bf16 --target regression --policy-weights "$cache/base.npz" \
+        --on-policy best --no-open-loop
     job few_steps python experiments/few_steps.py --weights "$cache/base.npz" --truths 1 --members 4 --most 2 \
         --out "$out/few_steps"
     job cycle python benchmarks/cycle.py --methods enkf-dual diffsrda --weights "$cache/base.npz" --cycles 2 \
@@ -56,13 +56,13 @@ if [ "$tiny" = --tiny ]; then
     job guidance python benchmarks/guidance.py --methods lifted mmps --members 2 --repeats 1 --out "$out/guidance.json"
     job sensor_shift python experiments/sensor_shift.py --shifts 8-12 --methods none oi --truths 1 --validation 1 \
         --validation-frames 8 --out "$out/sensor_shift.json"
-    train paper lr paper 4 --level hr --runs 16 --others --batch 2 --noises 1 --cycling 0 --bf16 --target direct \
-        --parametrization noise --loss l1 --levels vp --starts mixup
+    train paper lr paper 4 --level hr --runs 16 --extra-layouts --batch 2 --noises 1 --cycling 0 --bf16 \
+        --target direct --parametrization noise --loss l1 --sigmas vp --starts mixup
 else
     # A thousand fine-level runs are some minutes on an H200, once, for all trainings; their windows fill 25 GB of disk.
     many="--runs 1000 --bf16 --batch 64"
     train mean "$both" base 500000 $many --target regression --cycling 0
-    train base "$both" base 1000000 $many --init "$cache/mean.npz" --visit best --no-open-loop
+    train base "$both" base 1000000 $many --init "$cache/mean.npz" --on-policy best --no-open-loop
     job few_steps python experiments/few_steps.py --weights "$cache/base.npz" --most 1000 --out "$out/few_steps"
     job solver python benchmarks/solver.py --out "$out/solver.json"
     job cycle python benchmarks/cycle.py --weights "$cache/base.npz" --out "$out/cycle.json"
@@ -72,9 +72,10 @@ else
     job sensor_shift python experiments/sensor_shift.py --out "$out/sensor_shift.json"
     train student "$both" base 200000 $many --init "$cache/base.npz" --distill 1
     train latent "$both" base 500000 $many --init "$cache/base.npz" --part denoiser --latent kl \
-        --autoencoder-samples 500000 --visit best --no-open-loop
-    train cnn "$both" 4dsrda 1000000 $many --target regression --visitor "$cache/base.npz" --visit best --no-open-loop
-    train paper lr paper 300000 $many --target direct --parametrization noise --loss l1 --levels vp --starts mixup
+        --autoencoder-samples 500000 --on-policy best --no-open-loop
+    train cnn "$both" 4dsrda 1000000 $many --target regression --policy-weights "$cache/base.npz" \
+        --on-policy best --no-open-loop
+    train paper lr paper 300000 $many --target direct --parametrization noise --loss l1 --sigmas vp --starts mixup
     job transforms python benchmarks/transforms.py --out "$out/transforms.json"
 fi
 ls -l "$out"

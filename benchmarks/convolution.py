@@ -20,11 +20,10 @@ import numpy as np
 import tyro
 from machine import machine
 
+import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
-from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.networks.layers import DIMENSIONS, convolve
-from jaxsrda.training.loss import TrainConfig, initial_state, make_train_step
+from jaxsrda.training.loss import initial_state, make_train_step
 from jaxsrda.training.windows import Windows
 
 SIZES = ((16, 32, 17, 64), (32, 32, 17, 48), (16, 16, 9, 128), (16, 8, 5, 192))
@@ -95,10 +94,10 @@ def convolutions(repeats: int) -> list[dict]:
 def training_steps(network: str, repeats: int) -> list[dict]:
     rng, rows = np.random.default_rng(0), []
     for half in (False, True):
-        model, config = ModelConfig(network=network), TrainConfig(bfloat16=half)
-        both = (rng.normal(size=(config.batch, model.nx, model.ny, n)) for n in (CHANNELS, FRAMES))
+        model, config = jaxsrda.ModelConfig(network=network), jaxsrda.TrainConfig(bfloat16=half)
+        both = (rng.normal(size=(config.batch, model.nx, model.ny, n)) for n in (model.channels, model.frames))
         windows = Windows(*(jnp.asarray(a, jnp.float16) for a in both))
-        state, step = initial_state(model, config), make_train_step(model, config, np.ones(FRAMES))
+        state, step = initial_state(model, config), make_train_step(model, config, np.ones(model.frames))
         seconds = []
         for _ in range(repeats + 1):  # the first compiles
             began = time.perf_counter()

@@ -20,10 +20,6 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.cycling import cycle
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.experiment.registry import CONFIGS
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.observing.observations import observation_key
 
 
@@ -44,16 +40,17 @@ class Benchmark:
 
 
 def main(benchmark: Benchmark) -> None:
-    grid = level_grid(LEVELS["hr"])
-    truth = jnp.asarray(jaxsrda.simulate_truth(LEVELS["fine"], [0])[0])
-    layout = jaxsrda.parse_layout("lattice:8", grid)
-    observations = jaxsrda.observe_run(observation_key(0, 0), grid, layout, truth, FRAMES_PER_CYCLE)
-    setup = jaxsrda.Setup(jaxsrda.default_climatology())
+    testbed = jaxsrda.jet()
+    grid, every = testbed.grid, testbed.frames_per_cycle
+    setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology())
+    truth = jnp.asarray(jaxsrda.simulate_truth(testbed, [0])[0])
+    layout = setup.sensors[0].placed(grid)
+    observations = jaxsrda.observe_run(observation_key(0, 0), grid, layout, truth, every)
     key = jax.random.key(0)
     rows = {}
     for method in benchmark.methods:
-        config = CONFIGS[method]
-        if isinstance(config, DiffSRDAConfig):
+        config = jaxsrda.METHODS[method].config
+        if isinstance(config, jaxsrda.DiffSRDAConfig):
             changes = {"weights": config.weights or benchmark.weights, "steps": benchmark.steps or config.steps}
             config = dataclasses.replace(config, **changes)
         assimilator = jaxsrda.make_assimilator(method, setup, config)
@@ -61,22 +58,22 @@ def main(benchmark: Benchmark) -> None:
         def one(observed, frames, carry, assimilator=assimilator):
             return jaxsrda.run_cycles(assimilator, key, observed, frames, carry)
 
-        carry = cycle.start(assimilator, key, grid)
-        first = jax.tree.map(lambda a: a[:1], observations), truth[:FRAMES_PER_CYCLE]
+        carry = jaxsrda.start(assimilator, key, grid)
+        first = jax.tree.map(lambda a: a[:1], observations), truth[:every]
         began = time.perf_counter()
         compiled = jax.jit(one).lower(*first, carry).compile()
         seconds = [time.perf_counter() - began]
         for i in range(benchmark.cycles + 1):
             inputs = (
                 jax.tree.map(lambda a, i=i: a[i : i + 1], observations),
-                truth[i * FRAMES_PER_CYCLE : (i + 1) * FRAMES_PER_CYCLE],
+                truth[i * every : (i + 1) * every],
             )
             began = time.perf_counter()
             carry, _ = jax.block_until_ready(compiled(*inputs, carry))
             seconds.append(time.perf_counter() - began)
         memory = compiled.memory_analysis()
         rows[method] = {
-            "members": CONFIGS[method].members,
+            "members": config.members,
             "compile_seconds": seconds[0],
             "cycle_seconds": statistics.median(seconds[2:]),
             "temporary_mb": memory.temp_size_in_bytes / 1e6 if memory else None,

@@ -23,12 +23,6 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.diffsrda.condition import CHANNELS
-from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
-from jaxsrda.diffsrda.sampling import make_draw
-from jaxsrda.diffsrda.weights import load_model
-from jaxsrda.flow.testbed import LEVELS, level_grid
-from jaxsrda.observing.observations import with_guides
 
 
 @dataclasses.dataclass
@@ -39,8 +33,8 @@ class Benchmark:
     """Released weights or a file."""
     layout: str = "lattice:4"
     """The sensors that guide."""
-    methods: tuple[str, ...] = GUIDES
-    """Methods."""
+    methods: tuple[str, ...] = tuple(name for name in jaxsrda.GUIDES if name != "projected")
+    """Methods that guide the steps."""
     members: int = 30
     """Members drawn."""
     steps: int = 4
@@ -52,20 +46,19 @@ class Benchmark:
 
 
 def main(benchmark: Benchmark) -> None:
-    grid = level_grid(LEVELS["hr"])
-    model = load_model(benchmark.weights)[0]
+    grid = jaxsrda.jet().grid
+    model = jaxsrda.load_model(benchmark.weights)[0]
     field = jax.random.normal(jax.random.key(1), grid.shape, jnp.float32)
-    seen = [
-        jaxsrda.observe(jax.random.key(2), grid, jaxsrda.parse_layout(layout, grid), field, 0)
-        for layout in ("lattice:8", benchmark.layout)
-    ]
-    observations = with_guides(*seen)
-    conditions = jax.random.normal(jax.random.key(3), (1, *grid.shape, CHANNELS), jnp.float32)
+    sensors = jaxsrda.Sensors(), jaxsrda.Sensors(benchmark.layout, role="guiding")
+    seen = [jaxsrda.observe(jax.random.key(2), grid, each.placed(grid), field, 0) for each in sensors]
+    observations = jaxsrda.join(*seen)
+    conditions = jax.random.normal(jax.random.key(3), (1, *grid.shape, model.config.channels), jnp.float32)
     runs, seconds = {}, {}
     for name in ("none", *benchmark.methods):
-        config = DiffSRDAConfig(members=benchmark.members, steps=benchmark.steps, guidance=name)
+        config = jaxsrda.DiffSRDAConfig(members=benchmark.members, steps=benchmark.steps, guidance=name)
         began = time.perf_counter()
-        runs[name] = jax.jit(make_draw(model, config)).lower(jax.random.key(0), conditions, observations).compile()
+        draw = jaxsrda.make_draw(model, config, sensors)
+        runs[name] = jax.jit(draw).lower(jax.random.key(0), conditions, observations).compile()
         seconds[name] = {"compile": time.perf_counter() - began, "runs": []}
     for _ in range(1 + benchmark.repeats):
         for name, run in runs.items():

@@ -3,8 +3,8 @@
     python benchmarks/residual_covariance.py                      # the released model, windows of its own cycling
 
 Residuals r = (truth − guess − mean)/scale of validation windows, in the units that samples are drawn in: variance of
-the orthonormal Fourier × sine coefficients by wavenumber, and correlations between frames.  RESIDUAL_SPECTRUM and
-RESIDUAL_CORRELATION of jaxsrda/drawing.py are fitted to these by eye.
+the orthonormal Fourier × sine coefficients by wavenumber, and correlations between frames, as training estimates them
+for the weights file; and the variance of each frame's coefficients.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.diffsrda.covariance import estimate_residual_covariance
 from jaxsrda.diffsrda.model import encode
-from jaxsrda.diffsrda.weights import default_weights, load_model
-from jaxsrda.flow.grid import mode_weights, shells, to_spectral
-from jaxsrda.training.dataset import DataConfig
-from jaxsrda.training.job import Job, gather
+from jaxsrda.diffsrda.weights import default_weights
+from jaxsrda.flow.grid import shells
+from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.job import gather, residual_covariance
 
 
 @dataclasses.dataclass
@@ -42,41 +43,34 @@ class Measure:
     """JSON record."""
 
 
-def main(measure: Measure) -> None:
-    name = default_weights(measure.prior)
-    model = load_model(name)[0]
-    setup = jaxsrda.Setup(jaxsrda.default_climatology())
-    data = DataConfig(prior=measure.prior, runs=measure.runs, others=())
-    job = Job((data,), model.config, init=name, visit="best", open_loop=False)
-    _, held_out = gather(job, setup, model, lambda *_: None)
-    picked = np.linspace(0, len(held_out) - 1, measure.windows).astype(int)
-    grid = setup.grid
+def variances(model: jaxsrda.Model, windows: WindowSet, count: int) -> list[float]:
+    """Variance of each frame's coefficients, which `residual_covariance` takes for equal."""
+    grid = jaxsrda.ChannelGrid(model.config.nx, model.config.ny)
 
     @jax.jit
-    def coefficients(condition: jax.Array, correction: jax.Array) -> jax.Array:
-        """Orthonormal coefficients (windows, 2K + 1, L, 5) of r."""
+    def residuals(condition: jax.Array, correction: jax.Array) -> jax.Array:
         features = encode(model, condition)
-        residual = (correction / jnp.asarray(model.scale) - features.mean) / features.scale
-        hat = jax.vmap(jax.vmap(lambda a: to_spectral(grid, a), -1, -1))(residual)
-        norm = mode_weights(grid, hat.dtype) * grid.nx * (grid.ny - 1)
-        return hat * jnp.sqrt(norm)[..., None]
+        return (correction / jnp.asarray(model.scale) - features.mean) / features.scale
 
-    parts = []
-    for i in range(0, measure.windows, 8):
-        windows = held_out.take(picked[i : i + 8])
-        parts.append(coefficients(*(jnp.asarray(a, jnp.float32) for a in windows)))
-    hat = np.concatenate([np.asarray(part, float) for part in parts])
-    between = np.einsum("wklf,wklg->fg", hat, hat) / hat[..., 0].size
-    deviations = np.sqrt(np.diag(between))
-    shell = shells(grid)
-    count = np.bincount(shell.ravel())
-    spectrum = np.bincount(shell.ravel(), (hat**2).mean((0, 3)).ravel()) / np.maximum(count, 1)
-    wavenumber = np.arange(len(spectrum))
-    print(dict(zip(wavenumber.tolist(), np.round(spectrum, 3).tolist())))
-    print(np.round(between / np.outer(deviations, deviations), 3))
+    picked = np.array_split(np.linspace(0, len(windows) - 1, count).astype(int), max(1, count // 8))
+    batches = (windows.take(some) for some in picked)
+    r = jnp.concatenate([residuals(*(jnp.asarray(a, jnp.float32) for a in batch)) for batch in batches])
+    spectra = [estimate_residual_covariance(grid, r[..., i : i + 1]).spectrum for i in range(model.config.frames)]
+    return [float(spectrum[shells(grid)].mean()) for spectrum in spectra]
+
+
+def main(measure: Measure) -> None:
+    name, testbed = default_weights(measure.prior), jaxsrda.jet()
+    model = jaxsrda.load_model(name)[0]
+    setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology())
+    data = jaxsrda.DataConfig(prior=measure.prior, runs=measure.runs, extra_layouts=())
+    job = jaxsrda.Job((data,), model.config, init=name, on_policy="best", open_loop=False)
+    _, held_out = gather(job, setup, model, lambda *_: None)
+    covariance = residual_covariance(model, held_out, measure.windows)
+    print(dict(enumerate(np.round(covariance.spectrum, 3).tolist())))
+    print(np.round(covariance.between, 3))
     record = {"settings": {k: v for k, v in dataclasses.asdict(measure).items() if k != "out"}, "weights": name}
-    record |= {"machine": machine(), "spectrum": spectrum, "between": between / np.outer(deviations, deviations)}
-    record |= {"variance": deviations**2}
+    record |= {"machine": machine(), **covariance._asdict(), "variance": variances(model, held_out, measure.windows)}
     write_json(measure.out, record)
     Console().print(f"{measure.out}")
 

@@ -24,19 +24,15 @@ import scipy.fft
 from jax import Array
 from machine import machine
 
+import jaxsrda
 from jaxsrda.filters.analysis import enkf
-from jaxsrda.filters.config import FILTERS, filter_params
-from jaxsrda.flow.grid import to_physical
-from jaxsrda.flow.jet import initial_state, truth_key
-from jaxsrda.flow.simulate import simulate
-from jaxsrda.flow.solver import rollout, stepper, tendency
-from jaxsrda.flow.testbed import FRAME, LEVELS, flow_params, level_grid
-from jaxsrda.observing.layouts import parse_layout
-from jaxsrda.observing.observations import observation_key, observe
-from jaxsrda.observing.operators import vorticity
+from jaxsrda.flow.jet import truth_key
+from jaxsrda.flow.solver import stepper
+from jaxsrda.observing.observations import observation_key
+from jaxsrda.observing.sensors import predict
 
-LEVEL = LEVELS["hr"]
-GRID = level_grid(LEVEL)
+TESTBED = jaxsrda.jet()
+LEVEL, GRID = TESTBED.analysis, TESTBED.grid
 
 
 def seconds(function, *arguments) -> float:
@@ -55,20 +51,20 @@ def compiled(function, *arguments):
 
 def run_program(scheme: str, steps: int, frames: int, omega_hat: Array):
     """A compiled run of `frames` frames after the start, to its last state; and its compile time."""
-    params = flow_params(LEVEL, dtype=omega_hat.dtype)
-    step = stepper(scheme, GRID, params, FRAME / steps)
-    return compiled(rollout(step, steps, frames, lambda state: state[0, 0]), omega_hat)
+    params = TESTBED.flow_params(LEVEL, dtype=omega_hat.dtype)
+    step = stepper(scheme, GRID, params, TESTBED.frame / steps)
+    return compiled(jaxsrda.rollout(step, steps, frames, lambda state: state[0, 0]), omega_hat)
 
 
 def relative_l1(omega_hat: Array, reference: Array) -> float:
     """Relative L1 distance of two states' vorticity fields."""
-    a, b = (np.asarray(to_physical(GRID, state.astype("float64"))) for state in (omega_hat, reference))
+    a, b = (np.asarray(jaxsrda.to_physical(GRID, state.astype("float64"))) for state in (omega_hat, reference))
     return float(abs(a - b).sum() / abs(b).sum())
 
 
 def work_precision(frames: int = 20) -> list[dict]:
     """Error at t = 5 and wall time, by scheme, step and type."""
-    start = initial_state(truth_key(0), GRID, dtype="float64")
+    start = TESTBED.start(truth_key(0), GRID, dtype="float64")
     reference = run_program("etdrk4", 200, frames, start)[0](start)[0]
     rows = []
     for scheme, counts in (("etdrk4", (16, 20, 25, 40)), ("rk2", (50, 125, 500, 2000))):
@@ -93,9 +89,9 @@ def work_precision(frames: int = 20) -> list[dict]:
     return rows
 
 
-def full_run(frames: int = 96, repeats: int = 3) -> dict:
+def full_run(frames: int = TESTBED.frames, repeats: int = 3) -> dict:
     """24 time units at HR in float32: ETDRK4 at 25 and 20 steps a frame, RK2 at the paper's 2000."""
-    start = initial_state(truth_key(0), GRID, dtype="float32")
+    start = TESTBED.start(truth_key(0), GRID, dtype="float32")
     names = {"etdrk4_25": ("etdrk4", 25), "etdrk4_20": ("etdrk4", 20), "rk2_2000": ("rk2", 2000)}
     programs = {name: run_program(*choice, frames, start) for name, choice in names.items()}
     # The short runs are timed before and after the long one, and so see the same machine.
@@ -114,10 +110,10 @@ def full_run(frames: int = 96, repeats: int = 3) -> dict:
 
 def tendency_against_ffts(members: int = 100, repeats: int = 20, rounds: int = 15) -> dict:
     """A tendency per member against five 128 × 128 real FFTs of SciPy (4 inverse, 1 forward), one thread."""
-    params = flow_params(LEVEL, dtype="float32")
+    params = TESTBED.flow_params(LEVEL, dtype="float32")
     keys = jax.random.split(jax.random.key(0), members)
-    states = jax.vmap(lambda key: initial_state(key, GRID, dtype="float32"))(keys)
-    slope = jax.vmap(functools.partial(tendency, GRID, params))
+    states = jax.vmap(lambda key: TESTBED.start(key, GRID, dtype="float32"))(keys)
+    slope = jax.vmap(functools.partial(jaxsrda.tendency, GRID, params))
 
     def repeat(states):
         # Each repeat needs the one before it, so none can be skipped.
@@ -154,13 +150,14 @@ def tendency_against_ffts(members: int = 100, repeats: int = 20, rounds: int = 1
 def enkf_analysis(members: int = 100, rounds: int = 15) -> dict:
     """The EnKF analysis of 128 observations: time and memory."""
     keys = jax.random.split(jax.random.key(1), members + 1)
-    starts = jax.vmap(lambda key: initial_state(key, GRID, dtype="float32"))(keys)
-    later = simulate(LEVEL, starts, 29)[:, -1]
-    fields = jax.vmap(functools.partial(to_physical, GRID))(later)
+    starts = jax.vmap(lambda key: TESTBED.start(key, GRID, dtype="float32"))(keys)
+    later = jaxsrda.simulate(TESTBED, LEVEL, starts, 29)[:, -1]
+    fields = jax.vmap(functools.partial(jaxsrda.to_physical, GRID))(later)
     truth, ensemble = fields[0], fields[1:]
-    observations = observe(observation_key(0, 0), GRID, parse_layout("lattice:8", GRID), truth, 0)
-    predicted = jax.vmap(lambda omega: vorticity(GRID, omega, observations.positions))(ensemble)
-    params = filter_params(FILTERS["enkf-hr"], "float32")
+    sensors = jaxsrda.Sensors()
+    observations = jaxsrda.observe(observation_key(0, 0), GRID, sensors.placed(GRID), truth, 0)
+    predicted = jax.vmap(lambda omega: predict(GRID, omega, observations, [sensors]))(ensemble)
+    params = jaxsrda.filter_params(jaxsrda.FILTERS["enkf-hr"], "float32")
 
     def analyse(key, ensemble, predicted, observations):
         return enkf(key, GRID, ensemble, predicted, observations, params)

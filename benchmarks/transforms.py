@@ -3,7 +3,7 @@
     python benchmarks/transforms.py --out benchmarks/results/transforms.json
 
 Each variant keeps the spectral form that suits it (so none pays for another's layout) and is first
-checked against the matrix products of `jaxsrda.grid`.  Timed: one inverse and one forward
+checked against the matrix products of `jaxsrda.flow.grid`.  Timed: one inverse and one forward
 transform, inside a scan, variants alternating; the least and the median of the
 rounds.
 """
@@ -23,9 +23,12 @@ from jax import Array
 from machine import machine
 from solver import compiled, seconds
 
+import jaxsrda
 from jaxsrda.core.linalg import matmul
-from jaxsrda.flow.grid import ChannelGrid, bases
-from jaxsrda.flow.testbed import LEVELS, level_grid
+from jaxsrda.flow.grid import bases
+
+LEVELS = {level.name: level for level in jaxsrda.jet().levels}
+"""Levels by name."""
 
 
 class Variant(NamedTuple):
@@ -36,14 +39,14 @@ class Variant(NamedTuple):
     forward: Callable[[Array], Array]
 
 
-def complex_amplitudes(grid: ChannelGrid, amplitudes: np.ndarray) -> np.ndarray:
+def complex_amplitudes(grid: jaxsrda.ChannelGrid, amplitudes: np.ndarray) -> np.ndarray:
     """g_k with field = Re Σ g_k exp(ikx), (K+1, L), from rows c_0, c_k, s_k."""
     k = grid.kmax
     return np.concatenate([amplitudes[:1], amplitudes[1 : k + 1] - 1j * amplitudes[k + 1 :]])
 
 
-def matrices(grid: ChannelGrid, sine: bool) -> Variant:
-    """The transforms of `jaxsrda.grid`."""
+def matrices(grid: jaxsrda.ChannelGrid, sine: bool) -> Variant:
+    """The transforms of `jaxsrda.flow.grid`."""
     basis = bases(grid)
     out, back = (basis.sine, basis.sine_inv) if sine else (basis.cosine, basis.cosine_inv)
     return Variant(
@@ -53,7 +56,7 @@ def matrices(grid: ChannelGrid, sine: bool) -> Variant:
     )
 
 
-def doubled(grid: ChannelGrid, sine: bool) -> Variant:
+def doubled(grid: jaxsrda.ChannelGrid, sine: bool) -> Variant:
     """Real FFTs on [0, 2π) × [0, 2π), fields continued oddly (sine) or evenly (cosine) across the wall."""
     nx, ny, n = grid.nx, grid.ny, 2 * (grid.ny - 1)
     k = np.rint(np.fft.fftfreq(nx) * nx)
@@ -108,7 +111,7 @@ def cosine_sums(f: Array) -> Array:
     return jnp.stack([y.real, odd], axis=-1).reshape(*f.shape[:-1], n)
 
 
-def half_length(grid: ChannelGrid, sine: bool) -> Variant:
+def half_length(grid: jaxsrda.ChannelGrid, sine: bool) -> Variant:
     """Real FFTs of length nx in x and, with pre- and post-processing, of length ny − 1 in y."""
     nx, n = grid.nx, grid.ny - 1
 
@@ -143,7 +146,7 @@ def relative(a, b) -> float:
 
 def compare(level: str, batch: int, sine: bool, rounds: int) -> dict:
     """Errors against the matrix form, and microseconds a field of one inverse and one forward transform."""
-    grid = level_grid(LEVELS[level])
+    grid = LEVELS[level].grid
     rng = np.random.default_rng(0)
     amplitudes = rng.normal(size=grid.spectral_shape)
     # A field with modes beyond the 2/3 rule, as products have.

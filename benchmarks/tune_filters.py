@@ -9,6 +9,7 @@ that are there already are not run again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import time
@@ -23,9 +24,8 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.filters.config import FILTERS, FilterParams, filter_params
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
 from jaxsrda.observing.observations import observation_key
+from jaxsrda.observing.sensors import observe_truths
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -52,31 +52,35 @@ class Tune:
     """Ensemble size."""
     truths: int = 4
     """Validation truths."""
-    layout: str = "lattice:8"
+    layout: str = jaxsrda.Sensors.layout
     """Sensors."""
 
 
+def renewed(label: dict) -> dict:
+    """The label of a record under today's names."""
+    config = {"assumed_std" if name == "observation_std" else name: value for name, value in label["config"].items()}
+    return label | {"config": config}
+
+
 def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
-    base = FILTERS[tune.method]
+    base = jaxsrda.FILTERS[tune.method]
     base = base if tune.members is None else dataclasses.replace(base, members=tune.members)
     axes = {
         name: getattr(tune, name) or (getattr(base, name),)
         for name in ("localization", "additive", "inflation", "representativeness", "rtps", "rtpp")
     }
-    grid = level_grid(LEVELS["hr"])
+    testbed = jaxsrda.jet()
+    setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology(), (jaxsrda.Sensors(tune.layout),))
     seeds = range(1000, 1000 + tune.truths)
-    truth = jnp.asarray(jaxsrda.simulate_truth(LEVELS["fine"], list(seeds)))
-    layout = jaxsrda.parse_layout(tune.layout, grid)
-    observations = jax.vmap(
-        lambda seed, frames: jaxsrda.observe_run(observation_key(0, seed), grid, layout, frames, FRAMES_PER_CYCLE)
-    )(jnp.asarray(seeds, jnp.uint32), truth)
-    setup = jaxsrda.Setup(jaxsrda.default_climatology())
+    truth = jnp.asarray(jaxsrda.simulate_truth(testbed, seeds))
+    keys = jax.vmap(functools.partial(observation_key, 0))(jnp.asarray(seeds, jnp.uint32))
+    observations = observe_truths(keys, setup.grid, truth, setup.sensors, testbed.frames_per_cycle)
 
-    def make(params: FilterParams) -> jaxsrda.Assimilator:
+    def make(params: jaxsrda.FilterParams) -> jaxsrda.Assimilator:
         return jaxsrda.make_assimilator(tune.method, setup, base, params)
 
     @jax.jit
-    def score(params: FilterParams) -> dict[str, jax.Array]:
+    def score(params: jaxsrda.FilterParams) -> dict[str, jax.Array]:
         one = jax.tree.map(lambda value: value[None], params)
         return jaxsrda.sweep(make, one, jax.random.key(0), observations, truth)
 
@@ -85,10 +89,10 @@ def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     for values in itertools.product(*axes.values()):
         config = dataclasses.replace(base, **dict(zip(axes, values)))
         label = {"config": dataclasses.asdict(config), "layout": tune.layout, "truth_seeds": list(seeds)}
-        if any(run["label"] == label for run in record["runs"]):
+        if any(renewed(run["label"]) == label for run in record["runs"]):
             continue
         began = time.perf_counter()
-        scores = {name: np.asarray(s)[0] for name, s in score(filter_params(config)).items()}
+        scores = {name: np.asarray(s)[0] for name, s in score(jaxsrda.filter_params(config)).items()}
         run = {"label": label, "mean": {name: s.mean() for name, s in scores.items()}, "maer": scores["maer"]}
         run["seconds"] = time.perf_counter() - began
         record = {"machine": machine(), "runs": [*record["runs"], run]}

@@ -1,7 +1,7 @@
 """Draw the rooms of the package, and the imports between them, from the source.
 
-    python docs/rooms.py            # writes docs/rooms.svg and the table in docs/architecture.md
-    python docs/rooms.py --check    # exit code 1 if the table is out of step
+python docs/rooms.py            # writes docs/rooms.svg and the table in docs/architecture.md
+python docs/rooms.py --check    # exit code 1 if the table is out of step
 """
 
 from __future__ import annotations

@@ -15,26 +15,22 @@ import jaxsrda
 from jaxsrda.app import plotting, report
 from jaxsrda.core.cache import cache_dir, content_hash
 from jaxsrda.core.files import write_json
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.model import Model
-from jaxsrda.diffsrda.weights import load_model
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE
-from jaxsrda.training.job import Job, train
+from jaxsrda.core.records import key_of
 
 SMALL_SCALES = 20
 """Wavenumbers from here on count as small scales."""
 
 
-def trained(family: str, name: str, job: Job, console: Console) -> Path:
+def trained(family: str, name: str, job: jaxsrda.Job, console: Console) -> Path:
     """The weights of a job, trained unless they are in the cache; a killed training goes on."""
     folder = cache_dir() / family
     folder.mkdir(parents=True, exist_ok=True)
     # Weights in the job by what they are, not by where they lie.
     used = {
-        field: load_model(source)[1]["sha256"] if source else ""
-        for field, source in (("init", job.init), ("visitor", job.visitor))
+        field: jaxsrda.load_model(source)[1]["sha256"] if source else ""
+        for field, source in (("init", job.init), ("policy_weights", job.policy_weights))
     }
-    weights = folder / f"{name}-{content_hash(json.dumps(dataclasses.asdict(job) | used))}.npz"
+    weights = folder / f"{name}-{content_hash(key_of(dataclasses.replace(job, **used)))}.npz"
     if weights.exists():
         return weights
     said = [0]
@@ -46,22 +42,22 @@ def trained(family: str, name: str, job: Job, console: Console) -> Path:
             losses = ", ".join(f"{k} {metrics[k]:.3f}" for k in known if k in metrics)
             console.print(f"{name}: {done} of {total} windows, {losses}, {metrics['samples_per_s']:.0f} a second")
 
-    train(job, weights, report=announce)
+    jaxsrda.train(job, weights, report=announce)
     return weights
 
 
-def parameters(model: Model) -> int:
+def parameters(model: jaxsrda.Model) -> int:
     """How many numbers were trained, those of an autoencoder too."""
     trees = [model.params] if model.space is None else [model.params, model.space]
     return sum(leaf.size for tree in trees for leaf in jax.tree.leaves(tree))
 
 
-def scored(weights: Path, config: DiffSRDAConfig, truth: np.ndarray, at_once: int = 5) -> dict:
+def scored(weights: str | Path, config: jaxsrda.DiffSRDAConfig, truth: np.ndarray, at_once: int = 5) -> dict:
     """Scores of weights in their own cycle over truths 0, 1, … , `at_once` of them side by side.
 
     A model without samples, a regression, is run with sampler mean.
     """
-    model, header = load_model(weights)
+    model, header = jaxsrda.load_model(weights)
     if model.config.target == "regression":
         config = dataclasses.replace(config, sampler="mean")
     parts = []
@@ -121,5 +117,6 @@ def write(experiment: Any, rows: dict[str, dict], scores: tuple[str, ...], **mor
     write_json(experiment.out, {"settings": settings, "device": device, "rows": rows} | more)
     series = {name: {key: np.asarray(row["series"][key]) for key in scores} for name, row in rows.items()}
     frames = max(len(line) for lines in series.values() for line in lines.values())
-    times = 0.25 * (FRAMES_PER_CYCLE + np.arange(frames))
+    testbed = jaxsrda.jet()
+    times = testbed.frame * (testbed.frames_per_cycle + np.arange(frames))
     plotting.plot_series(experiment.out.with_suffix(".png"), times, series, scores)

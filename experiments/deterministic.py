@@ -25,12 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.model import ModelConfig
-from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.training.dataset import DataConfig
-from jaxsrda.training.job import Job
-from jaxsrda.training.loss import TrainConfig
 
 KINDS: dict[str, tuple[str, str, float]] = {
     "regression": ("small", "regression", 1.3),
@@ -61,15 +55,15 @@ class Experiment:
     """JSON record; the picture lies beside it."""
 
 
-def job(experiment: Experiment, kind: str) -> Job:
+def job(experiment: Experiment, kind: str) -> jaxsrda.Job:
     """The training of one kind."""
     network, target, sigma_data = KINDS[kind]
-    return Job(
-        (DataConfig(prior="dual", runs=experiment.runs),),
-        ModelConfig(network=network, target=target, sigma_data=sigma_data),
-        TrainConfig(samples=experiment.samples, noises=1, bfloat16=experiment.bf16),
-        visitor=experiment.visitor,
-        visit="best",
+    return jaxsrda.Job(
+        (jaxsrda.DataConfig(prior="dual", runs=experiment.runs),),
+        jaxsrda.ModelConfig(network=network, target=target, sigma_data=sigma_data),
+        jaxsrda.TrainConfig(samples=experiment.samples, noises=1, bfloat16=experiment.bf16),
+        policy_weights=experiment.visitor,
+        on_policy="best",
         open_loop=False,
         cycling=0,
     )
@@ -78,8 +72,8 @@ def job(experiment: Experiment, kind: str) -> Job:
 def main(experiment: Experiment) -> None:
     console = Console(width=160)  # the table is wide
     weights = {kind: common.trained("deterministic", kind, job(experiment, kind), console) for kind in experiment.kinds}
-    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
-    rows = {kind: common.scored(path, DiffSRDAConfig(prior="dual"), truth) for kind, path in weights.items()}
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    rows = {kind: common.scored(path, jaxsrda.DiffSRDAConfig(prior="dual"), truth) for kind, path in weights.items()}
     columns = ("maer", "mssim_loss", "crps", "spread_skill", "energy_distance_members")
     table = Table("network", "parameters", *columns, f"energy at k ≥ {common.SMALL_SCALES}", title="Trained alike")
     for kind, row in rows.items():

@@ -22,19 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jax.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.diffsrda.condition import FIELD_SCALE, FRAMES
-from jaxsrda.diffsrda.config import BEST_RESTART, DiffSRDAConfig
-from jaxsrda.diffsrda.model import Model
 from jaxsrda.diffsrda.prior import make_prior
-from jaxsrda.diffsrda.sampling import make_draw
-from jaxsrda.diffsrda.weights import default_weights, load_model
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
-from jaxsrda.scoring import point as scores
+from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.training.windows import cycle_windows
 
 STEPS = (1, 2, 3, 4, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -65,39 +60,43 @@ class Experiment:
     """Folder of the results."""
 
 
-def conditions(experiment: Experiment, setup: jaxsrda.Setup, model: Model) -> tuple[jax.Array, jax.Array]:
+def conditions(experiment: Experiment, setup: jaxsrda.Setup, model: jaxsrda.Model) -> tuple[jax.Array, jax.Array]:
     """Conditions (n, nx, ny, C) and true frames (n, 5, nx, ny) at the chosen times of all truths."""
-    truths = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))[:, : 1 - FRAMES_PER_CYCLE]
-    layout = jaxsrda.parse_layout("lattice:8", setup.grid)
-    restart = BEST_RESTART[experiment.prior]
-    if restart == "each":
+    testbed, layout = setup.testbed, setup.sensors[0].placed(setup.grid)
+    truths = jaxsrda.simulate_truth(testbed, range(experiment.truths))[:, : 1 - testbed.frames_per_cycle]
+    config = jaxsrda.DiffSRDAConfig(prior=experiment.prior, members=experiment.members)
+    if config.restart == "each":
         raise ValueError(f"prior: its members restart from samples, which rows would not share; got {experiment.prior}")
-    prior = make_prior(setup, DiffSRDAConfig(prior=experiment.prior, members=experiment.members, restart=restart))
-    mean = make_draw(model, DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=1))
-    cycle = functools.partial(cycle_windows, setup, prior, layout, draw=mean, restart=restart, dtype=jnp.float32)
+    prior, restart = make_prior(setup, config), config.restart
+    draw = jaxsrda.mean_draw(model)
+    cycle = functools.partial(cycle_windows, setup, prior, layout, draw=draw, restart=restart, dtype=jnp.float32)
     run = jax.jit(lambda key, truth: cycle(key, truth))
     chosen = np.asarray(experiment.times)
     parts = []
     for seed, truth in enumerate(truths):
         windows = run(jax.random.fold_in(jax.random.key(0x5354), seed), jnp.asarray(truth))
         condition = np.asarray(windows.condition)[chosen, 0]
-        frames = np.moveaxis(condition[..., :FRAMES] * FIELD_SCALE + np.asarray(windows.correction)[chosen, 0], -1, 1)
-        parts.append((condition, frames))
+        correction = np.asarray(windows.correction)[chosen, 0]
+        parts.append((condition, guess_of(model, condition) + np.moveaxis(correction, -1, 1)))
     first, second = (np.concatenate([part[i] for part in parts]) for i in range(2))
     return jnp.asarray(first), jnp.asarray(second)
 
 
-def measure(experiment: Experiment, model, given: jax.Array, truth: jax.Array, config: DiffSRDAConfig) -> dict:
+def guess_of(model: jaxsrda.Model, condition: ArrayLike) -> jax.Array:
+    """The first guess (…, frames, nx, ny) that a condition (…, nx, ny, C) holds."""
+    return jnp.moveaxis(condition[..., : model.config.frames] * model.config.conditioning.field_scale, -1, -3)
+
+
+def measure(experiment: Experiment, model, given: jax.Array, truth: jax.Array, config: jaxsrda.DiffSRDAConfig) -> dict:
     """Scores and seconds of one sampler over all conditions."""
-    draw = make_draw(model, config)
+    draw, frames = jaxsrda.make_draw(model, config), jaxsrda.jet().frames_per_cycle
 
     def window(key: jax.Array, condition: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
-        guess = jnp.moveaxis(condition[..., :FRAMES] * FIELD_SCALE, -1, 0)
-        ensemble = (guess + draw(key, condition[None]))[:, :FRAMES_PER_CYCLE]
-        per_frame = [scores.frame_scores(ensemble[:, i], truth[i]) for i in range(FRAMES_PER_CYCLE)]
+        ensemble = (guess_of(model, condition) + draw(key, condition[None]))[:, :frames]
+        per_frame = [jaxsrda.frame_scores(ensemble[:, i], truth[i]) for i in range(frames)]
         mean, variance = ensemble.mean(0), ensemble.var(0, ddof=1)
         sums = {name: jnp.stack([row[name] for row in per_frame]).mean() for name in ("maer", "crps", "mssim_loss")}
-        return sums | {"variance": variance.mean(), "square": ((mean - truth[:FRAMES_PER_CYCLE]) ** 2).mean()}
+        return sums | {"variance": variance.mean(), "square": ((mean - truth[:frames]) ** 2).mean()}
 
     run = jax.jit(window)
     keys = jax.random.split(jax.random.key(0), len(given))
@@ -117,7 +116,7 @@ def measure(experiment: Experiment, model, given: jax.Array, truth: jax.Array, c
 
 def main(experiment: Experiment) -> None:
     console = Console()
-    model, record = load_model(experiment.weights or default_weights(experiment.prior))
+    model, record = jaxsrda.load_model(experiment.weights or default_weights(experiment.prior))
     path = experiment.out / "few_steps.json"
     experiment.out.mkdir(exist_ok=True)
     settings = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("out", "most")}
@@ -125,20 +124,20 @@ def main(experiment: Experiment) -> None:
     results = json.loads(path.read_text()) if path.exists() else {}
     if results.get("settings") != settings:
         results = {"settings": settings, "rows": {}}
-    setup = jaxsrda.Setup(jaxsrda.default_climatology())
+    setup = jaxsrda.Setup(jaxsrda.jet(), jaxsrda.default_climatology())
     given, truth = conditions(experiment, setup, model)
     for sampler, eta in SAMPLERS:
         for steps in [steps for steps in STEPS if steps <= experiment.most]:
             name = f"{sampler}{f' eta={eta:g}' if sampler == 'ddim' else ''}, {steps}"
             if name in results["rows"]:
                 continue
-            config = DiffSRDAConfig(
+            config = jaxsrda.DiffSRDAConfig(
                 prior=experiment.prior,
                 members=experiment.members,
                 steps=steps,
                 sampler=sampler,
                 eta=eta,
-                noise=experiment.noise,
+                sigmas=experiment.noise,
                 centred=experiment.centred,
             )
             row = measure(experiment, model, given, truth, config)

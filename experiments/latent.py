@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from pathlib import Path
 
 import common
@@ -37,18 +38,11 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.app import plotting
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.latent import LatentSpace
-from jaxsrda.diffsrda.model import ModelConfig
-from jaxsrda.diffsrda.weights import RELEASED
-from jaxsrda.flow.grid import spectra, to_spectral
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
+from jaxsrda.diffsrda.latent import LatentSpace, latent_nodes
+from jaxsrda.flow.grid import spectra
 from jaxsrda.networks.autoencoder import PRESETS
 from jaxsrda.networks.codebook import tallied, usage
 from jaxsrda.training.autoencoder import autoencoder_training, reconstruct, trained_space
-from jaxsrda.training.dataset import DataConfig
-from jaxsrda.training.job import Job
-from jaxsrda.training.loss import TrainConfig
 from jaxsrda.training.truths import BLOCK
 
 ROWS: dict[str, dict] = {
@@ -84,14 +78,14 @@ class Experiment:
     """JSON record; the pictures lie beside it."""
 
 
-def job(experiment: Experiment, preset: str) -> Job:
+def job(experiment: Experiment, preset: str) -> jaxsrda.Job:
     """The training of a denoiser, and of its autoencoder before."""
-    return Job(
-        (DataConfig(prior="dual", runs=experiment.runs),),
-        ModelConfig(network="small", latent=preset),
-        TrainConfig(samples=experiment.samples, part="denoiser"),
+    return jaxsrda.Job(
+        (jaxsrda.DataConfig(prior="dual", runs=experiment.runs),),
+        jaxsrda.ModelConfig(network="small", latent=preset),
+        jaxsrda.TrainConfig(samples=experiment.samples, part="denoiser"),
         init="diffsrda-small",
-        visit="best",
+        on_policy="best",
         open_loop=False,
         cycling=0,
         autoencoder=autoencoder_training(experiment.frames),
@@ -101,18 +95,20 @@ def job(experiment: Experiment, preset: str) -> Job:
 @functools.partial(jax.jit, static_argnums=0)
 def returned(preset: str, space: LatentSpace, omega: jax.Array) -> tuple[jax.Array, ...]:
     """Of frames (n, nx, ny): Σ |ω̂ − ω| and Σ |ω|, mean energy spectra, and how often each code was chosen."""
-    grid, config = level_grid(LEVELS["hr"]), PRESETS[preset]
+    grid, config = jaxsrda.jet().grid, PRESETS[preset]
     back, numbers = reconstruct(config, space.params, space.codes, omega)
-    energy = [jax.vmap(lambda a: spectra(grid, to_spectral(grid, a))[0])(frames).mean(0) for frames in (omega, back)]
+    energy = [
+        jax.vmap(lambda a: spectra(grid, jaxsrda.to_spectral(grid, a))[0])(frames).mean(0) for frames in (omega, back)
+    ]
     return jnp.abs(back - omega).sum(), jnp.abs(omega).sum(), *energy, tallied(numbers, max(config.codes, 1))
 
 
 def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Console) -> dict:
     """What an autoencoder loses of each truth's frames from t = 1 on."""
-    training = autoencoder_training(experiment.frames)
+    testbed, training = jaxsrda.jet(), autoencoder_training(experiment.frames)
     console.print(f"autoencoder {preset}")
-    space, record = trained_space(preset, "fine", experiment.runs, BLOCK, training)
-    parts = [returned(preset, space, jnp.asarray(run[FRAMES_PER_CYCLE:], jnp.float32)) for run in truth]
+    space, record = trained_space(preset, testbed, testbed.truth, experiment.runs, BLOCK, training)
+    parts = [returned(preset, space, jnp.asarray(run[testbed.frames_per_cycle :], jnp.float32)) for run in truth]
     off, size, energy, back, counts = (np.array([part[i] for part in parts], float) for i in range(5))
     shell = np.arange(energy.shape[1])
     config = PRESETS[preset]
@@ -120,7 +116,7 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
     statistics = {"shell": shell, "energy_truth": energy.sum(0), "energy_members": back.sum(0)}
     return {
         "per_truth": {"relative_l1": (off / size).tolist()},
-        "numbers": config.channels * 32 * 17,
+        "numbers": config.channels * math.prod(latent_nodes(config, *testbed.grid.shape)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(space.params)) + space.codes.size,
         "used": used if config.codes else None,
         "perplexity": perplexity if config.codes else None,
@@ -132,7 +128,7 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
 
 def main(experiment: Experiment) -> None:
     console = Console(width=160)
-    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
     coded = {preset: loss_of(preset, experiment, truth, console) for preset in experiment.autoencoders}
     columns = ("parameters", "numbers a frame", "relative L1", "codes used", "perplexity")
     energy = f"energy at k ≥ {common.SMALL_SCALES}"
@@ -145,7 +141,7 @@ def main(experiment: Experiment) -> None:
 
     jobs = {preset: job(experiment, preset) for preset in experiment.denoisers}
     weights = {preset: common.trained("latent", preset, jobs[preset], console) for preset in jobs}
-    plan = {"diffsrda": (RELEASED / "diffsrda-small.npz", {})}
+    plan = {"diffsrda": ("diffsrda-small", {})}
     for preset, path in weights.items():
         rows = ROWS if preset in experiment.guided else {name: ROWS[name] for name in ("", "uncentred")}
         plan |= {f"{preset}/{row}".removesuffix("/"): (path, changes) for row, changes in rows.items()}
@@ -153,7 +149,7 @@ def main(experiment: Experiment) -> None:
     table = Table("samples", "parameters", *scores, energy, title="Drawn in a latent")
     done, rows = common.kept(experiment), {}
     for name, (path, changes) in plan.items():
-        rows[name] = row = done.get(name) or common.scored(path, DiffSRDAConfig(**changes), truth)
+        rows[name] = row = done.get(name) or common.scored(path, jaxsrda.DiffSRDAConfig(**changes), truth)
         row["small_scales"] = common.small_scales(row["statistics"])
         common.write(experiment, rows, SCORES, autoencoders=coded)
         cells = [common.interval(row, score) for score in scores]

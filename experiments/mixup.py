@@ -27,12 +27,6 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.model import ModelConfig
-from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.training.dataset import DataConfig
-from jaxsrda.training.job import Job
-from jaxsrda.training.loss import TrainConfig
 
 STARTS = ("clean", "mixup", "perturbed")
 
@@ -57,14 +51,14 @@ class Experiment:
     """JSON record; the picture lies beside it."""
 
 
-def job(experiment: Experiment, starts: str, visitor: str = "") -> Job:
+def job(experiment: Experiment, starts: str, visitor: str = "") -> jaxsrda.Job:
     """The training on one kind of forecasts."""
-    return Job(
-        (DataConfig(prior="lr", runs=experiment.runs, starts=starts, others=()),),
-        ModelConfig(network=experiment.network, priors=("lr",), target="regression"),
-        TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
-        visitor=visitor,
-        visit="mean" if visitor else "none",
+    return jaxsrda.Job(
+        (jaxsrda.DataConfig(prior="lr", runs=experiment.runs, starts=starts, extra_layouts=()),),
+        jaxsrda.ModelConfig(network=experiment.network, priors=("lr",), target="regression"),
+        jaxsrda.TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
+        policy_weights=visitor,
+        on_policy="mean" if visitor else "none",
         open_loop=not visitor,
         cycling=0,
     )
@@ -83,8 +77,8 @@ def main(experiment: Experiment) -> None:
         )
         own = job(experiment, "perturbed", str(visitor))
         weights["own cycle"] = common.trained("mixup", "own-cycle", own, console)
-    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
-    config = DiffSRDAConfig(prior="lr", restart="mean", sampler="mean")
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    config = jaxsrda.DiffSRDAConfig(prior="lr", restart="mean", sampler="mean")
     table = Table(
         "forecasts", "held-out L1 (own windows)", "MAER", "MSSIM loss", "over the first", title="Forecasts to train on"
     )

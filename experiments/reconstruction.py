@@ -24,11 +24,9 @@ from rich.console import Console
 import jaxsrda
 from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.weights import default_weights, load_model
+from jaxsrda.core.records import described
+from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.experiment.registry import method_preset
-from jaxsrda.filters.config import FilterConfig
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS
 
 VARIANTS: dict[str, tuple[str, dict]] = {
     "diffsrda/each": ("diffsrda", {"restart": "each"}),
@@ -55,7 +53,7 @@ class Experiment:
     """Truth seeds 0 … truths − 1."""
     truth_level: str = "fine"
     """fine or uhr."""
-    layout: str = "lattice:8"
+    layout: str = jaxsrda.Sensors.layout
     """Sensors."""
     weights: str = ""
     """Weights of the diffusion model, by default the released ones."""
@@ -65,7 +63,7 @@ class Experiment:
     """Folder of the results."""
 
 
-def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, jaxsrda.Analysis]:
+def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, jaxsrda.Result]:
     """The record of one method over all truths, and the analysis of the first batch."""
     name, config = tuned(experiment, method)
     parts = []
@@ -83,7 +81,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     }
     record = {
         "method": method,
-        "settings": dataclasses.asdict(config),
+        "settings": described(config),
         **weights(experiment, method),
         "truths": len(truth),
         "truth_level": experiment.truth_level,
@@ -101,7 +99,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     return record, parts[0]
 
 
-def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig | DiffSRDAConfig]:
+def tuned(experiment: Experiment, method: str) -> tuple[str, jaxsrda.FilterConfig | jaxsrda.DiffSRDAConfig]:
     """The assimilator's name and its configuration."""
     if method in VARIANTS:
         name, changes = VARIANTS[method]
@@ -109,7 +107,7 @@ def tuned(experiment: Experiment, method: str) -> tuple[str, FilterConfig | Diff
     else:
         name, _, tuning = method.partition("/")
         config = method_preset(name, experiment.layout, tuning or "own")
-    if isinstance(config, DiffSRDAConfig) and experiment.weights and not config.weights:
+    if isinstance(config, jaxsrda.DiffSRDAConfig) and experiment.weights and not config.weights:
         config = dataclasses.replace(config, weights=experiment.weights)
     return name, config
 
@@ -120,9 +118,9 @@ def weights(experiment: Experiment, method: str) -> dict:
     Windows of the trainings that a training went on from are counted too.
     """
     _, config = tuned(experiment, method)
-    if not isinstance(config, DiffSRDAConfig):
+    if not isinstance(config, jaxsrda.DiffSRDAConfig):
         return {"weights": None, "parameters": None, "training_windows": None}
-    model, record = load_model(config.weights or default_weights(config.prior))
+    model, record = jaxsrda.load_model(config.weights or default_weights(config.prior))
     sha, windows = record["sha256"], 0
     while record:
         windows += record["samples"]
@@ -130,12 +128,20 @@ def weights(experiment: Experiment, method: str) -> dict:
     return {"weights": sha, "parameters": common.parameters(model), "training_windows": windows}
 
 
+def renewed(settings: dict) -> dict:
+    """The settings of a record under today's names; in older ones no guide was used, so its options mean nothing."""
+    names = {"observation_std": "assumed_std", "noise": "sigmas"}
+    gone = ("strength", "iterations", "blur", "hard_steps")
+    kept = {names.get(name, name): value for name, value in settings.items() if name not in gone}
+    return kept | ({"guidance": None} if kept.get("guidance") == "none" else {})
+
+
 def main(experiment: Experiment) -> None:
     console = Console()
     experiment.out.mkdir(exist_ok=True)
     path = experiment.out / "reconstruction.json"
     records = json.loads(path.read_text()) if path.exists() else {}
-    truth = jaxsrda.simulate_truth(LEVELS[experiment.truth_level], list(range(experiment.truths)))
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths), experiment.truth_level)
     for method in experiment.methods:
         config = tuned(experiment, method)[1]
         trained = weights(experiment, method)
@@ -143,8 +149,8 @@ def main(experiment: Experiment) -> None:
         wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
         found = records.get(method, {})
         # Options that came later have their defaults in older records.
-        settings = dataclasses.asdict(type(config)()) | found.get("settings", {})
-        same = settings == dataclasses.asdict(config) and all(found.get(key) == wanted[key] for key in wanted)
+        settings = described(type(config)()) | renewed(found.get("settings", {}))
+        same = settings == described(config) and all(found.get(key) == wanted[key] for key in wanted)
         if found and same:
             records[method] |= trained
             continue
@@ -159,7 +165,8 @@ def main(experiment: Experiment) -> None:
     shown = {name: records[name] for name in experiment.methods if name in records}
     print(markdown(shown))
     print(ratios(records))
-    times = 0.25 * np.arange(FRAMES_PER_CYCLE, 96)
+    testbed = jaxsrda.jet()
+    times = testbed.frame * np.arange(testbed.frames_per_cycle, testbed.frames)
     drawn = PLOTTED if len(shown) > len(PLOTTED) else tuple(shown)
     series = {name: {k: np.array(v) for k, v in shown[name]["series"].items()} for name in drawn if name in shown}
     lengths = {len(next(iter(s.values()))) for s in series.values()}

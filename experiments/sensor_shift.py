@@ -38,47 +38,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from jax.typing import ArrayLike
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
 from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
-from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.cycling.sweep import sweep
-from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
-from jaxsrda.experiment.registry import CONFIGS, configured_model, make_diffsrda
-from jaxsrda.experiment.truth import default_climatology
-from jaxsrda.filters.config import FilterConfig
-from jaxsrda.flow.testbed import FRAMES_PER_CYCLE, LEVELS, level_grid
-from jaxsrda.observing.layouts import parse_layout
-from jaxsrda.observing.observations import OBSERVATION_STD, Observations, observation_key
-from jaxsrda.observing.operators import operator
-from jaxsrda.observing.sensors import Sensors, misfit, observe_truths
+from jaxsrda.experiment.registry import configured_model
+from jaxsrda.observing.observations import observation_key
+from jaxsrda.observing.sensors import misfit, observe_truths, with_role
 
+Config = jaxsrda.FilterConfig | jaxsrda.DiffSRDAConfig
 
-@dataclasses.dataclass
-class Shift:
-    """What conditions the network, and what guides its samples: None for the same again."""
+Shift = tuple[jaxsrda.Sensors, ...]
+"""What conditions the network; and what guides its samples, if that is not the same again."""
 
-    layout: str
-    guide_layout: str | None = None
-    guide_measure: str = "vorticity"
-    guide_std: float = OBSERVATION_STD
-    observation_std: float = OBSERVATION_STD
+NOTHING = jaxsrda.Sensors("lattice:8+dropout:1")
 
-
-NOTHING = "lattice:8+dropout:1"
+WITHHELD: Shift = (NOTHING, jaxsrda.Sensors("random-moving:128", role="guiding"))
+"""Sensors that no method ever sees."""
 
 SHIFTS: dict[str, Shift] = {
-    "8-4": Shift("lattice:8", "lattice:4"),
-    "moorings": Shift("lattice:8", "random-fixed:64", "velocity-x", 0.05),
-    "8-12": Shift("lattice:12"),
-    "random": Shift("random-fixed:128"),
-    "moving": Shift("random-moving:128"),
-    "drop-out": Shift("lattice:8+dropout:0.5"),
-    "noise": Shift("lattice:8", observation_std=0.3),
-    "8-12 untold": Shift(NOTHING, "lattice:12"),
+    "8-4": (jaxsrda.Sensors(), jaxsrda.Sensors("lattice:4", role="guiding")),
+    "moorings": (jaxsrda.Sensors(), jaxsrda.Sensors("random-fixed:64", "velocity-x", 0.05, "guiding")),
+    "8-12": (jaxsrda.Sensors("lattice:12"),),
+    "random": (jaxsrda.Sensors("random-fixed:128"),),
+    "moving": (jaxsrda.Sensors("random-moving:128"),),
+    "drop-out": (jaxsrda.Sensors("lattice:8+dropout:0.5"),),
+    "noise": (jaxsrda.Sensors(noise_std=0.3),),
+    "8-12 untold": (NOTHING, jaxsrda.Sensors("lattice:12", role="guiding")),
 }
 """The shifts by name."""
 
@@ -95,7 +84,8 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
 }
 """Strengths among which each method chooses, by CRPS on validation truths."""
 
-CONTROLS = ("none", "projected", "condition", "enkf-hr")
+METHODS = ("none", *jaxsrda.GUIDES, "condition", "enkf-hr")
+"""Rows of a shift, in order; the guide `projected` has no strength to choose."""
 
 
 @dataclasses.dataclass
@@ -104,7 +94,7 @@ class Experiment:
 
     shifts: tuple[str, ...] = tuple(SHIFTS)
     """Shifts to run."""
-    methods: tuple[str, ...] = ("none", *GUIDES, *CONTROLS[1:])
+    methods: tuple[str, ...] = METHODS
     """Rows."""
     truths: int = 10
     """Truth seeds 0 … truths − 1."""
@@ -114,7 +104,7 @@ class Experiment:
     """Their length."""
     at_once: int = 5
     """Truths run side by side."""
-    blur: tuple[float, float] = DiffSRDAConfig.blur
+    blur: tuple[float, float] = jaxsrda.Blend.blur
     """Widths of blend's blur at the first and the last step."""
     out: Path = Path(__file__).parent / "results" / "sensor_shift.json"
     """JSON record, written row by row; the pictures lie beside it."""
@@ -126,34 +116,37 @@ class Strength(NamedTuple):
     strength: jax.Array
 
 
-def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> Observations:
-    """The sensors of a shift, the new ones as guides, as `jaxsrda.assimilate` makes them."""
-    grid = level_grid(LEVELS["hr"])
+def observed(shift: Shift, seeds: range, truth: np.ndarray, seed: int = 0) -> jaxsrda.Observations:
+    """The observations of all sensors of a shift, as `jaxsrda.assimilate` makes them."""
+    testbed = jaxsrda.jet()
     keys = jax.vmap(functools.partial(observation_key, seed))(jnp.asarray(list(seeds), jnp.uint32))
-    old = Sensors(parse_layout(shift.layout, grid), operator("vorticity"), shift.observation_std)
-    new = None
-    if shift.guide_layout is not None:
-        new = Sensors(parse_layout(shift.guide_layout, grid), operator(shift.guide_measure), shift.guide_std)
-    return observe_truths(keys, grid, jnp.asarray(truth), old, new)
+    return observe_truths(keys, testbed.grid, jnp.asarray(truth), shift, testbed.frames_per_cycle)
 
 
-def configured(shift: Shift, method: str, blur: tuple[float, float]) -> FilterConfig | DiffSRDAConfig:
+def configured(shift: Shift, method: str, blur: tuple[float, float]) -> Config:
     """The configuration of a row, without a strength."""
-    if method in ("none", "condition", "enkf-hr"):
-        return CONFIGS["enkf-hr" if method == "enkf-hr" else "diffsrda"]
-    told = {"guide_on": "all" if shift.guide_layout is None else "new", "guidance": method}
-    return dataclasses.replace(CONFIGS["diffsrda"], **told, **({"blur": blur} if method == "blend" else {}))
+    if method not in jaxsrda.GUIDES:
+        return jaxsrda.METHODS["enkf-hr" if method == "enkf-hr" else "diffsrda"].config
+    guide = jaxsrda.Blend(blur=blur) if method == "blend" else jaxsrda.GUIDES[method]()
+    told = {"guide_on": "all" if len(shift) == 1 else "new", "guidance": guide}
+    return dataclasses.replace(jaxsrda.METHODS["diffsrda"].config, **told)
+
+
+def strengthened(config: jaxsrda.DiffSRDAConfig, strength: ArrayLike) -> jaxsrda.DiffSRDAConfig:
+    """The configuration with another strength of its guide, if it has one."""
+    if config.guidance is None:
+        return config
+    return dataclasses.replace(config, guidance=dataclasses.replace(config.guidance, strength=strength))
 
 
 def tune(
-    shift: Shift, config: DiffSRDAConfig, values: Sequence[float], truth: np.ndarray, seeds: range
+    shift: Shift, config: jaxsrda.DiffSRDAConfig, values: Sequence[float], truth: np.ndarray, seeds: range
 ) -> dict[str, float | None]:
     """CRPS of each strength on validation truths, in one compiled sweep; None for one that diverged."""
-    guide_operator = operator(shift.guide_measure)
-    setup = Setup(default_climatology(), guide_operator=guide_operator)
+    setup = jaxsrda.Setup(jaxsrda.jet(), jaxsrda.default_climatology(), shift)
     model = configured_model(config)
-    scores = sweep(
-        lambda knob: make_diffsrda(setup, config, model=model, strength=knob.strength),
+    scores = jaxsrda.sweep(
+        lambda knob: jaxsrda.make_diffsrda(setup, strengthened(config, knob.strength), model=model),
         Strength(jnp.asarray(values)),
         jax.random.key(0),
         observed(shift, seeds, truth),
@@ -164,21 +157,27 @@ def tune(
 
 
 def choose(
-    console: Console, tuning: dict[str, dict], name: str, config: DiffSRDAConfig, truth: np.ndarray, seeds: range
+    console: Console,
+    tuning: dict[str, dict],
+    name: str,
+    method: str,
+    config: jaxsrda.DiffSRDAConfig,
+    truth: np.ndarray,
+    seeds: range,
 ) -> tuple[float, float]:
     """The strength of least CRPS, and this; those that the record has for the same truths are not tried again."""
-    row, judged = f"{name}/{config.guidance}", {"truths": list(seeds), "frames": truth.shape[1]}
-    if config.guidance == "blend":
-        judged["blur"] = list(config.blur)
+    row, judged = f"{name}/{method}", {"truths": list(seeds), "frames": truth.shape[1]}
+    if method == "blend":
+        judged["blur"] = list(config.guidance.blur)
     known = {key: value for key, value in tuning.get(row, {}).items() if key not in ("crps", "device")}
     if known != judged:
         tuning[row] = judged | {"crps": {}}
     crps = tuning[row]["crps"]
-    if new := [value for value in STRENGTHS[config.guidance] if str(value) not in crps]:
+    if new := [value for value in STRENGTHS[method] if str(value) not in crps]:
         crps |= tune(SHIFTS[name], config, new, truth, seeds)
         console.print(f"{row}: CRPS on validation truths by strength {crps}")
     finite = {float(strength): score for strength, score in crps.items() if score is not None}
-    return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[config.guidance][0], np.inf))
+    return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[method][0], np.inf))
 
 
 def batches(count: int, at_once: int) -> list[slice]:
@@ -187,43 +186,40 @@ def batches(count: int, at_once: int) -> list[slice]:
 
 
 def analyse(
-    shift: Shift, method: str, config: FilterConfig | DiffSRDAConfig, truth: np.ndarray, seeds: range, at_once: int
-) -> list[jaxsrda.Analysis]:
+    shift: Shift, method: str, config: Config, truth: np.ndarray, seeds: range, at_once: int
+) -> list[jaxsrda.Result]:
     """The results of one row, one a batch of truths."""
-    name = "enkf-hr" if method == "enkf-hr" else "diffsrda"
-    options = dataclasses.asdict(shift)
-    if method == "none" or shift.guide_layout is None:
-        options |= dict.fromkeys(("guide_layout", "guide_measure", "guide_std"))
+    name, sensors = "enkf-hr" if method == "enkf-hr" else "diffsrda", shift
+    if method == "none":
+        sensors = shift[:1]
     if method in ("condition", "enkf-hr"):
-        options["guides_assimilated"] = shift.guide_layout is not None
+        sensors = tuple(dataclasses.replace(each, role="assimilated") for each in shift)
     return [
-        jaxsrda.assimilate(name, truth[batch], config=config, truth_seeds=seeds[batch], **options)
+        jaxsrda.assimilate(name, truth[batch], config=config, sensors=sensors, truth_seeds=seeds[batch])
         for batch in batches(len(truth), at_once)
     ]
 
 
 def scored(
-    shift: Shift, strength: float | None, parts: list[jaxsrda.Analysis], truth: np.ndarray, seeds: range, at_once: int
+    shift: Shift, strength: float | None, parts: list[jaxsrda.Result], truth: np.ndarray, seeds: range, at_once: int
 ) -> dict:
     """The record of one row."""
-    grid = level_grid(LEVELS["hr"])
+    testbed = jaxsrda.jet()
     fits = {"fit_new": [], "fit_withheld": []}
     for batch, part in zip(batches(len(truth), at_once), parts):
-        analyses = jnp.asarray(part.mean[:, ::FRAMES_PER_CYCLE])
-        seen = observed(shift, seeds[batch], truth[batch])
-        others = observed(Shift(NOTHING, "random-moving:128"), seeds[batch], truth[batch], seed=1)
-        for key, sensors, measure in (("new", seen, shift.guide_measure), ("withheld", others, "vorticity")):
-            only = sensors if sensors.guides is None else sensors._replace(mask=sensors.guides, guides=None)
-            fits[f"fit_{key}"].append(np.asarray(misfit(grid, only, analyses, operator(measure))))
+        analyses = jnp.asarray(part.mean[:, :: testbed.frames_per_cycle])
+        for key, sensors, seed in (("new", shift, 0), ("withheld", WITHHELD, 1)):
+            seen = with_role(observed(sensors, seeds[batch], truth[batch], seed), sensors, sensors[-1].role)
+            fits[f"fit_{key}"].append(np.asarray(misfit(testbed.grid, seen, analyses, sensors)))
     per_truth = {key: np.concatenate([part.per_truth[key] for part in parts]) for key in parts[0].scores}
     per_truth |= {key: np.concatenate(values) for key, values in fits.items()}
-    kept = ("maer", "crps", "spread_skill", *fits)
+    kept, by_lead = ("maer", "crps", "spread_skill", *fits), np.concatenate([part.series["maer"] for part in parts])
     return {
         "strength": strength,
         "truths": len(truth),
         "scores": report.scores_record({key: jaxsrda.bootstrap_interval(values) for key, values in per_truth.items()}),
         "per_truth": {key: per_truth[key].tolist() for key in kept},
-        "by_lead": np.concatenate([p.series["maer"] for p in parts]).reshape(len(truth), -1, 4).mean((0, 1)).tolist(),
+        "by_lead": by_lead.reshape(-1, testbed.frames_per_cycle).mean(0).tolist(),
         "seconds": sum(part.seconds["run"] for part in parts) / len(truth),
     }
 
@@ -252,8 +248,7 @@ def print_table(console: Console, shift: str, rows: dict[str, dict]) -> None:
 
 def of_shift(rows: dict[str, dict], shift: str) -> dict[str, dict]:
     """method → row of one shift, without those that diverged."""
-    order = ("none", *GUIDES, *CONTROLS[1:])
-    found = {method: rows[f"{shift}/{method}"] for method in order if f"{shift}/{method}" in rows}
+    found = {method: rows[f"{shift}/{method}"] for method in METHODS if f"{shift}/{method}" in rows}
     return {method: row for method, row in found.items() if "scores" in row}
 
 
@@ -264,25 +259,26 @@ def save(out: Path, tuning: dict[str, dict], rows: dict[str, dict]) -> None:
 
 def main(experiment: Experiment) -> None:
     console = Console(width=220)
-    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
     seeds, validation = range(experiment.truths), range(1000, 1000 + experiment.validation)
-    held = jaxsrda.simulate_truth(LEVELS["fine"], list(validation))[:, : experiment.validation_frames]
+    held = jaxsrda.simulate_truth(jaxsrda.jet(), validation)[:, : experiment.validation_frames]
     record = json.loads(experiment.out.read_text()) if experiment.out.exists() else {}
     rows, tuning = record.get("rows", {}), record.get("tuning", {})
     for name in experiment.shifts:
         shift = SHIFTS[name]
         for method in experiment.methods:
-            if method == "projected" and shift.guide_measure != "vorticity":
+            if method == "projected" and not shift[-1].measures_vorticity:
                 continue  # it kriges departures of vorticity
-            if method == "condition" and shift.guide_layout is None:
+            if method == "condition" and len(shift) == 1:
                 continue  # it is `none`
             row = f"{name}/{method}"
             if row in rows and rows[row]["truths"] == experiment.truths:
                 continue
             strength, config = None, configured(shift, method, experiment.blur)
-            if method in GUIDES:
-                strength, crps = choose(console, tuning, name, config, held, validation)
-                without = choose(console, tuning, name, CONFIGS["diffsrda"], held, validation)[1]
+            if method in STRENGTHS and method != "none":
+                strength, crps = choose(console, tuning, name, method, config, held, validation)
+                plain = jaxsrda.METHODS["diffsrda"].config
+                without = choose(console, tuning, name, "none", plain, held, validation)[1]
                 if crps >= without:
                     best = crps if np.isfinite(crps) else None  # None: it diverged at every strength
                     rows[row] = {"truths": experiment.truths, "declined": {"best": best, "none": without}}
@@ -293,7 +289,7 @@ def main(experiment: Experiment) -> None:
                     continue
             try:
                 if strength is not None:
-                    config = dataclasses.replace(config, strength=strength)
+                    config = strengthened(config, strength)
                 parts = analyse(shift, method, config, truth, seeds, experiment.at_once)
                 rows[row] = scored(shift, strength, parts, truth, seeds, experiment.at_once)
             except jaxsrda.DivergedError as error:

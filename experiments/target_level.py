@@ -22,12 +22,6 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.model import ModelConfig
-from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.training.dataset import DataConfig
-from jaxsrda.training.job import Job
-from jaxsrda.training.loss import TrainConfig
 
 NAMES = ("hr", "fine")
 
@@ -50,23 +44,26 @@ class Experiment:
     """JSON record."""
 
 
-def job(experiment: Experiment, level: str) -> Job:
+def job(experiment: Experiment, level: str) -> jaxsrda.Job:
     """The training on runs of a level."""
-    data = DataConfig(prior="enkf-sr", level=level, runs=experiment.runs, others=())
-    model = ModelConfig(network=experiment.network, priors=("enkf-sr",), target="regression")
-    return Job((data,), model, TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16), cycling=0)
+    data = jaxsrda.DataConfig(prior="enkf-sr", level=level, runs=experiment.runs, extra_layouts=())
+    model = jaxsrda.ModelConfig(network=experiment.network, priors=("enkf-sr",), target="regression")
+    return jaxsrda.Job(
+        (data,), model, jaxsrda.TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16), cycling=0
+    )
 
 
 def main(experiment: Experiment) -> None:
     console = Console()
     weights = {level: common.trained("target_level", level, job(experiment, level), console) for level in NAMES}
-    seeds = list(range(experiment.truths))
     table = Table("trained on", "truth", "MAER", title="Level of the training runs")
     rows = []
     for scored in NAMES:
-        truth = jaxsrda.simulate_truth(LEVELS[scored], seeds)
+        truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths), scored)
         for level in NAMES:
-            row = common.scored(weights[level], DiffSRDAConfig(prior="enkf-sr", restart="open"), truth, len(truth))
+            row = common.scored(
+                weights[level], jaxsrda.DiffSRDAConfig(prior="enkf-sr", restart="open"), truth, len(truth)
+            )
             rows.append({"trained": level, "truth": scored, "maer": row["scores"]["maer"]})
             table.add_row(level, scored, common.interval(row, "maer"))
     settings = {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}

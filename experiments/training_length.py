@@ -19,12 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
-from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.model import ModelConfig
-from jaxsrda.flow.testbed import LEVELS
-from jaxsrda.training.dataset import DataConfig
-from jaxsrda.training.job import Job
-from jaxsrda.training.loss import TrainConfig
 from jaxsrda.training.truths import BLOCK
 
 
@@ -50,14 +44,14 @@ class Experiment:
     """JSON record; the picture lies beside it."""
 
 
-def job(experiment: Experiment, runs: int, times: int) -> Job:
+def job(experiment: Experiment, runs: int, times: int) -> jaxsrda.Job:
     """The training on so many runs and times."""
-    return Job(
-        (DataConfig(prior="dual", runs=runs + BLOCK, times=times, others=()),),
-        ModelConfig(network=experiment.network, target="regression"),
-        TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
-        visitor=experiment.visitor,
-        visit="best",
+    return jaxsrda.Job(
+        (jaxsrda.DataConfig(prior="dual", runs=runs + BLOCK, times=times, extra_layouts=()),),
+        jaxsrda.ModelConfig(network=experiment.network, target="regression"),
+        jaxsrda.TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
+        policy_weights=experiment.visitor,
+        on_policy="best",
         open_loop=False,
         cycling=0,
     )
@@ -66,13 +60,13 @@ def job(experiment: Experiment, runs: int, times: int) -> Job:
 def main(experiment: Experiment) -> None:
     console = Console()
     plan = [(runs, 0) for runs in experiment.runs] + [(max(experiment.runs), times) for times in experiment.times]
-    truth = jaxsrda.simulate_truth(LEVELS["fine"], list(range(experiment.truths)))
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
     table = Table("runs", "times", "MAER", "MSSIM loss", title="Number and length of training runs")
     rows = {}
     for runs, times in plan:
         name = f"{runs} runs, {times or 'all'} times"
         weights = common.trained("training_length", name.replace(" ", "-"), job(experiment, runs, times), console)
-        row = common.scored(weights, DiffSRDAConfig(prior="dual"), truth)
+        row = common.scored(weights, jaxsrda.DiffSRDAConfig(prior="dual"), truth)
         rows[name] = {"runs": runs, "times": times, **row}
         table.add_row(str(runs), str(times or "all"), *(common.interval(row, k) for k in ("maer", "mssim_loss")))
     console.print(table)

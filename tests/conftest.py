@@ -1,7 +1,27 @@
-"""Both precisions in one process: x64 is on, types never promote silently, and tests name their dtype."""
+"""Both precisions in one process: x64 is on, types never promote silently, and tests name their dtype.
 
-import jax
-import pytest
+Workers of one run, and the processes that tests start, share one cache of compiled programs, and each worker has a core
+of its own where there are enough.
+"""
+
+import os
+import re
+import tempfile
+
+CACHE = os.environ.get("JAXSRDA_CACHE")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.join(CACHE, "xla") if CACHE else tempfile.mkdtemp(prefix="jaxsrda-xla-")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+WORKER = re.fullmatch(r"gw(\d+)", os.environ.get("PYTEST_XDIST_WORKER", ""))
+if WORKER and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) >= int(os.environ["PYTEST_XDIST_WORKER_COUNT"]):
+        # XLA takes as many threads as it may use cores; more would only get in one another's way.
+        os.sched_setaffinity(0, {cores[int(WORKER[1])]})
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

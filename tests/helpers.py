@@ -1,5 +1,6 @@
 """A small testbed that compiles and runs in seconds, shared by the tests of filters and cycles."""
 
+import dataclasses
 import functools
 
 import jax
@@ -8,14 +9,16 @@ import jax.numpy as jnp
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.flow import climatology
 from jaxsrda.flow.grid import to_physical
-from jaxsrda.flow.jet import initial_state
-from jaxsrda.flow.testbed import Level, level_grid
+from jaxsrda.flow.testbed import Level, Testbed
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
+from jaxsrda.observing.sensors import Sensors
 
-FINE = Level("small fine", 32, 17, 1e-4, steps=10, rk2_steps=500)
-COARSE = Level("small coarse", 16, 9, 1e-3, steps=6, rk2_steps=250)
-GRID = level_grid(FINE)
+COARSE = Level("lr", 16, 9, 1e-3, steps=6, rk2_steps=250)
+FINE = Level("hr", 32, 17, 1e-4, steps=10, rk2_steps=500)
+TESTBED = Testbed("small", forecast=COARSE, analysis=FINE, truth=FINE, frames=12)
+GRID = TESTBED.grid
+SENSORS = (Sensors("lattice:4"),)
 
 # Small arrays: the time goes into compiling, so compile fast rather than well.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -24,17 +27,18 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 @functools.cache
 def states(dtype="float64"):
     """Four states of the jet (4, 2K+1, L) with waves of order one on it."""
-    start = quick_jit(lambda key: initial_state(key, GRID, dtype=dtype))(jax.random.key(0))
+    start = quick_jit(lambda key: TESTBED.start(key, GRID, dtype))(jax.random.key(0))
     rows, columns = 1 + jnp.arange(start.shape[0]), 1 + jnp.arange(start.shape[1])
     waves = jax.random.normal(jax.random.key(1), (4, *start.shape), dtype)
     return start + waves / (rows[:, None] * columns).astype(dtype)
 
 
 @functools.cache
-def setup(dtype="float64"):
-    """The small levels with a climatology of two runs at two times."""
+def setup(dtype="float64", sensors=SENSORS, **changes):
+    """The small testbed, changed where asked, with a climatology of two runs at two times."""
     runs = states(dtype).reshape(2, 2, *GRID.spectral_shape)
-    return Setup(climatology.from_runs(GRID, runs), fine=FINE, coarse=COARSE)
+    testbed = dataclasses.replace(TESTBED, **changes)
+    return Setup(testbed, climatology.from_runs(GRID, runs, testbed.symmetries), sensors)
 
 
 @functools.cache

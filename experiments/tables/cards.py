@@ -20,8 +20,8 @@ OPTIONS = {
     "noises": 2,
     "part": "all",
     "init": "",
-    "visit": "none",
-    "visitor": "",
+    "on_policy": "none",
+    "policy_weights": "",
 }
 """Options of `jaxsrda train` with their defaults; a command leaves out what equals its default."""
 
@@ -39,8 +39,8 @@ def train_command(name: str, record: dict[str, Any]) -> str:
     """The `jaxsrda train` command of a record's job."""
     job = record["job"]
     data, model, training = job["data"][0], job["model"], job["training"]
-    values = {**data, **model, **training, "init": job["init"], "visit": job["visit"]}
-    values |= {"visitor": job.get("visitor", "")}
+    values = {**data, **model, **training, "init": job["init"], "on_policy": job["visit"]}
+    values |= {"policy_weights": job.get("visitor", "")}
     distilled = model.get("distilled", 0)
     if distilled:
         values["part"] = OPTIONS["part"]
@@ -52,7 +52,7 @@ def train_command(name: str, record: dict[str, Any]) -> str:
     if model.get("latent"):
         words.append(f"--latent {model['latent']} --autoencoder-samples {job['autoencoder']['samples']}")
     if tuple(data["others"]) != OTHERS:
-        words.append(f"--others {' '.join(data['others'])}")
+        words.append(f"--extra-layouts {' '.join(data['others'])}")
     words += ["--bf16"] if training["bfloat16"] else []
     words += [] if job["open_loop"] else ["--no-open-loop"]
     return " ".join([*words, f"--cycling {job['cycling']}"])

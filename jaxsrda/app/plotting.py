@@ -45,6 +45,9 @@ SCORE_NAMES = {
 }
 """Axis labels of the scores; any other score goes by its own name."""
 
+SERIES_SCORES = ("maer", "crps", "spread_skill", "mssim_loss")
+"""Scores whose series are drawn unless others are asked for."""
+
 
 def note(axis: Axes, text: str) -> None:
     """A small note in the upper right corner of a panel."""
@@ -60,7 +63,7 @@ def plot_series(
     path: str | Path,
     times: Any,
     series: Mapping[str, Mapping[str, Any]],
-    scores: Sequence[str] = ("maer", "crps", "spread_skill", "mssim_loss"),
+    scores: Sequence[str] = SERIES_SCORES,
 ) -> None:
     """A panel for each score over time, a line for each label; several truths give a mean and its range.
 

@@ -134,12 +134,15 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
         title=result.method,
     )
     if result.series:
-        paths += [folder / "series.png", folder / "spectra.png", folder / "rank_histogram.png"]
+        paths.append(folder / "series.png")
+        scores = [name for name in plotting.SERIES_SCORES if name in result.series]
+        plotting.plot_series(paths[-1], result.times[every:], {result.method: result.series}, scores)
+    if result.statistics:  # there are none of analyses without members
+        paths += [folder / "spectra.png", folder / "rank_histogram.png"]
         statistics = mean_statistics(result.statistics)
-        plotting.plot_series(paths[1], result.times[every:], {result.method: result.series})
         spectra = {name: statistics[f"energy_{name}"] for name in ("truth", "mean", "members")}
-        plotting.plot_spectra(paths[2], spectra)
-        plotting.plot_rank_histogram(paths[3], statistics["rank_histogram"])
+        plotting.plot_spectra(paths[-2], spectra)
+        plotting.plot_rank_histogram(paths[-1], statistics["rank_histogram"])
     if animate:
         paths.append(folder / "animation.gif")
         field_pictures.animate(paths[-1], result.times, truth, result.mean[0], result.std[0])

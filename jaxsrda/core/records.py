@@ -55,10 +55,18 @@ def _identity(function: Any) -> Any:
     held = {name: getattr(function, name, None) for name in ("__defaults__", "__kwdefaults__", "__wrapped__")}
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     held["__closure__"] = [each for each in cells if each is not function]
+    if kind.__qualname__.endswith("<lambda>") and hasattr(kind, "__code__"):
+        held["__code__"] = _program(kind.__code__)  # several may stand in one line of source
     if kind is not function:
         held |= getattr(function, "__dict__", {})
     name = f"{getattr(kind, '__module__', '')}.{kind.__qualname__}"
     return [name, hashlib.sha256(source.encode()).hexdigest()[:12], _plain(held, _identity)]
+
+
+def _program(code: Any) -> list[str]:
+    """A function's compiled code as text without addresses."""
+    nested = [_program(each) if inspect.iscode(each) else [repr(each)] for each in code.co_consts]
+    return [code.co_code.hex(), *code.co_names, *(text for each in nested for text in each)]
 
 
 def key_of(*values: Any) -> str:

@@ -19,7 +19,7 @@ from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, enc
 from jaxsrda.diffsrda.step import Draw
 from jaxsrda.diffusion.denoiser import Denoiser
 from jaxsrda.diffusion.guidance import Projected, Readings, Samples
-from jaxsrda.diffusion.samplers import sample_members
+from jaxsrda.diffusion.samplers import sample, sample_members
 from jaxsrda.diffusion.schedules import sigma_grid, student_sigmas
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.networks import Features
@@ -171,12 +171,15 @@ def make_draw(
             sample_members,
             key=key,
             members=members,
-            shape=kind.drawn,
-            sigmas=sigmas,
-            sampler=config.sampler,
-            eta=config.eta if eta is None else eta,
+            draw=functools.partial(
+                sample,
+                shape=kind.drawn,
+                sigmas=sigmas,
+                sampler=config.sampler,
+                eta=config.eta if eta is None else eta,
+                dtype=conditions.dtype,
+            ),
             chunk=config.chunk,
-            dtype=conditions.dtype,
             # Guidance moves the mean too: the conditioner's estimate of it is no longer its value.
             antithetic=guided if config.centred else False,
         )

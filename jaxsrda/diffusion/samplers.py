@@ -205,29 +205,35 @@ def initial_noise(key: Array, shape: tuple[int, ...], sigma: ArrayLike, dtype: D
     return jnp.asarray(sigma, dtype) * jax.random.normal(jax.random.split(key)[0], shape, dtype)
 
 
+class Opposite(NamedTuple):
+    """A key whose noise is multiplied by a sign, 1 or −1 (which may be traced), wherever it is drawn."""
+
+    key: Array
+    sign: Array
+
+
 def sample(
     denoiser: Denoiser,
-    key: Array,
+    key: Array | Opposite,
     shape: tuple[int, ...],
     sigmas: ArrayLike,
     sampler: str = "ddim",
     eta: ArrayLike = 1.0,
     churn: ArrayLike = 0.0,
     dtype: DTypeLike = float,
-    sign: ArrayLike = 1.0,
 ) -> Array:
     """One sample: x = σ_0 ξ carried down the levels by a denoiser in one `lax.scan`.
 
     Args:
         denoiser: D(x, σ), evaluated `evaluations(sampler, sigmas)` times.
-        key: of the initial noise (`initial_noise`, the same for all samplers) and of each step's.
+        key: of the initial noise (`initial_noise`, the same for all samplers) and of each step's; an `Opposite` for
+            the sample of the opposite noise.
         shape: of the sample.
         sigmas: (n + 1,) decreasing levels known before compilation; n steps.
         sampler: a name in `SAMPLERS`, static.
         eta: DDIM's η in [0, 1], traced; the other samplers do not read it.
         churn: Heun's S_churn ≥ 0, traced; the other samplers do not read it.
         dtype: of the sample and of all arithmetic.
-        sign: 1, or −1 for the sample of the opposite noise, the initial one and each step's.
 
     Returns:
         Array of `shape`: a sample of x₀ if the levels end at 0, else of x at the last level.
@@ -244,6 +250,7 @@ def sample(
     rows = tuple(jnp.asarray(a, dtype) for a in plan(levels))
     gamma = jnp.minimum(jnp.asarray(churn, dtype) / (len(levels) - 1), MOST_CHURN)
     knobs = Knobs(jnp.asarray(eta, dtype), gamma)
+    key, sign = key if isinstance(key, Opposite) else Opposite(key, jnp.ones(()))
     sign = jnp.asarray(sign, dtype)
     x = sign * initial_noise(key, shape, levels[0], dtype)
 
@@ -269,26 +276,21 @@ def sample_members(
     denoiser: Callable[..., Array],
     key: Array,
     members: int,
-    shape: tuple[int, ...],
-    sigmas: ArrayLike,
-    sampler: str = "ddim",
-    eta: ArrayLike = 1.0,
-    churn: ArrayLike = 0.0,
-    dtype: DTypeLike = float,
+    draw: Callable[[Denoiser, Any], Array],
     conditions: Any = None,
     chunk: int | None = None,
     antithetic: bool | Array = False,
 ) -> Array:
-    """An ensemble (members, *shape) of `sample`s, `chunk` of them at a time (None: all at once).
+    """An ensemble (members, …) of samples draw(denoiser, key), `chunk` of them at a time (None: all at once).
 
-    Member i's key is fold_in(key, i), so a member is the same whatever the chunk or the number of
-    members.  With `antithetic` (which may be traced) members come in pairs of opposite noise, of key
-    fold_in(key, ⌊i/2⌋): each alone is a sample as before, and their mean keeps of the noise only what is even in it
-    (Owen 2013, Monte Carlo theory, methods and examples, section 8.2).
+    draw: `sample` with all but its first two arguments given.  Member i's key is fold_in(key, i), so a member is the
+    same whatever the chunk or the number of members.  With `antithetic` (which may be traced) members come in pairs of
+    opposite noise, of key fold_in(key, ⌊i/2⌋): each alone is a sample as before, and their mean keeps of the noise only
+    what is even in it (Owen 2013, Monte Carlo theory, methods and examples, section 8.2).
 
     `conditions`, a pytree with a leading member axis, is what differs between members: the denoiser is
     then called as denoiser(condition, x, σ), and without it as denoiser(x, σ).  Raises ValueError as
-    `sample`, for members or chunk below 1, and for conditions of another length.
+    `draw`, for members or chunk below 1, and for conditions of another length.
     """
     for name, count in (("members", members), ("chunk", members if chunk is None else chunk)):
         if count < 1:
@@ -308,7 +310,7 @@ def sample_members(
 
         number = jnp.where(antithetic, index // 2, index)
         sign = jnp.where(antithetic & (index % 2 == 1), -1.0, 1.0)
-        return sample(denoise, jax.random.fold_in(key, number), shape, sigmas, sampler, eta, churn, dtype, sign)
+        return draw(denoise, Opposite(jax.random.fold_in(key, number), sign))
 
     index = jnp.arange(members, dtype=jnp.uint32)
     return jax.lax.map(one, (index, conditions), batch_size=min(chunk or members, members))

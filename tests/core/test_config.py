@@ -8,29 +8,33 @@ import pytest
 
 from jaxsrda.core.checks import check_choice, check_finite, check_positive, check_shape
 from jaxsrda.core.records import from_json, to_json
-from jaxsrda.diffsrda import config
+from jaxsrda.diffsrda import config as diffsrda_config
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment import registry
-from jaxsrda.filters import config
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig
-from jaxsrda.flow import testbed
-from jaxsrda.flow.jet import JetConfig
-from jaxsrda.flow.testbed import LEVELS, Level
+from jaxsrda.flow.jet import Physics
+from jaxsrda.flow.testbed import TESTBEDS, Level, jet
 
 
 def test_levels_nest_and_hold_the_papers_numbers():
-    numbers = {name: (level.nx, level.ny, level.viscosity, level.rk2_steps) for name, level in LEVELS.items()}
+    levels = {level.name: level for level in jet().levels}
+    numbers = {name: (level.nx, level.ny, level.viscosity, level.rk2_steps) for name, level in levels.items()}
     assert numbers["lr"] == (32, 17, 5e-5, 500)
     assert numbers["hr"] == (128, 65, 1e-5, 2000)
     assert numbers["uhr"] == (1024, 513, 2e-6, 16000)
-    for name, level in LEVELS.items():
-        assert level.name == name and testbed.level(name) is level
-        assert level.nx == 2 * (level.ny - 1) and level.nx % 3 and 1024 % level.nx == 0
-    assert testbed.FRAMES_PER_CYCLE * testbed.FRAME == 1 and testbed.DEFAULT_FRAMES == 96
+    assert list(levels) == ["lr", "hr", "fine", "uhr"] and jet().grid.shape == (128, 65)
+    assert [jet().forecast, jet().analysis, jet().truth] == [levels[name] for name in ("lr", "hr", "fine")]
+    for name, level in levels.items():
+        assert jet().level(name) is level
+    for make in TESTBEDS.values():
+        for level in make().levels:
+            assert level.nx == 2 * (level.ny - 1) and level.nx % 3 and 1024 % level.nx == 0
+        assert make().frames_per_cycle * make().frame == 1 and make().frames == 96
 
 
 def test_level_by_name_raises():
     with pytest.raises(ValueError, match="level: expected one of lr, hr, fine, uhr; got 'hrr'; did you mean"):
-        testbed.level("hrr")
+        jet().level("hrr")
 
 
 def test_paper_filters_hold_the_papers_numbers():
@@ -44,12 +48,12 @@ def test_paper_filters_hold_the_papers_numbers():
     assert set(PAPER_FILTERS) == set(paper)
     for interval, numbers in paper.items():
         preset = PAPER_FILTERS[interval]
-        got = (preset.localization, preset.additive**2, preset.observation_std, preset.initial**2)
+        got = (preset.localization, preset.additive**2, preset.assumed_std, preset.initial**2)
         np.testing.assert_allclose(got, numbers, rtol=1e-12)
         assert preset.members == 100
 
 
-CONFIGS = [*LEVELS.values(), JetConfig(), JetConfig(beta=0.3, width=1 / 3), *FILTERS.values(), *PAPER_FILTERS.values()]
+CONFIGS = [*jet().levels, Physics(), Physics(beta=0.3, width=1 / 3), *FILTERS.values(), *PAPER_FILTERS.values()]
 
 
 @pytest.mark.parametrize("value", CONFIGS, ids=str)
@@ -62,16 +66,16 @@ def test_json_round_trip(value):
 
 def test_json_takes_defaults_for_what_it_lacks():
     assert from_json(FilterConfig, '{"members": 7}') == FilterConfig(members=7)
-    assert from_json(JetConfig, "{}") == JetConfig()
+    assert from_json(Physics, "{}") == Physics()
 
 
 @pytest.mark.parametrize(
     "cls, text, message",
     [
-        (JetConfig, "{beta: 1}", "^JetConfig: expected JSON, got text that does not parse: .*line 1"),
-        (JetConfig, '{"bta": 1}', r"^JetConfig: expected fields among \['beta', .*\], got \['bta'\]"),
-        (JetConfig, "[1, 2]", r"^JetConfig: expected fields among .*, got list"),
-        (JetConfig, '{"width": 0}', "^width: expected a finite number above 0, got 0"),
+        (Physics, "{beta: 1}", "^Physics: expected JSON, got text that does not parse: .*line 1"),
+        (Physics, '{"bta": 1}', r"^Physics: expected fields among \['beta', .*\], got \['bta'\]"),
+        (Physics, "[1, 2]", r"^Physics: expected fields among .*, got list"),
+        (Physics, '{"width": 0}', "^width: expected a finite number above 0, got 0"),
         (FilterConfig, '{"members": 1}', "^members: expected at least 2 for a filter, got 1"),
         (FilterConfig, '{"members": "many"}', "^FilterConfig: expected a value of the right type"),
         (Level, '{"name": "own", "nx": 48}', "^Level: expected a value .* for every field: .*missing.*'ny'"),
@@ -82,7 +86,7 @@ def test_bad_json_raises(cls, text, message):
         from_json(cls, text)
 
 
-@pytest.mark.parametrize("value", [{"beta": 1}, 3, JetConfig])
+@pytest.mark.parametrize("value", [{"beta": 1}, 3, Physics])
 def test_only_configurations_become_json(value):
     with pytest.raises(TypeError, match=r"to_json: expected a configuration dataclass, got (dict|int|type)"):
         to_json(value)
@@ -97,7 +101,7 @@ def test_filter_numbers_that_must_be_positive(name, value):
 
 def test_jet_width_and_members():
     with pytest.raises(ValueError, match=r"width: expected a finite number above 0, got -0\.4"):
-        JetConfig(width=-0.4)
+        Physics(width=-0.4)
     for members in (1, 0, -3):
         with pytest.raises(ValueError, match=f"members: expected at least 2 for a filter, got {members}"):
             FilterConfig(members=members)
@@ -155,7 +159,8 @@ def test_check_finite():
 
 
 def test_method_presets():
-    assert registry.method_preset("enkf-hr") == config.FILTERS["enkf-hr"]
+    assert registry.method_preset("enkf-hr") == FILTERS["enkf-hr"]
+    assert registry.method_preset("diffsrda") == DiffSRDAConfig()
     assert registry.method_preset("enkf-hr", "lattice:12", "paper").localization == 0.7
     steps = [registry.method_preset(method, "lattice:8", "paper").steps for method in ("diffsrda", "latent-diffsrda")]
     assert steps == [20, 10]
@@ -169,4 +174,9 @@ def test_method_presets():
 def test_names_of_samplers_agree():
     from jaxsrda.diffusion import samplers, schedules
 
-    assert config.SAMPLERS == tuple(samplers.SAMPLERS) and set(config.NOISE_GRIDS) == set(schedules.GRIDS)
+    assert tuple(diffsrda_config.SAMPLERS) == tuple(samplers.SAMPLERS)
+    assert set(diffsrda_config.SIGMAS) == set(schedules.GRIDS)
+    for name in samplers.SAMPLERS:
+        assert DiffSRDAConfig(sampler=name, restart="open").sampler == name
+    for name in schedules.GRIDS:
+        assert DiffSRDAConfig(sigmas=name).sigmas == name

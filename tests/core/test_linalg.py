@@ -92,7 +92,7 @@ def test_a_loop_serves_batches_where_kernels_may_starve(monkeypatch):
 
 PROGRAM = """
 import jax, jax.numpy as jnp
-from jaxsrda.linalg import cholesky, solve
+from jaxsrda.core.linalg import cholesky, solve
 
 @jax.jit
 def many(a):

@@ -1,24 +1,35 @@
 """The cycle: a scan is a loop, a vmap is a loop, what is counted, and sweeps."""
 
+import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRID, observed, quick_jit, setup, truth
+from helpers import GRID, TESTBED, observed, quick_jit, setup, states, truth
 
-from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Window, no_speeds
+import jaxsrda
+from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
 from jaxsrda.cycling.cycle import run_cycles, start
 from jaxsrda.cycling.sweep import sweep
 from jaxsrda.experiment.registry import make_assimilator
 from jaxsrda.filters.config import FilterConfig, filter_params
+from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.flow.climatology import from_runs
+from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.jet import Physics
+from jaxsrda.flow.simulate import integrate
+from jaxsrda.flow.solver import Speeds
+from jaxsrda.flow.testbed import Level
+from jaxsrda.observing.sensors import Sensors, observe_truths
 from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import point
 from jaxsrda.scoring import tally as tally_module
 
 MEMBERS, CYCLES = 3, 3
-frame_scores, tally = quick_jit(point.frame_scores), quick_jit(tally_module.tally, static_argnums=1)
+frame_scores, tally = quick_jit(point.frame_scores), quick_jit(tally_module.frame_tally, static_argnums=1)
 CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)
 KEY = jax.random.key(4)
 
@@ -33,7 +44,9 @@ def toy(params=None) -> Assimilator:
         omega = level + amplitude.astype(level.dtype) * noise
         seen = omega[:, 0, :1, 0] + 0 * observations.values
         finite = jnp.isfinite(omega).all()
-        return level, Window(omega, omega[:, 0].mean(0), Diagnostics(finite, seen, seen + 1, no_speeds(level.dtype)))
+        still = Speeds(*jnp.zeros((2, 5), level.dtype))
+        diagnostics = Diagnostics(finite, observations.mask, seen, seen + 1, still)
+        return level, Window(omega, omega[:, 0].mean(0), diagnostics)
 
     return Assimilator(lambda key: 0.1 * jax.random.normal(key), step, MEMBERS)
 
@@ -149,7 +162,9 @@ def test_what_is_kept():
 
 def test_a_wrong_number_of_frames_raises():
     for frames in (4 * CYCLES - 1, 4 * CYCLES + 4):
-        with pytest.raises(ValueError, match=r"truth: expected shape \(12, any, any\), .*four frames for each"):
+        with pytest.raises(
+            ValueError, match=r"truth: expected shape \(12, any, any\), .*; 4 frames for each observation time"
+        ):
             run_cycles(toy(), KEY, observed(CYCLES), jnp.zeros((frames, *GRID.shape)))
 
 
@@ -191,7 +206,7 @@ def test_a_sweep_is_its_runs_and_compiles_once():
         made.append(params)
         return a_filter(params)
 
-    swept = settings(localization=[0.3, 0.8, 1.5], observation_std=[0.0, 0.3, 0.1])
+    swept = settings(localization=[0.3, 0.8, 1.5], assumed_std=[0.0, 0.3, 0.1])
     got = sweep(make, swept, KEY, obs, truths)
     assert len(made) == 1  # traced once for three settings and two truths
     single = quick_jit(lambda params, o, t: run_cycles(a_filter(params), KEY, o, t)[1].scores)
@@ -224,3 +239,98 @@ def test_bad_sweeps_raise():
         sweep(toy, uneven, KEY, obs, truths)
     with pytest.raises(ValueError, match="sweep: expected a truth to score against, got None"):
         sweep(toy, settings(additive=[0.5]), KEY, obs, None)
+
+
+# Other testbeds
+
+OTHER = dataclasses.replace(
+    TESTBED,
+    name="other",
+    forecast=Level("low", 12, 7, 2e-3, steps=4),
+    analysis=Level("high", 24, 13, 3e-4, steps=6),
+    truth=Level("high", 24, 13, 3e-4, steps=6),
+    physics=Physics(beta=1.0),
+    frames_per_cycle=2,
+    frames=8,
+    vorticity_range=(-10.0, 10.0),
+)
+SENSORS = (Sensors("lattice:4"), Sensors("random-fixed:6", "speed", role="guiding"))
+
+
+class Beta(NamedTuple):
+    """What is swept: a number of the physics."""
+
+    beta: jax.Array
+
+
+@functools.cache
+def other_setup():
+    amplitudes = jax.vmap(lambda a: regrid_hat(GRID, OTHER.grid, a))(states())
+    return Setup(OTHER, from_runs(OTHER.grid, amplitudes.reshape(2, 2, *OTHER.grid.spectral_shape)), SENSORS)
+
+
+@functools.cache
+def other_case():
+    """A truth (frames, nx, ny) of the other testbed, and what its sensors see."""
+    start = regrid_hat(GRID, OTHER.grid, states()[0])
+    run = quick_jit(lambda s: integrate(OTHER, OTHER.truth, s, OTHER.frames).omega_hat)(start)
+    frames = jax.vmap(lambda a: to_physical(OTHER.grid, a))(run)
+    seen = observe_truths(jax.random.key(0)[None], OTHER.grid, frames[None], SENSORS, OTHER.frames_per_cycle)
+    return frames, jax.tree.map(lambda a: a[0], seen)
+
+
+def other_filter(flow=OTHER):
+    where = other_setup()._replace(testbed=flow)
+    return ensemble_filter(where, where.forecast_model(), "enkf", 6, filter_params(CONFIG))
+
+
+def test_a_filter_on_another_testbed():
+    """Other sizes, another β, and two frames from one assimilation time to the next."""
+    frames, seen = other_case()
+    run = quick_jit(lambda key: run_cycles(other_filter(), key, seen, frames, None, "members", OTHER))
+    carry, history = run(KEY)
+    assert history.fields.members.shape == (4, 6, 2, *OTHER.grid.shape) and history.finite.all()
+    assert history.speeds.rate.shape == (4, 3) and carry.tally.frames == 2 * 3 and carry.index == 4
+    assert (history.fit_analysis["rmse"] < history.fit_background["rmse"]).all()
+    # Only what is assimilated counts: the second set guides, which this filter is not.
+    np.testing.assert_array_equal(history.fit_analysis["count"], (seen.mask & (seen.sets == 0)).sum(1))
+    scored = quick_jit(lambda *a: point.frame_scores(*a, 20.0))  # the testbed's range of vorticity
+    for name, value in scored(history.fields.members[2, :, 1], frames[5]).items():
+        np.testing.assert_allclose(history.scores[name][2, 1], value, rtol=1e-8, err_msg=name)
+
+    # The forecast is that of this testbed's physics, at the members' level.
+    def forecast(field):
+        own = OTHER.forecast.grid
+        start = regrid_hat(OTHER.grid, own, to_spectral(OTHER.grid, field))
+        return integrate(OTHER, OTHER.forecast, start, 3).omega_hat[-1]
+
+    ahead = quick_jit(jax.vmap(forecast))(history.fields.members[3, :, 0])
+    np.testing.assert_allclose(carry.state.omega_hat, ahead, atol=1e-8)
+
+
+def test_the_number_of_frames_is_the_testbeds():
+    frames, seen = other_case()
+    with pytest.raises(ValueError, match=r"truth: expected shape \(8, any, any\), .*; 2 frames for each"):
+        run_cycles(other_filter(), KEY, seen, jnp.concatenate([frames, frames]), testbed=OTHER)
+    with pytest.raises(ValueError, match=r"truth: expected shape \(16, any, any\), .*; 4 frames for each"):
+        run_cycles(other_filter(), KEY, seen, frames)  # by default those of the jet
+
+
+def test_a_sweep_over_physics_is_that_of_separate_testbeds_and_compiles_once():
+    frames, seen = other_case()
+    betas, made = [0.0, 1.0, 3.0], []
+
+    def make(setting):
+        made.append(setting)
+        return other_filter(OTHER.vary(beta=setting.beta))
+
+    one = jax.tree.map(lambda a: a[None], (seen, frames))
+    got = jaxsrda.sweep(make, Beta(jnp.asarray(betas)), KEY, *one, testbed=OTHER)
+    assert len(made) == 1
+    alone = quick_jit(lambda flow: run_cycles(other_filter(flow), KEY, seen, frames, testbed=flow)[1].scores)
+    for number, beta in enumerate(betas):
+        expected = alone(OTHER.vary(beta=beta))
+        for name, values in got.items():
+            np.testing.assert_allclose(values[number, 0], expected[name][1:].mean(), rtol=1e-6, err_msg=name)
+    assert alone._cache_size() == 1
+    assert len(np.unique(got["rmse"])) == 3 and got["rmse"][2, 0] > got["rmse"][1, 0]  # the truth's β is 1

@@ -1,38 +1,48 @@
 """What the network is told: kriging against linear algebra by hand, sensors on the grid, exact symmetries."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import quick_jit
+from helpers import TESTBED, quick_jit
 
 from jaxsrda.diffsrda.condition import (
-    CHANNELS,
-    DEPARTURE_SCALE,
-    FIELD_SCALE,
-    FRAMES,
-    KRIGING_LENGTH,
-    KRIGING_STD,
-    PAST,
-    SIGNS,
+    Conditioning,
     Guess,
     Memory,
     Snapshot,
     at_sensors,
     channels,
     krige,
+    mirror,
     no_memory,
     remember,
     snapshot,
 )
 from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.testbed import jet
 from jaxsrda.observing.observations import Observations
 
 GRID = ChannelGrid(16, 9)
 DX, DY = GRID.spacing
 RNG = np.random.default_rng(5)
+UNITS = Conditioning()
+OTHER = Conditioning(frames=3, past=1, kriging_length=0.5, kriging_std=0.8, field_scale=2.0, departure_scale=0.25)
+"""Another cadence, another memory and other units."""
 
-kriged = quick_jit(krige, static_argnums=0)
+each_units = pytest.mark.parametrize("units", [UNITS, OTHER], ids=["five frames", "three frames"])
+
+_kriged = quick_jit(krige, static_argnums=(0, 3))
+taken = quick_jit(snapshot, static_argnums=(0, 4))
+
+
+def kriged(grid, departures, observations, units=UNITS):
+    return _kriged(grid, departures, observations, units)
+
+
 on_grid = quick_jit(at_sensors, static_argnums=0)
 
 
@@ -60,31 +70,33 @@ def at_points(i, j):
 # Kriging
 
 
-def by_hand(departures, positions, variance):
+def by_hand(departures, positions, variance, units=UNITS):
     """Estimate and relative error variance at each grid point, one linear system at a time (nugget 1e-4 included)."""
 
     def covariance(a, b):
         across = abs(a[0] - b[0])
-        return KRIGING_STD**2 * np.exp(-np.hypot(min(across, 2 * np.pi - across), a[1] - b[1]) / KRIGING_LENGTH)
+        apart = np.hypot(min(across, 2 * np.pi - across), a[1] - b[1])
+        return units.kriging_std**2 * np.exp(-apart / units.kriging_length)
 
     between = np.array([[covariance(a, b) for b in positions] for a in positions])
-    between += np.diag(variance + 1e-4 * KRIGING_STD**2)
+    between += np.diag(variance + 1e-4 * units.kriging_std**2)
     estimate, error = np.empty(GRID.shape), np.empty(GRID.shape)
     for i, x in enumerate(GRID.x):
         for j, y in enumerate(GRID.y):
             to_point = np.array([covariance((x, y), b) for b in positions])
             weights = np.linalg.solve(between, to_point)
             estimate[i, j] = weights @ departures
-            error[i, j] = 1 - weights @ to_point / KRIGING_STD**2
+            error[i, j] = 1 - weights @ to_point / units.kriging_std**2
     return estimate, error
 
 
-def test_kriging_solves_its_equations(dtype):
+@each_units
+def test_kriging_solves_its_equations(units, dtype):
     positions, departures = scattered(), RNG.normal(size=7)
     variance = np.linspace(0.001, 0.3, 7)
     seen = sensors(positions, dtype=dtype)._replace(variance=jnp.asarray(variance, dtype))
-    estimate, error = kriged(GRID, jnp.asarray(departures, dtype), seen)
-    wanted, wanted_error = by_hand(departures, positions, variance)
+    estimate, error = kriged(GRID, jnp.asarray(departures, dtype), seen, units)
+    wanted, wanted_error = by_hand(departures, positions, variance, units)
     assert estimate.dtype == error.dtype == dtype
     tolerance = 1e-12 if dtype == "float64" else 1e-5
     np.testing.assert_allclose(estimate, wanted, atol=tolerance)
@@ -109,7 +121,7 @@ def test_an_uncertain_sensor_moves_less():
     """One sensor's weight at its own place is 1 / (1 + R/s²)."""
     for variance in (0.01, 0.25, 4.0):
         estimate, error = kriged(GRID, jnp.array([1.0]), sensors(at_points([3], [4]), variance=variance))
-        weight = 1 / (1 + variance / KRIGING_STD**2 + 1e-4)
+        weight = 1 / (1 + variance / UNITS.kriging_std**2 + 1e-4)
         np.testing.assert_allclose([estimate[3, 4], error[3, 4]], [weight, 1 - weight], rtol=1e-10)
 
 
@@ -147,7 +159,7 @@ def test_sensors_at_one_place_share_it(dtype):
     """Two that agree weigh as one of half the variance; exact copies stay finite in either precision."""
     place = at_points([3, 3], [4, 4])
     pair = sensors(place, variance=0.1, dtype=dtype)
-    single = sensors(place[:1], variance=0.05 - 0.5e-4 * KRIGING_STD**2, dtype=dtype)  # the nugget is halved too
+    single = sensors(place[:1], variance=0.05 - 0.5e-4 * UNITS.kriging_std**2, dtype=dtype)  # the nugget is halved too
     estimate, error = kriged(GRID, jnp.asarray([0.2, 0.6], dtype), pair)
     wanted, wanted_error = kriged(GRID, jnp.asarray([0.4], dtype), single)
     tolerance = 1e-12 if dtype == "float64" else 1e-6
@@ -184,65 +196,67 @@ def test_departures_at_the_nearest_points():
 
 def test_snapshot_measures_from_the_prediction():
     seen = sensors(at_points([2, 9, 12], [3, 6, 2]), values=np.array([1.0, 2.0, jnp.nan]), mask=[True, True, False])
-    now = snapshot(GRID, a_guess(), jnp.array([0.25, 5.0, 0.0]), seen)
+    now = taken(GRID, a_guess(), jnp.array([0.25, 5.0, 0.0]), seen, UNITS)
     value, there = now.sensors
     np.testing.assert_allclose([value[2, 3], value[9, 6], value[12, 2]], [0.75, -3, 0])
     assert there.sum() == 2
-    estimate, error = krige(GRID, jnp.array([0.75, -3, 0]), seen)
-    np.testing.assert_array_equal(now.departure, estimate)
-    np.testing.assert_array_equal(now.uncertainty, error)
+    estimate, error = kriged(GRID, jnp.array([0.75, -3, 0]), seen)
+    np.testing.assert_allclose(now.departure, estimate, atol=1e-15)
+    np.testing.assert_allclose(now.uncertainty, error, atol=1e-15)
 
 
 # The condition
 
 
-def a_guess(seed=1, dtype="float64"):
+def a_guess(seed=1, dtype="float64", frames=UNITS.frames):
     rng = np.random.default_rng(seed)
-    frames, spread, background = (rng.normal(size=(n, *GRID.shape)) for n in (FRAMES, 2, 1))
+    frames, spread, background = (rng.normal(size=(n, *GRID.shape)) for n in (frames, 2, 1))
     return Guess(*(jnp.asarray(a, dtype) for a in (frames, abs(spread), background[0])))
 
 
-def a_memory(seed=2, dtype="float64"):
+def a_memory(seed=2, dtype="float64", past=UNITS.past):
     rng = np.random.default_rng(seed)
-    past = [jnp.asarray(rng.normal(size=(PAST, *GRID.shape)), dtype) for _ in range(3)]
-    return Memory(*past, jnp.asarray(rng.normal(size=GRID.shape), dtype), jnp.ones((), dtype))
+    earlier = [jnp.asarray(rng.normal(size=(past, *GRID.shape)), dtype) for _ in range(3)]
+    return Memory(*earlier, jnp.asarray(rng.normal(size=GRID.shape), dtype), jnp.ones((), dtype))
 
 
-@quick_jit
-def condition(guess, memory, observations, predicted):
-    return channels(GRID, snapshot(GRID, guess, predicted, observations), memory)
+@functools.partial(quick_jit, static_argnums=4)
+def condition(guess, memory, observations, predicted, units=UNITS):
+    return channels(GRID, snapshot(GRID, guess, predicted, observations, units), memory, units)
 
 
 PREDICTED = jnp.asarray(RNG.normal(size=6))
 SEEN = sensors(at_points([0, 3, 3, 8, 15, 10], [1, 4, 7, 2, 6, 3]), mask=np.arange(6) != 4, variance=0.05)
 
 
-def test_channels_in_order(dtype):
+@each_units
+def test_channels_in_order(units, dtype):
     """Each thing that the network is told, found in its place and scale."""
-    guess, memory = a_guess(dtype=dtype), a_memory(dtype=dtype)
+    guess, memory = a_guess(dtype=dtype, frames=units.frames), a_memory(dtype=dtype, past=units.past)
     seen = jax.tree.map(lambda a: a if a.dtype == bool else a.astype(dtype), SEEN)
-    told = condition(guess, memory, seen, PREDICTED.astype(dtype))
-    assert told.shape == (*GRID.shape, CHANNELS) and told.dtype == dtype
-    now = snapshot(GRID, guess, PREDICTED.astype(dtype), seen)
+    told = condition(guess, memory, seen, PREDICTED.astype(dtype), units)
+    assert told.shape == (*GRID.shape, units.channels) and told.dtype == dtype
+    now = taken(GRID, guess, PREDICTED.astype(dtype), seen, units)
     planes = [
-        *(frame / FIELD_SCALE for frame in guess.frames),
-        (guess.background - guess.frames[0]) / DEPARTURE_SCALE,
-        *(deviation / DEPARTURE_SCALE for deviation in guess.spread),
-        now.departure / DEPARTURE_SCALE,
+        *(frame / units.field_scale for frame in guess.frames),
+        (guess.background - guess.frames[0]) / units.departure_scale,
+        *(deviation / units.departure_scale for deviation in guess.spread),
+        now.departure / units.departure_scale,
         now.uncertainty,
-        now.sensors[0] / DEPARTURE_SCALE,
+        now.sensors[0] / units.departure_scale,
         now.sensors[1],
-        *(analysis / FIELD_SCALE for analysis in memory.analyses),
-        *(departure / DEPARTURE_SCALE for departure in memory.departures),
+        *(analysis / units.field_scale for analysis in memory.analyses),
+        *(departure / units.departure_scale for departure in memory.departures),
         *memory.uncertainties,
-        (memory.ahead - guess.frames[0]) / DEPARTURE_SCALE,
+        (memory.ahead - guess.frames[0]) / units.departure_scale,
         np.broadcast_to(np.cos(GRID.y), GRID.shape),
     ]
-    assert len(planes) == CHANNELS == len(SIGNS)
-    assert set(SIGNS) == {1.0, -1.0}
+    assert len(planes) == units.channels == len(units.signs)
+    assert set(units.signs) == {1.0, -1.0}
     # Without a forecast of its own there is nothing to say of it.
-    silent = condition(guess, memory._replace(known=jnp.zeros((), dtype)), seen, PREDICTED.astype(dtype))
-    assert not silent[..., -2].any() and told[..., -2].any()
+    silent = condition(guess, memory._replace(known=jnp.zeros((), dtype)), seen, PREDICTED.astype(dtype), units)
+    assert not silent[..., units.ahead].any() and told[..., units.ahead].any()
+    assert units.ahead == units.channels - 2
     for place, plane in enumerate(planes):
         np.testing.assert_allclose(told[..., place], plane, atol=2e-6, err_msg=f"channel {place}")
 
@@ -257,9 +271,11 @@ def test_shifts_in_x_pass_through():
         np.testing.assert_allclose(condition(*moved, seen, PREDICTED), jnp.roll(told, points, axis=0), atol=1e-12)
 
 
-def test_reflections_pass_through():
+@each_units
+def test_reflections_pass_through(units):
     """−ω(x, π − y) of all fields, sensors at π − y of −y: every channel answers by its sign."""
-    told = condition(a_guess(), a_memory(), SEEN, PREDICTED)
+    guess, memory = a_guess(frames=units.frames), a_memory(past=units.past)
+    told = condition(guess, memory, SEEN, PREDICTED, units)
 
     def odd(field):
         return -field[..., ::-1]
@@ -267,15 +283,16 @@ def test_reflections_pass_through():
     def even(field):
         return field[..., ::-1]
 
-    guess, memory = a_guess(), a_memory()
     guess = Guess(odd(guess.frames), even(guess.spread), odd(guess.background))
     memory = Memory(
         odd(memory.analyses), odd(memory.departures), even(memory.uncertainties), odd(memory.ahead), memory.known
     )
     y = np.pi - SEEN.positions[:, 1]
     seen = SEEN._replace(values=-SEEN.values, positions=SEEN.positions.at[:, 1].set(y))
-    mirrored = condition(guess, memory, seen, -PREDICTED)
-    np.testing.assert_allclose(mirrored, jnp.asarray(SIGNS) * told[:, ::-1], atol=1e-12)
+    mirrored = condition(guess, memory, seen, -PREDICTED, units)
+    np.testing.assert_allclose(mirrored, jnp.asarray(units.signs) * told[:, ::-1], atol=1e-12)
+    np.testing.assert_allclose(mirrored, mirror(told, units), atol=1e-12)
+    np.testing.assert_array_equal(mirror(told[None], units)[0], mirror(told, units))
     # No sign is idle: with any of them turned round the two would differ.
     assert (abs(told).max((0, 1)) > 0.1).all()
 
@@ -287,13 +304,14 @@ def frame_ahead(guess):
     return 2 * guess.frames[-1]
 
 
-def test_memory_moves_on(dtype):
-    blank = no_memory(GRID, dtype)
-    assert {a.dtype for a in blank} == {np.dtype(dtype)} and {a.shape for a in blank[:3]} == {(PAST, *GRID.shape)}
+@pytest.mark.parametrize("past", [UNITS.past, 1, 3])
+def test_memory_moves_on(past, dtype):
+    blank = no_memory(GRID, dtype, past)
+    assert {a.dtype for a in blank} == {np.dtype(dtype)} and {a.shape for a in blank[:3]} == {(past, *GRID.shape)}
     assert not blank.known and not blank.ahead.any()
     assert not blank.analyses.any() and not blank.departures.any() and (blank.uncertainties == 1).all()
-    memory, known = blank, [[a[0] for a in blank[:3]]] * PAST  # oldest first
-    for seed in range(PAST + 1):
+    memory, known = blank, [[a[0] for a in blank[:3]]] * past  # oldest first
+    for seed in range(past + 1):
         guess = a_guess(seed, dtype)
         now = Snapshot(guess, *(frame + seed for frame in guess.frames[1:3]), guess.frames[3:])
         analysis = guess.frames[0] + 1
@@ -301,7 +319,46 @@ def test_memory_moves_on(dtype):
         known.append((analysis, now.departure, now.uncertainty))
         assert memory.known == 1 - seed % 2
         np.testing.assert_array_equal(memory.ahead, (1 - seed % 2) * frame_ahead(guess))
-        for back in range(PAST):  # newest first
+        for back in range(past):  # newest first
             for kept, wanted in zip(memory[:3], known[-1 - back][:3]):
                 np.testing.assert_array_equal(kept[back], wanted)
     assert jax.tree.map(jnp.shape, memory) == jax.tree.map(jnp.shape, blank)
+
+
+# Units
+
+
+def test_the_conditioning_follows_the_testbed():
+    """Frames of the cadence, and scales of the flow; the paper's testbed has the plain ones."""
+    assert Conditioning.of(jet()) == Conditioning()
+    scales = {"field_scale": 2.0, "error_scale": 0.25, "error_length": 0.5}
+    units = Conditioning.of(dataclasses.replace(TESTBED, frames_per_cycle=2, **scales))
+    assert units == Conditioning(3, 2, 0.5, 0.25, 2.0, 0.25)
+    assert len({units, Conditioning(), OTHER}) == 3  # a key of caches
+
+
+@pytest.mark.parametrize("frames, past, count", [(5, 2, 20), (3, 2, 18), (2, 1, 14), (3, 1, 15)])
+def test_channels_are_counted(frames, past, count):
+    """Frames, seven of the guess and the sensors, three for each earlier time, the forecast ahead and cos y."""
+    units = Conditioning(frames=frames, past=past)
+    assert units.channels == count == frames + 7 + 3 * past + 2 and units.ahead == count - 2
+    even = [place for place, sign in enumerate(units.signs) if sign > 0]
+    at = frames + 1  # after the frames and the background
+    spread, uncertainty, there, past_uncertainties = [at, at + 1], at + 3, at + 5, range(at + 6 + 2 * past, count - 2)
+    assert even == [*spread, uncertainty, there, *past_uncertainties]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"frames": 1}, "conditioning: expected 2 frames and 1 earlier time or more"),
+        ({"past": 0}, "conditioning: expected 2 frames and 1 earlier time or more"),
+        ({"kriging_length": 0.0}, "kriging_length: expected a finite number above 0, got 0.0"),
+        ({"kriging_std": -1.0}, "kriging_std: expected a finite number above 0"),
+        ({"field_scale": np.inf}, "field_scale: expected a finite number above 0"),
+        ({"departure_scale": 0}, "departure_scale: expected a finite number above 0"),
+    ],
+)
+def test_bad_units_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Conditioning(**changes)

@@ -8,32 +8,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRID, observed, quick_jit, setup, truth
+from helpers import GRID, TESTBED, observed, quick_jit, setup, truth
 
 from jaxsrda.core.records import described
 from jaxsrda.core.trees import flatten
 from jaxsrda.cycling.sweep import sweep
 from jaxsrda.diffsrda import latent as latents
 from jaxsrda.diffsrda import model as models
-from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, krige
-from jaxsrda.diffsrda.config import GUIDES, DiffSRDAConfig
+from jaxsrda.diffsrda.condition import Conditioning, krige
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.latent import LatentSpace, decode_frames, encode_frames, encoder_gain, units
 from jaxsrda.diffsrda.model import Model, ModelConfig, encode
 from jaxsrda.diffsrda.sampling import make_draw, placement
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
-from jaxsrda.diffusion.guidance.gain import lifted
+from jaxsrda.diffusion.guidance import GUIDES, SDA, Blend, Lifted
 from jaxsrda.experiment.registry import make_assimilator, make_diffsrda
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.layers import to_patches
-from jaxsrda.observing.observations import with_guides
-from jaxsrda.observing.operators import speed, vorticity
+from jaxsrda.observing.observations import join
+from jaxsrda.observing.operators import vorticity
+from jaxsrda.observing.sensors import Sensors
 from jaxsrda.training import job as trains
 from jaxsrda.training.dataset import WindowSet
-from jaxsrda.training.fit import fit
+from jaxsrda.training.fit import Origin, fit
 from jaxsrda.training.loss import TrainConfig, latent_target, window_loss
 from jaxsrda.training.windows import Windows
 
 NX, NY = GRID.shape
+UNITS = Conditioning.of(TESTBED)
+FRAMES, CHANNELS, FIELD_SCALE = UNITS.frames, UNITS.channels, UNITS.field_scale
+STEPWISE = [name for name in GUIDES if name != "projected"]
+"""Guides that correct the estimate at each step."""
+SETS = (Sensors("lattice:4"), Sensors("lattice:4", role="guiding"))
+"""Sensors that condition, and as many that guide."""
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)
 KEY = jax.random.key(0)
 
@@ -79,6 +86,12 @@ def windows(count=2, seed=0, dtype=np.float16):
     inside = (np.arange(NY) % (NY - 1) > 0)[:, None]
     condition, correction = (rng.normal(size=(count, NX, NY, n)) * inside for n in (CHANNELS, FRAMES))
     return Windows(condition.astype(dtype), correction.astype(dtype))
+
+
+def seen_twice():
+    """Observations of one time in float32, alone and joined by as many that guide; conditions to guide around."""
+    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
+    return seen, join(seen, seen), jnp.asarray(windows(1).condition, "float32") / 3
 
 
 def configuration(**changes):
@@ -192,10 +205,9 @@ def test_the_loss_trains_the_denoiser_alone_through_the_latent():
 
 def analyses(guidance, preset="kl", **changes):
     """Frames at t of the draws, and the sensors."""
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions = jnp.asarray(windows(1).condition, "float32") / 3
+    seen, _, conditions = seen_twice()
     config = configuration(guidance=guidance, guide_on="all", members=2, steps=8, **changes)
-    corrections = quick_jit(make_draw(small_model(preset), config, operator=vorticity))(KEY, conditions, seen)
+    corrections = quick_jit(make_draw(small_model(preset), config))(KEY, conditions, seen)
     return FIELD_SCALE * conditions[0, ..., 0] + corrections[:, 0], seen
 
 
@@ -213,17 +225,16 @@ def grid_model():
     return Model(kind, loud(jax.eval_shape(lambda: models.network(kind).initial(0))), SCALE)
 
 
-@pytest.mark.parametrize("name", GUIDES)
+@pytest.mark.parametrize("name", STEPWISE)
 def test_new_sensors_guide_on_the_grid_and_in_a_latent(name):
     """By every method, with another operator than the others'; without new sensors nothing changes, bitwise."""
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions = jnp.asarray(windows(1).condition, "float32") / 3
+    seen, joined, conditions = seen_twice()
     plain, config = configuration(members=2), configuration(members=2, guidance=name)
-    joined = with_guides(seen, seen)
+    other = (SETS[0], dataclasses.replace(SETS[1], operator="speed"))
     for model in (grid_model(), small_model()):
         draws = [
-            quick_jit(make_draw(model, chosen, guide_operator=operator))(KEY, conditions, given)
-            for chosen, operator, given in [(plain, None, seen), (config, None, seen), (config, speed, joined)]
+            quick_jit(make_draw(model, chosen, sensors))(KEY, conditions, given)
+            for chosen, sensors, given in [(plain, SETS[:1], seen), (config, SETS[:1], seen), (config, other, joined)]
         ]
         np.testing.assert_array_equal(draws[1], draws[0])
         assert np.isfinite(draws[2]).all() and np.abs(draws[2] - draws[0]).max() > 1e-5
@@ -231,13 +242,12 @@ def test_new_sensors_guide_on_the_grid_and_in_a_latent(name):
 
 def test_blend_may_be_hard_and_narrow_in_the_last_steps():
     """With no blur and the last steps hard, members return what precise sensors of their own points see."""
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    seen, joined, conditions = seen_twice()
     model = grid_model()
 
-    def misfit(**changes):
-        config = configuration(members=2, steps=4, guidance="blend", **changes)
-        drawn = quick_jit(make_draw(model, config))(KEY, conditions, joined)
+    def misfit(**options):
+        config = configuration(members=2, steps=4, guidance=Blend(**options))
+        drawn = quick_jit(make_draw(model, config, SETS))(KEY, conditions, joined)
         first = conditions[..., 0] * FIELD_SCALE + drawn[:, 0]
         measured = jax.vmap(lambda omega: vorticity(GRID, omega, seen.positions))(first)
         return float(jnp.abs(jnp.where(seen.mask, measured - seen.values, 0)).max())
@@ -246,10 +256,9 @@ def test_blend_may_be_hard_and_narrow_in_the_last_steps():
 
 
 def test_guided_members_are_pairs_of_opposite_noise_unless_they_shall_not_be_centred():
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    _, joined, conditions = seen_twice()
     paired, free = (
-        quick_jit(make_draw(grid_model(), configuration(members=2, guidance="blend", centred=centred)))(
+        quick_jit(make_draw(grid_model(), configuration(members=2, guidance="blend", centred=centred), SETS))(
             KEY, conditions, joined
         )
         for centred in (True, False)
@@ -260,18 +269,17 @@ def test_guided_members_are_pairs_of_opposite_noise_unless_they_shall_not_be_cen
 
 def test_projected_members_are_centred_first():
     """Frames after t have the conditioner's mean; frame t has it too but for the kriged misfit of that mean."""
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    seen, joined, conditions = seen_twice()
     told = {"members": 3, "centred": True}
     mean = quick_jit(make_draw(grid_model(), configuration(sampler="mean")))(KEY, conditions)[0]
     plain, projected = (
-        quick_jit(make_draw(grid_model(), configuration(guidance=name, **told)))(KEY, conditions, joined)
+        quick_jit(make_draw(grid_model(), configuration(guidance=name, **told), SETS))(KEY, conditions, joined)
         for name in ("none", "projected")
     )
     np.testing.assert_allclose(projected[:, 1:], plain[:, 1:], atol=1e-6)
     np.testing.assert_allclose(projected[:, 1:].mean(0), mean[1:], atol=1e-4)
     first = conditions[0, ..., 0] * FIELD_SCALE + mean[0]
-    moved = krige(GRID, seen.values - vorticity(GRID, first, seen.positions), seen)[0]
+    moved = krige(GRID, seen.values - vorticity(GRID, first, seen.positions), seen, UNITS)[0]
     assert abs(moved).max() > 0.1
     np.testing.assert_allclose((projected - plain)[:, 0, :, 1:-1].mean(0), moved[:, 1:-1], atol=1e-4)
 
@@ -279,32 +287,61 @@ def test_projected_members_are_centred_first():
 @pytest.mark.parametrize("name", GUIDES)
 def test_silent_guides_leave_samples_as_they_are(name):
     """Centred, and not in pairs, at a time when none of the sensors that guide is there; bitwise without gradients."""
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
-    silent = joined._replace(guides=jnp.zeros_like(joined.guides))
+    _, joined, conditions = seen_twice()
+    silent = joined._replace(mask=joined.mask & (joined.sets == 0))
     plain, guided = (
-        quick_jit(make_draw(grid_model(), configuration(guidance=guidance, centred=True)))(KEY, conditions, silent)
+        quick_jit(make_draw(grid_model(), configuration(guidance=guidance, centred=True), SETS))(
+            KEY, conditions, silent
+        )
         for guidance in ("none", name)
     )
+    assert silent.mask.any() and not silent.mask.all()
     np.testing.assert_allclose(guided, plain, atol=0 if name in ("blend", "lifted", "diffpir", "oi") else 1e-4, rtol=0)
 
 
 def test_a_method_of_ones_own_guides():
-    """A function like those in `diffusion.guidance`, with the strength that the configuration gives."""
-    seen = jax.tree.map(lambda a: a[0].astype(jnp.float32) if a.dtype == float else a[0], observed())
-    conditions, joined = jnp.asarray(windows(1).condition, "float32") / 3, with_guides(seen, seen)
+    """A function of what guides are given, with the readings and what is known of the samples."""
+    _, joined, conditions = seen_twice()
+    given = []
 
-    def renamed(denoise, observe, sensors, strength=1.0):
-        return lifted(denoise, observe, sensors, strength)
+    def own(denoise, observe, readings, samples):
+        given.append((readings, samples))
+        return Lifted(2.0)(denoise, observe, readings, samples)
 
-    def drawn(**changes):
-        return quick_jit(make_draw(grid_model(), configuration(members=2, **changes)))(KEY, conditions, joined)
+    def drawn(guidance):
+        return quick_jit(make_draw(grid_model(), configuration(members=2, guidance=guidance), SETS))(
+            KEY, conditions, joined
+        )
 
-    np.testing.assert_array_equal(
-        drawn(guidance=renamed, strength=2.0), drawn(guidance="lifted", strength=2.0, iterations=3)
-    )
-    assert np.abs(drawn(guidance="lifted", strength=2.0, iterations=1) - drawn(guidance=renamed)).max() > 1e-4
-    assert described(configuration(guidance=renamed))["guidance"] == "renamed"
+    np.testing.assert_array_equal(drawn(own), drawn(Lifted(2.0, iterations=3)))
+    assert np.abs(drawn(Lifted(2.0, iterations=1)) - drawn(own)).max() > 1e-4
+    assert described(configuration(guidance=own))["guidance"] == "own"
+    readings, samples = given[0]
+    assert [a.shape for a in readings] == [joined.mask.shape] * 3
+    assert samples.std == grid_model().config.sigma_data and samples.covariance is None
+    assert len(samples.sigmas) == 3 and samples.sigmas[-1] == 0 and callable(samples.smooth)
+    # Unlike a function a guide is described by its options too.
+    assert described(configuration(guidance=Lifted(2.0)))["guidance"] == {
+        "kind": "Lifted",
+        "strength": 2.0,
+        "iterations": 3,
+    }
+
+
+def test_a_strength_is_replaced_in_a_traced_function():
+    """One program for all strengths, each the draw of a guide with that number."""
+    _, joined, conditions = seen_twice()
+    config = configuration(members=2, guidance=SDA(1.0))
+
+    @quick_jit
+    def draw(strength):
+        guide = dataclasses.replace(config.guidance, strength=strength)
+        return make_draw(grid_model(), dataclasses.replace(config, guidance=guide), SETS)(KEY, conditions, joined)
+
+    weak, strong = draw(jnp.float32(10.0)), draw(jnp.float32(0.1))
+    assert draw._cache_size() == 1 and np.abs(weak - strong).max() > 1e-3
+    plain = quick_jit(make_draw(grid_model(), configuration(members=2, guidance=SDA(10.0)), SETS))
+    np.testing.assert_allclose(weak, plain(KEY, conditions, joined), atol=1e-4)
 
 
 def test_guidance_works_in_the_cycle():
@@ -318,7 +355,7 @@ def test_guidance_works_in_the_cycle():
 
 def test_strengths_are_swept_in_one_program():
     """Each member of a sweep is the run at its own strength."""
-    config = configuration(guidance="sda", guide_on="all")
+    config = configuration(guidance=SDA(), guide_on="all")
     given, key, model = setup("float32"), jax.random.key(0), small_model()
     seen, fields = observed(2, "float32"), truth(2, "float32")
 
@@ -326,12 +363,13 @@ def test_strengths_are_swept_in_one_program():
         strength: jax.Array
 
     def make(setting):
-        return make_diffsrda(given, config, model=model, strength=setting.strength)
+        guide = dataclasses.replace(config.guidance, strength=setting.strength)
+        return make_diffsrda(given, dataclasses.replace(config, guidance=guide), model=model)
 
     one = (jax.tree.map(lambda a: a[None], seen), fields[None])
     with jax.numpy_dtype_promotion("standard"):
-        scores = sweep(make, Strength(jnp.asarray([0.1, 10.0], jnp.float32)), key, *one)
-        alone = sweep(make, Strength(jnp.asarray([10.0], jnp.float32)), key, *one)
+        scores = sweep(make, Strength(jnp.asarray([0.1, 10.0], jnp.float32)), key, *one, testbed=TESTBED)
+        alone = sweep(make, Strength(jnp.asarray([10.0], jnp.float32)), key, *one, testbed=TESTBED)
     assert scores["maer"].shape == (2, 1) and scores["maer"][0, 0] != scores["maer"][1, 0]
     np.testing.assert_allclose(scores["maer"][1], alone["maer"][0], rtol=1e-4)
 
@@ -344,17 +382,18 @@ def test_the_method_is_for_latent_weights():
 
 
 def test_projection_is_of_vorticity():
+    speeds = (SETS[0], Sensors("lattice:4", "speed", role="guiding"))
     with pytest.raises(ValueError, match="guidance: projected kriges misfits of vorticity"):
-        make_draw(small_model(), configuration(guidance="projected"), guide_operator=speed)
-    mixed = {"operator": speed, "guide_operator": vorticity}
-    make_draw(small_model(), configuration(guidance="projected"), **mixed)
+        make_draw(small_model(), configuration(guidance="projected"), speeds)
+    mixed = (Sensors("lattice:4", "speed"), SETS[1])
+    make_draw(small_model(), configuration(guidance="projected"), mixed)
     with pytest.raises(ValueError, match="guidance: projected kriges misfits of vorticity"):
-        make_draw(small_model(), configuration(guidance="projected", guide_on="all"), **mixed)
+        make_draw(small_model(), configuration(guidance="projected", guide_on="all"), mixed)
 
 
 def test_guidance_needs_observations_and_samples():
     draw = make_draw(small_model(), configuration(guidance="lifted"))
-    with pytest.raises(ValueError, match="guidance: lifted needs observations, got none; pass them to draw"):
+    with pytest.raises(ValueError, match="guidance: it needs observations, got none; pass them to draw"):
         draw(KEY, jnp.asarray(windows(1).condition, "float32"))
     with pytest.raises(ValueError, match="guidance: sampler mean draws nothing that could be guided"):
         configuration(guidance="lifted", sampler="mean")
@@ -412,7 +451,7 @@ def test_a_denoiser_is_trained_in_the_space_of_an_autoencoder(tmp_path, monkeypa
     data = WindowSet([windows(6)])
     monkeypatch.setattr(trains, "gather", lambda *_: (data, WindowSet([windows(2, seed=3)])))
     monkeypatch.setattr(trains, "trained_space", lambda *_: (space_of("kl"), {"preset": "kl"}))
-    monkeypatch.setattr(trains.twin, "default_climatology", lambda: None)
+    monkeypatch.setattr(trains, "default_climatology", lambda testbed: None)
     job = trains.Job(
         model=dataclasses.replace(kind, latent="kl"),
         training=TrainConfig(samples=8, batch=2, part="denoiser"),
@@ -437,7 +476,7 @@ def test_a_latent_model_and_no_other_has_an_autoencoder(tmp_path):
     for latent, given in (("kl", None), ("", space_of("kl"))):
         kind = ModelConfig("tiny", nx=NX, ny=NY, latent=latent)
         with pytest.raises(ValueError, match="latent: a model that draws in a latent needs its autoencoder"):
-            fit(tmp_path / "a", kind, TrainConfig(samples=2, batch=2), data, data, space=given)
+            fit(tmp_path / "a", kind, TrainConfig(samples=2, batch=2), data, data, Origin(space=given))
 
 
 @pytest.mark.parametrize(

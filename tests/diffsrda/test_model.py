@@ -7,17 +7,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import quick_jit
+from flax import nnx
+from helpers import TESTBED, quick_jit, setup
 
+from jaxsrda.cycling.assimilator import Setup
+from jaxsrda.cycling.cycle import run_cycles
 from jaxsrda.diffsrda import model as models
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES, SIGNS
+from jaxsrda.diffsrda.condition import Conditioning, mirror
 from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.model import DENOISER, Model, ModelConfig, conditional_denoiser, denoiser_part, with_denoiser
-from jaxsrda.diffsrda.sampling import make_draw
+from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, denoiser_part, encode, with_denoiser
+from jaxsrda.diffsrda.sampling import make_draw, mean_draw
 from jaxsrda.diffusion.denoiser import PARAMETRIZATIONS, preconditioning, training_target
-from jaxsrda.networks.unet import Features
+from jaxsrda.diffusion.guidance import Blend
+from jaxsrda.experiment.registry import make_diffsrda
+from jaxsrda.flow import climatology
+from jaxsrda.flow.testbed import Level, jet
+from jaxsrda.networks import NETWORKS, NetworkKind, register_network
+from jaxsrda.networks.unet import DENOISER, Features
+from jaxsrda.observing.observations import join, observe_run
+from jaxsrda.observing.sensors import Sensors
 
 NX, NY = 16, 9
+UNITS = Conditioning()
+FRAMES, CHANNELS, SIGNS = UNITS.frames, UNITS.channels, UNITS.signs
 SHAPE = (NX, NY, FRAMES)
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)
 LOCAL = 0.75
@@ -33,9 +45,10 @@ def normal(*shape, dtype="float32", seed=0):
 
 
 @functools.cache
-def parameters():
+def parameters(kind=None):
     """Random weights, biases and heads as loud as all else."""
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network(ModelConfig("tiny")).initial(0)))
+    kind = ModelConfig("tiny") if kind is None else kind
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network(kind).initial(0)))
     rng = np.random.default_rng(1)
     loud = [rng.normal(size=leaf.shape) / np.sqrt(np.prod(leaf.shape[:-1])) for leaf in leaves]
     return jax.tree.unflatten(tree, [jnp.asarray(a, jnp.float32) for a in loud])
@@ -112,7 +125,7 @@ def test_eta_is_traced():
 
     @quick_jit
     def draw(eta):
-        return make_draw(small_model(), configuration(members=2, sampler="ddim"), eta)(KEY, conditions)
+        return make_draw(small_model(), configuration(members=2, sampler="ddim"), eta=eta)(KEY, conditions)
 
     still, lively = draw(0.0), draw(1.0)
     assert draw._cache_size() == 1
@@ -121,10 +134,10 @@ def test_eta_is_traced():
     close(lively, drawn(conditions, members=2, sampler="ddim"))
 
 
-@pytest.mark.parametrize("noise", ["log", "vp"])
-def test_noise_grids_draw(noise):
+@pytest.mark.parametrize("sigmas", ["log", "vp"])
+def test_noise_grids_draw(sigmas):
     conditions = normal(1, NX, NY, CHANNELS)
-    other, usual = drawn(conditions, noise=noise, steps=3), drawn(conditions, steps=3)
+    other, usual = drawn(conditions, sigmas=sigmas, steps=3), drawn(conditions, steps=3)
     assert np.isfinite(other).all() and np.abs(other - usual).max() > 1e-3
 
 
@@ -139,7 +152,8 @@ def test_the_mean_keeps_the_reflection():
 
 def test_the_regression_is_the_mean_of_the_conditioner_scaled_and_symmetric(dtype):
     model, conditions = small_model(), normal(2, NX, NY, CHANNELS, dtype=dtype)
-    draw = quick_jit(make_draw(model, DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=2)))
+    made = make_draw(model, DiffSRDAConfig(prior="lr", restart="mean", sampler="mean", members=2))
+    draw = quick_jit(made)
     got = draw(KEY, conditions)
     signs = np.array(SIGNS, dtype)
     means = [
@@ -151,6 +165,27 @@ def test_the_regression_is_the_mean_of_the_conditioner_scaled_and_symmetric(dtyp
     assert got.shape == (2, FRAMES, NX, NY) and got.dtype == dtype
     close(got, np.moveaxis(mean * SCALE, -1, 1), 1e-6)
     np.testing.assert_array_equal(got, draw(jax.random.key(1), conditions))
+    alone = mean_draw(model, 2)
+    np.testing.assert_array_equal(got, quick_jit(alone)(KEY, conditions))
+    assert (made.members, made.conditioning) == (alone.members, alone.conditioning) == (2, UNITS)
+
+
+def test_the_mean_of_a_direct_model_is_its_sample_of_one_step():
+    """It has no conditioner: D from pure noise, at the highest level."""
+    model, conditions = small_model("direct"), normal(1, NX, NY, CHANNELS)
+    got = quick_jit(mean_draw(model, 2))(KEY, conditions)
+    one_step = quick_jit(make_draw(model, configuration(members=2, steps=1)))(KEY, conditions)
+    assert got.shape == (2, FRAMES, NX, NY) and np.abs(got).max() > 0.1
+    close(got, one_step)
+
+
+def test_the_mean_has_as_many_members_as_asked():
+    model, conditions = small_model(), normal(1, NX, NY, CHANNELS)
+    one, three = (quick_jit(mean_draw(model, count))(KEY, conditions) for count in (1, 3))
+    assert one.shape[0] == 1
+    np.testing.assert_array_equal(three, np.asarray(one)[[0, 0, 0]])
+    with pytest.raises(ValueError, match=rf"conditions: expected .*any, {NX}, {NY}, {CHANNELS}\)"):
+        mean_draw(model)(KEY, conditions[..., 1:])
 
 
 # The denoiser against what training asks ---------------------------------------------------------
@@ -222,14 +257,14 @@ def test_centred_samples_have_the_conditioners_mean():
         ({"network": "smal"}, "network: expected one of .*did you mean 'small'"),
         ({"target": "residul"}, "target: expected one of residual, direct, regression; got 'residul'"),
         ({"sigma_data": 0.0}, "sigma_data: expected a finite number above 0, got 0.0"),
-        ({"network": "4dsrda"}, "target: 4dsrda estimates a mean alone; use target regression, got residual"),
+        ({"network": "4dsrda"}, "target: network 4dsrda can have regression, got residual; choose one"),
         ({"distilled": 3}, "distilled: expected 0 to 2 steps of a network of tiny, small, base, got 3 of small"),
         (
             {"distilled": 1, "network": "paper", "target": "direct"},
             "distilled: expected .* got 1 of paper",
         ),
         ({"distilled": 1, "target": "regression"}, "distilled: a regression draws nothing"),
-        ({"network": "paper"}, "the paper's network estimates no mean; use target direct"),
+        ({"network": "paper"}, "target: network paper can have direct, got residual; choose one"),
         ({"priors": ("lr", "duel")}, "prior: expected one of dual, enkf-sr, lr; got 'duel'"),
         ({"parametrization": "edn"}, "parametrization: expected one of .*did you mean 'edm'"),
     ],
@@ -267,13 +302,18 @@ def test_a_student_draws_in_its_own_steps_only():
 
 def test_a_part_goes_in_where_it_came_from():
     params = parameters()
-    part = jax.tree.map(lambda a: 2 * a, denoiser_part(params))
+    part = jax.tree.map(lambda a: 2 * a, denoiser_part(ModelConfig("tiny"), params))
     whole = with_denoiser(params, part)
     assert jax.tree.structure(whole) == jax.tree.structure(params)
     for name in params:
         factor = 2 if name in DENOISER else 1
         for new, old in zip(jax.tree.leaves(whole[name]), jax.tree.leaves(params[name]), strict=True):
             np.testing.assert_array_equal(new, factor * old)
+
+
+def test_networks_with_a_denoiser_of_their_own():
+    assert models.apart() == ["tiny", "small", "base"]
+    assert denoiser_part(ModelConfig("paper", target="direct"), parameters()) == {}
 
 
 @pytest.mark.parametrize("shape", [(1, NX, NY, CHANNELS - 1), (1, NX + 4, NY, CHANNELS), (NX, NY, CHANNELS)])
@@ -286,3 +326,123 @@ def test_wrong_conditions_are_refused(shape):
 def test_conditions_for_other_members_are_refused():
     with pytest.raises(ValueError, match="conditions: expected a leading axis of 3 members"):
         make_draw(small_model(), configuration())(KEY, normal(2, NX, NY, CHANNELS))
+
+
+# Other flows ----------------------------------------------------------------------------------
+
+
+OTHER = dataclasses.replace(
+    TESTBED.vary(beta=2.0),
+    forecast=Level("lr", 12, 7, 2e-3, steps=6),
+    analysis=Level("hr", 24, 13, 1e-3, steps=6),
+    truth=Level("hr", 24, 13, 1e-3, steps=6),
+    frames_per_cycle=2,
+    frames=6,
+    field_scale=2.0,
+    error_scale=0.25,
+)
+"""Other sizes, another β, two frames a cycle and other units."""
+
+
+def test_a_model_for_a_testbed():
+    """Grid, symmetries, cadence and units are the testbed's; options go before them."""
+    assert ModelConfig.of(jet()) == ModelConfig()
+    kind = ModelConfig.of(OTHER, network="tiny", priors=("lr",))
+    assert (kind.nx, kind.ny, kind.frames, kind.channels) == (24, 13, 3, 18) and kind.drawn == (24, 13, 3)
+    assert kind.conditioning == Conditioning.of(OTHER) and kind.priors == ("lr",)
+    shifted = dataclasses.replace(OTHER, symmetries=("shift",))
+    assert ModelConfig.of(shifted).symmetries == ("shift",)
+    assert ModelConfig.of(shifted, symmetries=()).symmetries == ()
+
+
+def test_only_a_flow_with_the_reflection_has_its_mean_reflected():
+    conditions, signs = normal(1, NX, NY, CHANNELS), jnp.asarray(SIGNS, jnp.float32)
+    for symmetries, kept in ((("shift", "reflection"), True), (("shift",), False), ((), False)):
+        model = small_model(symmetries=symmetries)
+        mean, mirrored = (
+            quick_jit(functools.partial(encode, model))(given).mean for given in (conditions, mirror(conditions, UNITS))
+        )
+        off = np.abs(mirrored + mean[:, :, ::-1]).max() / np.abs(mean).max()
+        assert off < 1e-5 if kept else off > 0.1
+        if not kept:
+            np.testing.assert_array_equal(mean, quick_jit(model.network.encode)(model.params, conditions).mean)
+    np.testing.assert_array_equal(signs * conditions[:, :, ::-1], mirror(conditions, UNITS))
+
+
+def cycled(testbed, config, cycles=3):
+    """Histories of a loud, untrained model in the cycle: with silent sensors that guide, and with these too."""
+    grid, sensors = testbed.grid, (Sensors("lattice:4"), Sensors("lattice:4", "speed", role="guiding"))
+    rng = np.random.default_rng(0)
+    inside = (np.arange(grid.ny) % (grid.ny - 1) > 0).astype(float)
+    truth = jnp.asarray(rng.normal(size=(cycles * testbed.frames_per_cycle, *grid.shape)) * inside, "float32")
+    one, other = (
+        observe_run(jax.random.key(i), grid, each.placed(grid), truth, testbed.frames_per_cycle, 0.1, each.measure)
+        for i, each in enumerate(sensors)
+    )
+    states = jnp.asarray(rng.normal(size=(2, 2, *grid.spectral_shape)), "float32")
+    where = Setup(testbed, climatology.from_runs(grid, states, testbed.symmetries), sensors)
+    kind = ModelConfig.of(testbed, network="tiny", priors=("dual", "lr"))
+    scale = np.full(kind.frames, 0.1, np.float32)
+    method = make_diffsrda(where, config, model=Model(kind, parameters(kind), scale))
+    with jax.numpy_dtype_promotion("standard"):
+        run = quick_jit(lambda key, seen: run_cycles(method, key, seen, truth, keep="members", testbed=testbed))
+        return [run(KEY, join(one, there)) for there in (other._replace(mask=jnp.zeros_like(other.mask)), other)]
+
+
+@pytest.mark.parametrize("symmetries, prior", [(("shift", "reflection"), "dual"), (("shift",), "lr")])
+def test_the_cycle_runs_on_other_flows(symmetries, prior):
+    """Two frames a cycle, other sizes, β and units; sensors that guide move the analyses."""
+    testbed = dataclasses.replace(OTHER, symmetries=symmetries)
+    config = configuration(prior=prior, members=2, guidance=Blend(1.0, (2.0, 1.0), 1))
+    plain, guided = cycled(testbed, config)
+    for carry, history in (plain, guided):
+        assert history.finite.all() and carry.index == 3
+        assert history.fields.members.shape == (3, 2, 2, 24, 13)
+        assert history.speeds.rate.shape == (3, 3) and history.scores["rmse"].shape == (3, 2)
+        assert carry.state.memory.analyses.shape == (1, 2, 24, 13)
+    apart = np.abs(plain[1].fields.members - guided[1].fields.members).max((1, 2, 3, 4))
+    assert (apart > 1e-3).all()
+
+
+def test_windows_of_another_cadence_or_grid_are_refused():
+    kind = ModelConfig.of(OTHER, network="tiny")
+    model = Model(kind, None, np.ones(3, np.float32))
+    with pytest.raises(ValueError, match="windows of 3 frames on 24 × 13 points, this testbed has 5 on 32 × 17; train"):
+        make_diffsrda(setup(), configuration(), model=model)
+
+
+def test_a_network_of_ones_own_comes_by_name(monkeypatch):
+    """One number for each frame: a mean without a denoiser, built for the sizes of the model."""
+    built = []
+
+    class Constant(nnx.Module):
+        def __init__(self, sizes, seed):
+            built.append(sizes)
+            self.frames = sizes.frames
+            self.value = nnx.Param(jnp.full(sizes.frames, 0.5, jnp.float32))
+
+        def encode(self, condition):
+            mean = jnp.broadcast_to(self.value[...], (*condition.shape[:3], self.frames)).astype(condition.dtype)
+            mean = mean + condition[..., : self.frames]
+            return Features(mean, jnp.ones_like(mean), ())
+
+    with monkeypatch.context() as registry:
+        registry.setitem(NETWORKS, "constant", None)
+        registry.delitem(NETWORKS, "constant")  # whatever is registered goes in the end
+        register_network("constant", NetworkKind(Constant, ("regression",)))
+        kind = ModelConfig.of(OTHER, network="constant", priors=("lr",), target="regression")
+        params = models.network(kind).initial(0)
+        assert (built[0].frames, built[0].channels, built[0].nx, built[0].ny) == (3, 18, 24, 13)
+        assert built[0].quiet == (kind.conditioning.ahead,) and not built[0].latent
+        conditions = normal(1, 24, 13, 18)
+        got = mean_draw(Model(kind, params, np.array([1, 2, 3], np.float32)), 2)(KEY, conditions)
+        # What the reflection leaves of it: the guesses stay, the constant goes.
+        expected = np.array(conditions[0, ..., :3]) * np.array([1, 2, 3], np.float32)
+        expected[:, [0, -1]] = 0
+        close(got, np.broadcast_to(np.moveaxis(expected, -1, 0), got.shape))
+        with pytest.raises(ValueError, match="target: network constant can have regression, got residual; choose one"):
+            ModelConfig("constant")
+        with pytest.raises(ValueError, match="register_network: 'constant' is taken; choose another name"):
+            register_network("constant", NETWORKS["constant"])
+    with pytest.raises(ValueError, match=r"network: expected one of .*got 'constant'"):
+        ModelConfig("constant", target="regression")

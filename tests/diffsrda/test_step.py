@@ -1,31 +1,34 @@
 """DiffSRDA in the cycle: each prior left alone is its filter, each restart is a forecast, and the contract."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import COARSE, FINE, GRID, observed, quick_jit, setup
+from helpers import COARSE, FINE, GRID, TESTBED, observed, quick_jit, setup
 
 from jaxsrda.cycling.cycle import run_cycles
-from jaxsrda.diffsrda import step as module
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES, PAST, channels, krige
+from jaxsrda.diffsrda import prior as priors
+from jaxsrda.diffsrda.condition import Conditioning, Guess, channels, krige
 from jaxsrda.diffsrda.config import RESTARTS, DiffSRDAConfig
-from jaxsrda.diffsrda.prior import Analysed, make_prior
-from jaxsrda.diffsrda.step import diffsrda, recorded_step, start
+from jaxsrda.diffsrda.prior import Analysed, Prior, PriorKind, make_prior, register_prior
+from jaxsrda.diffsrda.step import Draw, diffsrda, recorded_step, start
 from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
-from jaxsrda.flow.forecasts import first_states
 from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
-from jaxsrda.flow.testbed import level_grid
-from jaxsrda.observing.operators import OPERATORS
+from jaxsrda.flow.solver import Speeds
+from jaxsrda.observing.observations import join
+from jaxsrda.observing.sensors import Sensors
 
 MEMBERS, CYCLES = 4, 3
 CONFIG = FilterConfig(members=MEMBERS, localization=1.0, additive=0.1)
-LR = level_grid(COARSE)
+LR = COARSE.grid
+UNITS = Conditioning.of(TESTBED)
+FRAMES, CHANNELS, PAST = UNITS.frames, UNITS.channels, UNITS.past
 KEY, INIT = jax.random.key(7), jax.random.key(8)
 
 PRIORS = {
@@ -84,7 +87,8 @@ def case(request):
 @functools.cache
 def runner(level):
     """Five frames (M, 5, 2K+1, L) of amplitudes (M, 2K+1, L)."""
-    return quick_jit(jax.vmap(lambda a: integrate(level, a, FRAMES).omega_hat))
+    params = TESTBED.flow_params(level)
+    return quick_jit(jax.vmap(lambda a: integrate(TESTBED, level, a, FRAMES, params).omega_hat))
 
 
 def to_lr(fields):
@@ -109,9 +113,10 @@ def assert_close(a, b, atol=1e-10):
 def test_a_filter_left_alone_is_the_filter(name):
     """Without a model the state is the filter's own, the guess its ensemble's mean and spread, at t + 4 too."""
     case, params = case_of(name), filter_params(CONFIG)
-    inner = dual_filter(small(), MEMBERS, params)
+    where = small()
+    inner = dual_filter(where, where.analysis_model(), where.forecast_model(), MEMBERS, params)
     if name == "enkf-sr":
-        inner = ensemble_filter(small(), "enkf", COARSE, MEMBERS, params)
+        inner = ensemble_filter(where, where.forecast_model(), "enkf", MEMBERS, params)
     assert_close(case.state.prior, quick_jit(inner.init)(INIT))
     state, window, now = case.alone(KEY, case.state, case.seen)
     wanted, out = quick_jit(inner.step)(jax.random.split(KEY)[0], case.state.prior, case.seen)
@@ -138,7 +143,7 @@ def test_a_forecast_left_alone_is_the_forecast(name, guesses):
     """One for all, or one for each member if each restarts its own; HR by zero padding, no spread, no analysis."""
     case = case_of(name)
     assert case.prior.guesses == guesses
-    begin = quick_jit(lambda key: first_states(key, COARSE, guesses, "float64"))(INIT)
+    begin = quick_jit(lambda key: small().forecast_model().initial(key, guesses, "float64"))(INIT)
     assert_close(case.state.prior.omega_hat, begin)
     state, window, now = case.alone(KEY, case.state, case.seen)
     run = runner(COARSE)(begin)
@@ -163,7 +168,7 @@ def test_lr_members_by_restart():
 @pytest.mark.parametrize("name, maker", [("dual", "dual_prior"), ("enkf-sr", "enkf_sr_prior")])
 def test_the_filters_preset_is_the_default(monkeypatch, name, maker):
     """Without parameters of its own a prior filters as its preset does, with the configuration's members."""
-    monkeypatch.setattr(module, maker, lambda where, members, params: (members, params))
+    monkeypatch.setattr(priors, maker, lambda where, members, params: (members, params))
     for given in (None, filter_params(CONFIG)):
         members, params = make_prior(small(), PRIORS[name], given)
         wanted = filter_params(FILTERS["enkf-dual" if name == "dual" else name]) if given is None else given
@@ -178,7 +183,7 @@ def test_the_analysis_is_the_guess_corrected(name):
     """The model is told the channels of its own guess; its corrections are added to it, member by member."""
     case = case_of(name)
     after, window, now = case.drawn(KEY, case.state, case.seen)
-    conditions = jax.vmap(functools.partial(channels, GRID))(now, case.state.memory)
+    conditions = jax.vmap(lambda n, m: channels(GRID, n, m, UNITS))(now, case.state.memory)
     assert conditions.shape == (case.prior.guesses, *GRID.shape, CHANNELS)
     corrections = fake_draw(jax.random.split(KEY)[1], conditions)
     omega = now.guess.frames[jnp.arange(MEMBERS) % case.prior.guesses] + corrections
@@ -257,7 +262,7 @@ def test_memory_holds_the_last_analyses(name, draw):
     step, state = case.alone if draw is None else case.drawn, case.state
     assert not state.memory.analyses.any() and (state.memory.uncertainties == 1).all()
     assert state.memory.analyses.shape == (case.prior.guesses, PAST, *GRID.shape)
-    kriged = quick_jit(lambda departures, seen: jax.vmap(lambda d: krige(GRID, d, seen)[0])(departures))
+    kriged = quick_jit(lambda departures, seen: jax.vmap(lambda d: krige(GRID, d, seen, UNITS)[0])(departures))
     for time in range(CYCLES):
         seen = jax.tree.map(lambda a, t=time: a[t], observed(CYCLES))
         state, window, now = step(jax.random.fold_in(KEY, time), state, seen)
@@ -281,7 +286,7 @@ def test_memory_holds_the_last_analyses(name, draw):
 @pytest.mark.parametrize("name", ["vorticity", "vorticity-spectral", "speed", "block-mean-4"])
 def test_only_vorticity_is_kriged(name):
     """Of other operators the network hears nothing, as if there were no sensor."""
-    where = small()._replace(operator=OPERATORS[name])
+    where = small()._replace(sensors=(Sensors("lattice:4", name),))
     case, heard = case_of("lr-first"), []
 
     def listen(key, conditions, *_):
@@ -301,7 +306,7 @@ def test_only_vorticity_is_kriged(name):
 
 def test_the_filter_uses_every_operator():
     """Observed speeds say nothing to the network, but move the prior's analysis."""
-    where = small()._replace(operator=OPERATORS["speed"])
+    where = small()._replace(sensors=(Sensors("lattice:4", "speed"),))
     step = quick_jit(recorded_step(where, prior_of("enkf-sr", where=where), None))
     case = case_of("enkf-sr")
     (_, window, now), (_, other, _) = (
@@ -368,13 +373,126 @@ def test_a_lost_forecast_shows():
     assert not window.diagnostics.finite
 
 
+@pytest.mark.parametrize("role", ["assimilated", "guiding"])
+def test_the_network_hears_assimilated_vorticity_of_any_set(role):
+    """Of two sets, speeds and vorticity, the second is kriged, unless it is there to guide."""
+    sets = (Sensors("lattice:4", "speed"), Sensors("lattice:4", role=role))
+    case, heard = case_of("lr-first"), []
+    seen = join(case.seen, case.seen._replace(values=case.seen.values + 0.5))
+
+    def listen(key, conditions, *_):
+        heard.append(conditions)
+        return jnp.zeros((MEMBERS, FRAMES, *GRID.shape))
+
+    analysed = quick_analysis("lr-first")
+    prior = case.prior._replace(analyse=lambda *_: analysed)
+    _, window, _ = recorded_step(small()._replace(sensors=sets), prior, listen, "open")(KEY, case.state, seen)
+    departure, _, value, there = jnp.moveaxis(heard[0][0, ..., FRAMES + 3 : FRAMES + 7], -1, 0)
+    own = case.seen.mask if role == "assimilated" else jnp.zeros_like(case.seen.mask)
+    np.testing.assert_array_equal(window.diagnostics.assimilated, jnp.concatenate([case.seen.mask, own]))
+    assert int(there.sum()) == int(own.sum())
+    if role == "guiding":
+        assert not departure.any() and not value.any()
+        return
+    i, j = (jnp.rint(case.seen.positions / jnp.asarray(GRID.spacing)).astype(int)).T
+    guess = small().observed(analysed[1].guess.frames[:, 0], case.seen)[0]
+    wanted = jnp.where(own, case.seen.values + 0.5 - guess, 0) / UNITS.departure_scale
+    np.testing.assert_allclose(jnp.where(own, value[i, j], 0), wanted, atol=1e-10)
+
+
+def test_snapshots_are_made_in_the_units_of_the_draw():
+    """Snapshots and memory hold what a draw asks for; a plain function is given the testbed's own."""
+    other = Conditioning(past=3, kriging_length=0.6, departure_scale=0.1)
+    case, heard = case_of("lr-first"), []
+    analysed = quick_analysis("lr-first")
+    prior = case.prior._replace(analyse=lambda *_: analysed)
+
+    def listen(key, conditions, *_):
+        heard.append(conditions)
+        return jnp.zeros((MEMBERS, FRAMES, *GRID.shape))
+
+    state = start(small(), prior, INIT, float, other)
+    assert state.memory.analyses.shape == (1, 3, *GRID.shape)
+    _, _, now = recorded_step(small(), prior, Draw(listen, other, MEMBERS), "open")(KEY, state, case.seen)
+    assert heard[0].shape == (1, *GRID.shape, other.channels) and other.channels == CHANNELS + 3
+    _, _, plain = recorded_step(small(), prior, listen, "open")(KEY, case.state, case.seen)
+    np.testing.assert_allclose(now.sensors, plain.sensors, atol=1e-12)
+    assert (now.uncertainty <= plain.uncertainty + 1e-12).all() and abs(now.departure - plain.departure).max() > 0.05
+    np.testing.assert_allclose(heard[0][..., FRAMES + 5], now.sensors[:, 0] / 0.1, atol=1e-10)
+    np.testing.assert_allclose(heard[1][..., FRAMES + 5], now.sensors[:, 0] / 0.5, atol=1e-10)
+    _, _, told = recorded_step(small(), prior, None, units=other)(KEY, state, case.seen)
+    np.testing.assert_allclose(told.departure, now.departure, atol=1e-12)
+
+
+# Priors of one's own
+
+
+def still_prior(guesses, members, log):
+    """A prior that always guesses zero; `log` gets what it is asked to restart from."""
+
+    def init(key):
+        return jnp.zeros(())
+
+    def analyse(key, state, observations):
+        zeros = jnp.zeros((guesses, FRAMES, *GRID.shape))
+        none = jnp.zeros(FRAMES)
+        guess = Guess(zeros, jnp.ones((guesses, 2, *GRID.shape)), zeros[:, 0])
+        return state + 1, Analysed(guess, jnp.zeros((members, observations.capacity)), Speeds(none, none))
+
+    def restart(state, fields, mode):
+        log.append((fields.shape, mode))
+        return state + 10
+
+    return Prior(init, analyse, restart, guesses)
+
+
+def test_a_prior_of_ones_own_comes_by_name(monkeypatch):
+    made, log = [], []
+
+    def make(setup, members, params, restart):
+        made.append((setup, members, params, restart))
+        return still_prior(1, members, log)
+
+    with monkeypatch.context() as registry:
+        registry.setitem(priors.PRIORS, "still", None)
+        registry.delitem(priors.PRIORS, "still")  # whatever is registered goes in the end
+        register_prior("still", PriorKind(make, "mean"))
+        config = DiffSRDAConfig(prior="still", members=MEMBERS)
+        assert config.restart == "mean" and DiffSRDAConfig(prior="still", members=1).members == 1  # it filters nothing
+        prior = make_prior(small(), config)
+        assert made == [(small(), MEMBERS, None, "mean")]
+        method = diffsrda(small(), prior, Draw(fake_draw, UNITS, MEMBERS), MEMBERS, config.restart)
+        seen = jax.tree.map(lambda a: a[0], observed(CYCLES))
+        state, window = quick_jit(lambda key: method.step(key, method.init(key), seen))(KEY)
+        assert log == [((MEMBERS, *GRID.shape), "mean")] and state.prior == 11
+        assert window.omega.shape == (MEMBERS, 4, *GRID.shape) and window.diagnostics.finite
+        with pytest.raises(ValueError, match="register_prior: 'still' is taken; choose another name"):
+            register_prior("still", PriorKind(make, "mean"))
+    with pytest.raises(ValueError, match="prior: expected one of dual, enkf-sr, lr; got 'still'"):
+        DiffSRDAConfig(prior="still")
+    with pytest.raises(ValueError, match="register_prior: 'lr' is taken"):
+        register_prior("lr", priors.PRIORS["lr"])
+
+
+def test_a_prior_with_a_filter_of_its_own_has_its_tuning(monkeypatch):
+    """Traced parameters of the tuning by default, and two members or more."""
+    tuning, made = dataclasses.replace(FILTERS["enkf-sr"], additive=0.3), []
+    monkeypatch.setitem(priors.PRIORS, "tuned", PriorKind(lambda *given: made.append(given), "open", tuning))
+    config = DiffSRDAConfig(prior="tuned", members=3)
+    make_prior(small(), config)
+    assert made[0][1] == 3 and made[0][3] == "open"
+    assert jax.tree.map(float, made[0][2]) == jax.tree.map(float, filter_params(tuning))
+    with pytest.raises(ValueError, match="members: the tuned prior filters as many cheap members, expected 2 or more"):
+        DiffSRDAConfig(prior="tuned", members=1)
+
+
 # In the cycle
 
 
 def test_the_cycle_runs_it(name="lr-first"):
     """The scan over times is the loop over steps."""
     case = case_of(name)
-    made = diffsrda(small(), case.prior, fake_draw, MEMBERS, PRIORS[name].restart)
+    made = diffsrda(small(), case.prior, Draw(fake_draw, UNITS, MEMBERS), MEMBERS, PRIORS[name].restart)
     assert made.members == MEMBERS
     observations = observed(CYCLES)
     carry, history = quick_jit(lambda key, seen: run_cycles(made, key, seen, keep="members"))(KEY, observations)
@@ -397,6 +515,42 @@ def test_bad_choices_raise():
         DiffSRDAConfig(restart="last")
     with pytest.raises(ValueError, match="restart: expected one of open, first, mean, each; got 'last'"):
         recorded_step(small(), case_of("lr-first").prior, None, "last")
-    with pytest.raises(ValueError, match="members: the dual prior filters as many LR members, expected 2 or more"):
+    with pytest.raises(ValueError, match="members: the dual prior filters as many cheap members, expected 2 or more"):
         DiffSRDAConfig(members=1)
     assert DiffSRDAConfig(prior="lr", members=1).members == 1
+
+
+@pytest.mark.parametrize(
+    "old, message",
+    [
+        ("noise", "DiffSRDAConfig: noise is now sigmas; use that name"),
+        ("strength", r"strength is now guidance, a guide with its options: jaxsrda.OI\(strength=…\)"),
+        ("iterations", r"iterations is now guidance, a guide with its options: jaxsrda.OI\(iterations=…\)"),
+        ("blur", r"blur is now guidance, a guide with its options: jaxsrda.Blend\(blur=…\)"),
+        ("hard_steps", r"hard_steps is now guidance, a guide with its options: jaxsrda.Blend\(hard_steps=…\)"),
+    ],
+)
+def test_names_of_before_are_refused_with_the_new_ones(old, message):
+    with pytest.raises(TypeError, match=message):
+        DiffSRDAConfig(**{old: 1.0})
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
+        DiffSRDAConfig(strenght=1.0)
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"guidance": "lifeted"}, ValueError, "guidance: expected one of none, blend, .*did you mean 'lifted'"),
+        ({"guidance": 3}, TypeError, "guidance: expected a guide, a name of one or None, got int"),
+        ({"sigmas": "edn"}, ValueError, "sigmas: expected one of edm, vp, log; got 'edn'; did you mean 'edm'"),
+        ({"guide_on": "old"}, ValueError, "guide_on: expected one of new, all; got 'old'"),
+        ({"sampler": "mean", "restart": "each"}, ValueError, "restart: sampler mean draws one field"),
+        ({"sigma_max": 0.01}, ValueError, "sigma_max: expected more than sigma_min 0.04, got 0.01"),
+        ({"eta": 1.5}, ValueError, "eta: expected a number from 0"),
+        ({"chunk": 0}, ValueError, "chunk: expected at least 1, got 0"),
+    ],
+)
+def test_bad_configurations_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        DiffSRDAConfig(**options)
+    assert DiffSRDAConfig(guidance="none").guidance is None

@@ -7,16 +7,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import observed, quick_jit, setup
+from helpers import GRID, TESTBED, observed, quick_jit, setup
 
 from jaxsrda.core.trees import digest, flatten
 from jaxsrda.diffsrda import model as models
 from jaxsrda.diffsrda import weights
+from jaxsrda.diffsrda.condition import Conditioning, krige
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.covariance import ResidualCovariance
 from jaxsrda.diffsrda.model import Model, ModelConfig
+from jaxsrda.diffsrda.prior import make_prior
+from jaxsrda.diffsrda.sampling import known_of_samples, make_draw
+from jaxsrda.diffsrda.step import recorded_step, start
 from jaxsrda.diffsrda.weights import default_weights, load_model, model_hash, released, save_model
-from jaxsrda.experiment.registry import CONFIGS, make_assimilator, make_diffsrda
+from jaxsrda.experiment.registry import METHODS, make_assimilator, make_diffsrda
 from jaxsrda.filters.config import FilterConfig
+from jaxsrda.networks.unet import DENOISER
 
 
 @pytest.fixture
@@ -24,10 +30,14 @@ def model(smallest):
     return random_model()
 
 
-def random_model(seed=0, nx=32, ny=17, priors=("dual", "enkf-sr")):
-    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network(ModelConfig("tiny")).initial(0)))
+def parameters(kind, seed=0):
+    leaves, tree = jax.tree.flatten(jax.eval_shape(lambda: models.network(kind).initial(0)))
     rng = np.random.default_rng(seed)
-    params = jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
+    return jax.tree.unflatten(tree, [jnp.asarray(rng.normal(size=leaf.shape), jnp.float32) for leaf in leaves])
+
+
+def random_model(seed=0, nx=32, ny=17, priors=("dual", "enkf-sr")):
+    params = parameters(ModelConfig("tiny"), seed)
     return Model(ModelConfig("tiny", priors, nx, ny, sigma_data=0.4), params, np.arange(1, 6, dtype=np.float32))
 
 
@@ -81,13 +91,17 @@ def test_a_model_is_known_by_its_hash(model):
 
 def test_released_weights_load():
     for name in released():
-        config = load_model(name)[0].config
-        assert (config.nx, config.ny) == (128, 65)
+        model = load_model(name)[0]
+        config = model.config
+        assert (config.nx, config.ny) == (128, 65) and config.conditioning == Conditioning()
         assert all(default_weights(prior) in released() for prior in config.priors)
+        # What is drawn around a mean on the grid has a covariance.
+        assert (model.residual is not None) == (config.target == "residual" and not config.latent)
 
 
 def test_all_weights_that_are_named_come_with_the_package():
-    named = {config.weights for config in CONFIGS.values() if isinstance(config, DiffSRDAConfig) and config.weights}
+    configs = [method.config for method in METHODS.values()]
+    named = {config.weights for config in configs if isinstance(config, DiffSRDAConfig) and config.weights}
     assert named and named <= set(released())
 
 
@@ -119,13 +133,13 @@ def test_weights_that_share_with_released_ones_are_stored_without(monkeypatch, t
     base = random_model()
     save_model(tmp_path / "base.npz", base, {})
     base = load_model("base")[0]
-    louder = jax.tree.map(lambda a: a + 1, models.denoiser_part(base.params))
+    louder = jax.tree.map(lambda a: a + 1, models.denoiser_part(base.config, base.params))
     student = dataclasses.replace(base, params=models.with_denoiser(base.params, louder))
     whole, small = tmp_path / "whole.npz", tmp_path / "small.npz"
     assert save_model(whole, student, {}) == save_model(small, student, {}, "base")
     assert small.stat().st_size < 0.8 * whole.stat().st_size
     with np.load(small) as loaded:
-        assert {n.split(".")[1] for n in loaded if n.startswith("params.")} == set(models.DENOISER)
+        assert {n.split(".")[1] for n in loaded if n.startswith("params.")} == set(DENOISER)
     for name, leaf in flatten(load_model(whole)[0].params).items():
         np.testing.assert_array_equal(flatten(load_model(small)[0].params)[name], leaf, err_msg=name)
     save_model(tmp_path / "base.npz", random_model(1), {})  # another model under that name
@@ -134,6 +148,58 @@ def test_weights_that_share_with_released_ones_are_stored_without(monkeypatch, t
     (tmp_path / "base.npz").unlink()
     with pytest.raises(ValueError, match="builds on weights 'base', which are not released here"):
         load_model(small)
+
+
+def test_other_units_come_back_with_the_weights_and_are_used(tmp_path, smallest):
+    """Kriging lengths and scales belong to the weights: what is loaded conditions by its own."""
+    units = Conditioning(kriging_length=0.6, kriging_std=0.9, field_scale=2.0, departure_scale=0.25)
+    model = random_model()
+    model = dataclasses.replace(model, config=dataclasses.replace(model.config, conditioning=units))
+    save_model(tmp_path / "a.npz", model, {})
+    loaded = load_model(tmp_path / "a.npz")[0]
+    assert loaded.config == model.config and loaded.config.conditioning == units
+    assert model_hash(loaded) != model_hash(random_model())
+    draw = make_draw(loaded, DiffSRDAConfig(members=2))
+    assert draw.conditioning == units and draw.members == 2
+    one, heard = jax.tree.map(lambda a: a[0], observed()), []
+
+    def listen(key, conditions, *_):
+        heard.append(conditions)
+        return jnp.zeros((2, 5, *GRID.shape))
+
+    prior = make_prior(setup(), DiffSRDAConfig(prior="lr", restart="mean", members=2))
+    state = quick_jit(lambda key: start(setup(), prior, key, float, units))(jax.random.key(0))
+    step = recorded_step(setup(), prior, dataclasses.replace(draw, corrections=listen))
+    now, told = quick_jit(lambda key, state: (step(key, state, one)[2], heard[0]))(jax.random.key(0), state)
+    departures = one.values - setup().observed(now.guess.frames[:, 0], one)[0]
+    kriged = quick_jit(lambda d: krige(GRID, d, one, units)[0])(jnp.where(one.mask, departures, 0))
+    np.testing.assert_allclose(told[0, ..., 8], kriged / 0.25, atol=1e-10)
+    np.testing.assert_allclose(told[..., :5], jnp.moveaxis(now.guess.frames, 1, -1) / 2.0, atol=1e-10)
+
+
+def test_weights_for_another_cadence_come_back(tmp_path, smallest):
+    kind = ModelConfig.of(dataclasses.replace(TESTBED, frames_per_cycle=2, symmetries=("shift",)), network="tiny")
+    params = parameters(kind)
+    save_model(tmp_path / "a.npz", Model(kind, params, np.arange(1, 4, dtype=np.float32)), {})
+    loaded = load_model(tmp_path / "a.npz")[0]
+    assert loaded.config == kind and loaded.config.symmetries == ("shift",) and loaded.config.frames == 3
+    assert jax.tree.map(jnp.shape, loaded.params) == jax.tree.map(jnp.shape, params)
+
+
+def test_the_covariance_of_what_is_drawn_comes_back(tmp_path, model):
+    residual = ResidualCovariance(np.geomspace(50, 1e-3, 12), 0.3 + 0.7 * np.eye(5))
+    path = tmp_path / "a.npz"
+    sha = save_model(path, dataclasses.replace(model, residual=residual), {})
+    loaded = load_model(path)[0]
+    np.testing.assert_array_equal(loaded.residual.spectrum, residual.spectrum)
+    np.testing.assert_array_equal(loaded.residual.between, residual.between)
+    known = known_of_samples(loaded, np.array([2.0, 0.0]))
+    u = jnp.asarray(np.random.default_rng(0).normal(size=(*GRID.shape, 5)))
+    np.testing.assert_allclose(known.covariance(u, jnp.asarray(0.5)), residual.shrunk(GRID)(u, jnp.asarray(0.5)))
+    # Without one nothing is known, and the weights are the same.
+    assert save_model(path, model, {}) == sha
+    assert load_model(path)[0].residual is None
+    assert known_of_samples(load_model(path)[0], np.array([2.0, 0.0])).covariance is None
 
 
 # What is refused ------------------------------------------------------------------------------
@@ -164,9 +230,19 @@ def test_another_format_is_refused(saved):
         load_model(saved)
 
 
-def test_another_normalization_is_refused(saved):
-    rewrite(saved, lambda arrays, header: header["conditioning"].update(field_scale=2.0))
-    with pytest.raises(ValueError, match=r"expected weights for conditions made with .*'field_scale': 2.0"):
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"field_scale": 0.0}, r"a\.npz: field_scale: expected a finite number above 0, got 0.0"),
+        ({"frames": 1}, r"a\.npz: conditioning: expected 2 frames and 1 earlier time or more"),
+        ({"nodes": 3}, r"a\.npz: Conditioning: expected fields among"),
+        ({"frames": 4}, "expected a scale of 4 finite numbers above 0, got"),
+        ({"past": 3}, "these weights are for other sizes than network 'tiny' has: stem.kernel"),
+    ],
+)
+def test_conditions_that_these_weights_cannot_have_are_refused(saved, change, message):
+    rewrite(saved, lambda arrays, header: header["conditioning"].update(change))
+    with pytest.raises(ValueError, match=message):
         load_model(saved)
 
 
@@ -241,7 +317,7 @@ def test_weights_that_are_not_finite_are_not_written(tmp_path, model, value):
 
 
 def test_weights_for_another_grid_are_refused(model):
-    with pytest.raises(ValueError, match="the weights are for a grid of 16 × 9, this one has 32 × 17"):
+    with pytest.raises(ValueError, match="weights are for windows of 5 frames on 16 × 9 points, this testbed has 5 on"):
         make_diffsrda(setup(), DiffSRDAConfig(), model=random_model(nx=16, ny=9))
     assert make_diffsrda(setup(), DiffSRDAConfig(members=4), model=model).members == 4
 

@@ -95,7 +95,8 @@ def test_samples_have_the_laws_mean_and_covariance(sampler, sigmas, options, dty
 
     @quick_jit
     def draw(key):
-        return sample_members(exact(dtype), key, members, SHAPE, sigmas, sampler, dtype=dtype, **options)
+        one = functools.partial(sample, shape=SHAPE, sigmas=sigmas, sampler=sampler, dtype=dtype, **options)
+        return sample_members(exact(dtype), key, members, one)
 
     got = draw(KEY)
     assert got.dtype == dtype and got.shape == (members, *SHAPE)
@@ -110,7 +111,8 @@ def test_samples_have_the_laws_mean_and_covariance(sampler, sigmas, options, dty
 
 def test_few_steps_shrink_the_spread():
     # What the law's test above would see of a sampler that is wrong: 3 steps of first order.
-    got = quick_jit(lambda: sample_members(exact(), KEY, 4000, SHAPE, edm_sigmas(3), "ddim", 0.0))()
+    one = functools.partial(sample, shape=SHAPE, sigmas=edm_sigmas(3), sampler="ddim", eta=0.0)
+    got = quick_jit(lambda: sample_members(exact(), KEY, 4000, one))()
     assert np.var(got, 0).sum() < 0.8 * np.trace(COVARIANCE)
 
 
@@ -369,13 +371,11 @@ def test_churn_is_traced_and_bounded():
 # Ensembles
 
 
-def members(count, chunk=None, conditions=None, denoise=None, dtype="float64", **options):
-    options |= {"chunk": chunk, "dtype": dtype}
+def members(count, chunk=None, conditions=None, denoise=None, dtype="float64", antithetic=False, **options):
+    one = functools.partial(sample, shape=SHAPE, sigmas=vp_sigmas(4), dtype=dtype, **options)
 
     def draw(conditions):
-        return sample_members(
-            denoise or exact(dtype), KEY, count, SHAPE, vp_sigmas(4), conditions=conditions, **options
-        )
+        return sample_members(denoise or exact(dtype), KEY, count, one, conditions, chunk, antithetic)
 
     return quick_jit(draw)(conditions)
 

@@ -1,5 +1,7 @@
 """Filters against dense linear algebra, against one another, and where they must change nothing."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +89,7 @@ def moments(ensemble):
 
 
 def test_gaspari_cohn_is_the_papers():
-    with np.load("tests/data/reference.npz") as data:
+    with np.load(Path(__file__).parents[1] / "data" / "reference.npz") as data:
         r, rho = data["gc_r"], data["gc_rho"]
     assert rho.max() == 1 and (rho == 0).any()
     np.testing.assert_allclose(analysis_module.gaspari_cohn(jnp.asarray(r)), rho, atol=1e-14)
@@ -342,10 +344,10 @@ def test_r_is_the_sensors_own_unless_configured(dtype):
 
     np.testing.assert_allclose(r(), variance, rtol=1e-6)
     np.testing.assert_allclose(r(representativeness=0.2), variance + 0.2, rtol=1e-6)
-    np.testing.assert_allclose(r(observation_std=0.3), [0.09] * 5, rtol=1e-6)
-    np.testing.assert_allclose(r(observation_std=0.3, representativeness=0.2), [0.29] * 5, rtol=1e-6)
+    np.testing.assert_allclose(r(assumed_std=0.3), [0.09] * 5, rtol=1e-6)
+    np.testing.assert_allclose(r(assumed_std=0.3, representativeness=0.2), [0.29] * 5, rtol=1e-6)
     for name in ANALYSES:
-        weak, strong = (run(name, ensemble, observations, parameters(dtype, observation_std=s)) for s in (10.0, 0.1))
+        weak, strong = (run(name, ensemble, observations, parameters(dtype, assumed_std=s)) for s in (10.0, 0.1))
         error = [abs(seen_by(e, observations).mean(0) - observations.values).mean() for e in (weak, strong)]
         assert error[1] < (0.95 if name == "ensf" else 0.6) * error[0], name
 

@@ -6,20 +6,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import COARSE, FINE, GRID, observed, quick_jit, setup, states
+from helpers import COARSE, FINE, GRID, TESTBED, observed, quick_jit, setup, states
 
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.experiment.registry import CONFIGS, FILTER_METHODS, METHODS, make_assimilator
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.registry import METHODS, make_assimilator
 from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
 from jaxsrda.filters.dual import DualState, dual_filter
-from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
 from jaxsrda.flow import climatology
+from jaxsrda.flow.forecasts import Forecast, to_amplitudes
 from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
-from jaxsrda.flow.testbed import LEVELS, level_grid
+from jaxsrda.flow.solver import Speeds
+from jaxsrda.flow.testbed import jet
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.operators import OPERATORS
+from jaxsrda.observing.sensors import Sensors
 
+FILTER_METHODS = [name for name, method in METHODS.items() if isinstance(method.config, FilterConfig)]
 CONFIG = FilterConfig(members=3, localization=1.0, additive=0.1)
 ENSEMBLE = [m for m in FILTER_METHODS if m.split("-")[0] in ("enkf", "etkf", "letkf", "ensf")]
 DETERMINISTIC = ("free-run", "bicubic")  # their steps draw nothing
@@ -62,14 +67,14 @@ def case(request):
 @pytest.mark.parametrize("method", FILTER_METHODS)
 def test_the_contract_on_the_testbeds_levels(method, dtype="float64"):
     """Traced, not run: state in = state out, and HR windows in the given type (the small levels run in the other)."""
-    hr = level_grid(LEVELS["hr"])
+    hr = jet().grid
     shape = jax.ShapeDtypeStruct
     spectral = shape(hr.spectral_shape, dtype)
     clim = climatology.Climatology(shape((2, *spectral.shape), dtype), shape((3, 2, *spectral.shape), dtype), hr)
     observations = Observations(shape((7,), dtype), shape((7, 2), dtype), shape((7,), bool), shape((7,), dtype))
 
     def both(clim, key, observations):
-        assimilator = make_assimilator(method, Setup(clim), CONFIG)
+        assimilator = make_assimilator(method, Setup(jet(), clim), CONFIG)
         state = assimilator.init(key)
         return state, *assimilator.step(key, state, observations)
 
@@ -160,12 +165,12 @@ def test_the_forecast_is_the_models(method):
     """Frames after the analysis, and the next state, are the model's run from the analysis at the members' level."""
     case = case_of(method)
     level = FINE if method in ("enkf-hr", "free-run") else COARSE
-    own = level_grid(level)
+    own = level.grid
     if method in DETERMINISTIC:
         start = case.state.omega_hat
     else:
         start = jnp.stack([regrid_hat(GRID, own, to_spectral(GRID, f)) for f in case.window.omega[:, 0]])
-    run = quick_jit(jax.vmap(lambda s: integrate(level, s, 5).omega_hat))(start)
+    run = quick_jit(jax.vmap(lambda s: integrate(TESTBED, level, s, 5).omega_hat))(start)
     np.testing.assert_allclose(case.state_1.omega_hat, run[:, 4], atol=2e-4)
     for member in range(3):
         for frame in (1, 3):
@@ -177,12 +182,31 @@ def test_the_forecast_is_the_models(method):
 
 def test_the_papers_upsampling():
     """With `bicubic`, LR members reach HR by cubic convolution."""
-    made = ensemble_filter(setup(), "enkf", COARSE, 4, filter_params(CONFIG), upsampling="bicubic")
+    made = ensemble_filter(setup(), setup().forecast_model("bicubic"), "enkf", 4, filter_params(CONFIG))
     state = quick_jit(made.init)(jax.random.key(0))
     _, window = quick_jit(made.step)(jax.random.key(1), state, jax.tree.map(lambda a: a[0], observed(1)))
-    own = level_grid(COARSE)
+    own = COARSE.grid
     up = jnp.stack([regrid(own, GRID, to_physical(own, s), "bicubic") for s in state.omega_hat])
     np.testing.assert_allclose(window.background, up.mean(0), atol=1e-4)
+
+
+def test_a_model_of_ones_own_forecasts():
+    """A filter takes any `ForecastModel`: here one that holds every state."""
+    where, still = setup(), setup().analysis_model()
+
+    def forecast(omega_hat):
+        held = jnp.repeat(omega_hat[:, None], 4, axis=1)
+        zeros = jnp.zeros(5, omega_hat.dtype)
+        return Forecast(held, omega_hat, Speeds(zeros, zeros + 1))
+
+    model = still._replace(forecast=forecast)
+    made = ensemble_filter(where, model, "enkf", 4, filter_params(CONFIG))
+    observations = jax.tree.map(lambda a: a[0], observed(1))
+    state, window = quick_jit(made.step)(jax.random.key(1), EnsembleState(states(), jnp.int32(0)), observations)
+    np.testing.assert_allclose(window.omega, jnp.repeat(window.omega[:, :1], 4, axis=1), atol=1e-10)
+    np.testing.assert_allclose(state.omega_hat, to_amplitudes(GRID, window.omega[:, 0]), atol=1e-10)
+    np.testing.assert_array_equal(window.diagnostics.speeds.speed, 1)
+    np.testing.assert_array_equal(window.diagnostics.assimilated, observations.mask)
 
 
 def test_controls_hold_their_frames():
@@ -197,7 +221,8 @@ def test_controls_hold_their_frames():
 
 
 def dual(controls):
-    return dual_filter(setup(), 4, filter_params(CONFIG), controls=controls)
+    where = setup()
+    return dual_filter(where, where.analysis_model(), where.forecast_model(), 4, filter_params(CONFIG), controls)
 
 
 def test_dual_filter_with_two_controls():
@@ -205,7 +230,7 @@ def test_dual_filter_with_two_controls():
     where = setup()
     assimilator = dual(controls=2)
     control = jnp.stack([states()[0], states()[1]])
-    members = jax.vmap(lambda a: regrid_hat(GRID, level_grid(COARSE), a))(states())
+    members = jax.vmap(lambda a: regrid_hat(GRID, COARSE.grid, a))(states())
     state = DualState(control, members, jnp.int32(0))
     observations = jax.tree.map(lambda a: a[0], observed(1))
     after, window = quick_jit(assimilator.step)(jax.random.key(1), state, observations)
@@ -213,7 +238,7 @@ def test_dual_filter_with_two_controls():
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     assert jax.eval_shape(assimilator.init, jax.random.key(0)).control_hat.shape == control.shape
     # Before the analysis every member stands around the controls' mean.
-    around = jax.vmap(lambda a: regrid_hat(level_grid(COARSE), GRID, a))(members - members.mean(0)) + control.mean(0)
+    around = jax.vmap(lambda a: regrid_hat(COARSE.grid, GRID, a))(members - members.mean(0)) + control.mean(0)
     shown = where.observed(jax.vmap(lambda a: to_physical(GRID, a))(around), observations)
     np.testing.assert_allclose(window.diagnostics.background_observed, shown, atol=1e-9)
     # Each control is drawn to the observations, and the difference of the controls stays in its members.
@@ -235,7 +260,7 @@ def test_the_dual_control_carries_the_fine_scales():
     case = case_of("enkf-dual")
     d = case.window.omega[:, 0] - case.window.omega[:, 0].mean(0)
     control = case.window.omega[:, 0].mean(0)  # the perturbations have no mean
-    run = quick_jit(lambda s: integrate(FINE, s, 5).omega_hat)(to_spectral(GRID, control))
+    run = quick_jit(lambda s: integrate(TESTBED, FINE, s, 5).omega_hat)(to_spectral(GRID, control))
     np.testing.assert_allclose(case.state_1.control_hat[0], run[4], atol=2e-4)
     later = case.window.omega[:, 2].mean(0)
     np.testing.assert_allclose(later, to_physical(GRID, run[2]), atol=5e-4)
@@ -249,8 +274,11 @@ def test_bad_choices_raise():
     with pytest.raises(ValueError, match=r"method: expected one of .*got 'enkf'; did you mean 'enkf-"):
         make_assimilator("enkf", setup())
     with pytest.raises(ValueError, match="analysis: expected one of enkf, etkf, letkf, ensf; got 'kf'"):
-        ensemble_filter(setup(), "kf", FINE, 3, filter_params(CONFIG))
+        ensemble_filter(setup(), setup().analysis_model(), "kf", 3, filter_params(CONFIG))
     with pytest.raises(ValueError, match="ensf: its likelihood acts on vorticity"):
-        make_assimilator("ensf-sr", setup()._replace(operator=OPERATORS["speed"]))
-    assert set(CONFIGS) == set(METHODS)
+        make_assimilator("ensf-sr", setup(sensors=(Sensors(operator="speed"),)))
+    with pytest.raises(TypeError, match="enkf-sr: expected a FilterConfig as config, got DiffSRDAConfig"):
+        make_assimilator("enkf-sr", setup(), DiffSRDAConfig())
+    assert set(FILTER_METHODS) == set(FILTERS)
+    assert all(METHODS[name].config == FILTERS[name] for name in FILTER_METHODS)
     assert make_assimilator("persistence", setup()).members == FILTERS["persistence"].members

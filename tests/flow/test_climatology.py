@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FINE, GRID, quick_jit, states
+from helpers import FINE, GRID, TESTBED, quick_jit, states
 
 from jaxsrda.flow import climatology
 from jaxsrda.flow.climatology import from_runs, simulate_climatology, training_key
 from jaxsrda.flow.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
-from jaxsrda.flow.jet import initial_state, truth_key
+from jaxsrda.flow.jet import truth_key
 from jaxsrda.flow.simulate import integrate
 
 COARSE = ChannelGrid(16, 9)
@@ -89,25 +89,55 @@ def test_times_past_the_last_are_the_last():
 
 
 def test_training_runs_are_runs_from_their_own_seeds():
-    level = dataclasses.replace(FINE, steps=8)
-    got = simulate_climatology(2, 9, level)
+    flow = dataclasses.replace(TESTBED, frames=8)
+    got = simulate_climatology(flow, 2)
     assert got.shape == (2, 3, *GRID.spectral_shape)  # t = 0, 1 and 2
     for run in range(2):
-        start = initial_state(training_key(run), GRID)
-        np.testing.assert_allclose(got[run, 0], start, atol=1e-12)
-    expected = quick_jit(lambda start: integrate(level, start, 9).omega_hat)(got[1, 0])
+        np.testing.assert_allclose(got[run, 0], flow.start(training_key(run), GRID), atol=1e-12)
+    expected = quick_jit(lambda start: integrate(flow, FINE, start, 9).omega_hat)(got[1, 0])
     np.testing.assert_allclose(got[1, 1:], expected[4::4], atol=1e-9)
     others = [jax.random.key_data(key(s)) for key in (training_key, truth_key, jax.random.key) for s in range(3)]
     assert len(np.unique(np.stack(others), axis=0)) == 9
-    assert abs(simulate_climatology(2, 1, level, seed=1) - got[:, :1]).max() > 1e-3
+    assert abs(simulate_climatology(flow, 2, seed=1) - got).max() > 1e-3
+    # Another cadence has other assimilation times.
+    often = simulate_climatology(dataclasses.replace(flow, frames_per_cycle=2), 2)
+    assert often.shape[1] == 5
+    np.testing.assert_allclose(often[:, ::2], got, atol=1e-12)
     with pytest.raises(ValueError, match="climatology: expected at least 2 runs, got 1"):
-        simulate_climatology(1)
+        simulate_climatology(flow, 1)
+
+
+@pytest.mark.parametrize("symmetries", [(), ("shift",), ("reflection",)], ids=str)
+def test_a_flow_without_a_symmetry_is_not_moved_by_it(symmetries):
+    clim = from_runs(GRID, runs(), symmetries)
+    assert clim.symmetries == symmetries
+    drawn, k = np.asarray(draw(clim, jax.random.key(0), 1, 60, GRID)), GRID.kmax
+    anomalies = np.asarray(clim.anomalies[:, 1])
+    whole = [any(np.allclose(d, a, atol=1e-12) for a in anomalies) for d in drawn]
+    straight = [any(np.allclose(d[0], a[0], atol=1e-12) for a in anomalies) for d in drawn]
+    means = {
+        (): runs().mean(0),
+        ("shift",): runs().mean(0).at[:, 1:].set(0),
+        ("reflection",): (runs().mean(0) + jax.vmap(jax.vmap(lambda a: reflect_hat(GRID, a)))(runs()).mean(0)) / 2,
+    }
+    np.testing.assert_allclose(clim.mean, means[symmetries], atol=1e-12)
+    np.testing.assert_allclose(clim.mean + clim.anomalies, runs(), atol=1e-12)
+    if symmetries == ():
+        assert all(whole)
+    elif symmetries == ("shift",):
+        assert not any(whole) and all(straight)  # row 0 feels no shift
+    else:
+        assert 15 < sum(whole) < 45
+        mirrored = [reflect_hat(GRID, a) for a in anomalies]
+        assert all(w or any(np.allclose(d, m, atol=1e-12) for m in mirrored) for w, d in zip(whole, drawn))
+    assert abs(drawn[:, 1 : k + 1]).max() > 0
 
 
 def test_a_climatology_passes_through_jit_and_vmap():
     clim = from_runs(GRID, runs())
     leaves, treedef = jax.tree.flatten(clim)
-    assert len(leaves) == 2 and jax.tree.unflatten(treedef, leaves).grid == GRID
+    again = jax.tree.unflatten(treedef, leaves)
+    assert len(leaves) == 2 and again.grid == GRID and again.symmetries == clim.symmetries
     keys = jax.random.split(jax.random.key(0), 3)
     together = quick_jit(jax.vmap(lambda key: clim.draw(key, 0, 2, COARSE)))(keys)
     for key, one in zip(keys, together):

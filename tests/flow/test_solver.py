@@ -13,27 +13,28 @@ import pytest
 
 from jaxsrda.flow import grid as grids
 from jaxsrda.flow import solver
-from jaxsrda.flow.grid import ChannelGrid, bases, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.grid import ChannelGrid, bases, regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.jet import initial_state
-from jaxsrda.flow.simulate import integrate, simulate, to_level
+from jaxsrda.flow.simulate import integrate, simulate
 from jaxsrda.flow.solver import FlowParams, Speeds, UnstableStepError, rollout, stepper
-from jaxsrda.flow.testbed import FRAME, LEVELS, flow_params, level_grid
+from jaxsrda.flow.testbed import jet
 
-LR, HR = LEVELS["lr"], LEVELS["hr"]
-COARSE, FINE = level_grid(LR), level_grid(HR)
+JET = jet()
+LR, HR = JET.level("lr"), JET.level("hr")
+COARSE, FINE = LR.grid, HR.grid
 
 
 @pytest.fixture(scope="module")
 def reference():
     """Fields of the paper's public program (arXiv:2604.21180), run once in float64."""
-    with np.load(Path(__file__).parent / "data" / "reference.npz") as data:
+    with np.load(Path(__file__).parents[1] / "data" / "reference.npz") as data:
         return dict(data)
 
 
 @pytest.fixture(scope="module")
 def developed():
     """A turbulent LR state, t = 8, float64."""
-    return simulate(LR, initial_state(jax.random.key(0), COARSE)[None], 33)[0, -1]
+    return simulate(JET, LR, initial_state(jax.random.key(0), COARSE)[None], 33)[0, -1]
 
 
 def relative_l1(got, expected):
@@ -56,7 +57,7 @@ def frames_of(grid, run):
 @pytest.mark.parametrize("scheme, steps, tolerance", [("rk2", 2000, 1e-12), ("etdrk4", 80, 5e-7)])
 def test_hr_frame_matches_the_papers_program(reference, scheme, steps, tolerance):
     start, later = reference["hr_omega"]
-    run = simulate(HR, to_spectral(FINE, jnp.asarray(start))[None], 2, scheme=scheme, steps=steps)[0]
+    run = simulate(JET, HR, to_spectral(FINE, jnp.asarray(start))[None], 2, scheme=scheme, steps=steps)[0]
     assert relative_l1(to_physical(FINE, run[1]), later) < tolerance
     assert relative_l1(start, later) > 1e-3  # the frames differ: a run that does nothing fails
 
@@ -64,7 +65,7 @@ def test_hr_frame_matches_the_papers_program(reference, scheme, steps, tolerance
 @pytest.mark.parametrize("scheme, steps, tolerance", [("rk2", 500, 1e-12), ("etdrk4", 20, 1e-6)])
 def test_lr_run_matches_the_papers_program(reference, scheme, steps, tolerance):
     start = to_spectral(COARSE, jnp.asarray(reference["lr_lowpass"]))
-    got = frames_of(COARSE, simulate(LR, start[None], 9, scheme=scheme, steps=steps)[0])
+    got = frames_of(COARSE, simulate(JET, LR, start[None], 9, scheme=scheme, steps=steps)[0])
     for frame, expected in zip(got, reference["lr_omega"], strict=True):
         assert relative_l1(frame, expected) < tolerance
 
@@ -74,8 +75,8 @@ def test_velocity_lowpass_and_forcing_match_the_papers_program(reference):
     u, v = grids.velocity(FINE, later)
     assert relative_l1(u, reference["hr_u"]) < 1e-12
     assert relative_l1(v, reference["hr_v"]) < 1e-11  # v is 1e-3 of u here
-    assert relative_l1(to_level(HR, LR, start), reference["lr_lowpass"]) < 1e-12
-    forcing = np.asarray(flow_params(HR).forcing) @ bases(FINE).sine
+    assert relative_l1(regrid(FINE, COARSE, to_physical(FINE, start)), reference["lr_lowpass"]) < 1e-12
+    forcing = np.asarray(JET.flow_params(HR).forcing) @ bases(FINE).sine
     assert relative_l1(forcing, reference["hr_forcing"]) < 1e-12
 
 
@@ -107,7 +108,7 @@ def test_advection_matches_products_on_a_finer_grid(grid, dtype):
 
 
 def test_tendency_takes_one_state():
-    params = flow_params(LR)
+    params = JET.flow_params(LR)
     with pytest.raises(ValueError, match=r"omega_hat: expected 2 dimensions \(21, 10\).*jax\.vmap"):
         solver.tendency(COARSE, params, jnp.zeros((3, 21, 10)))
 
@@ -127,15 +128,15 @@ def test_rossby_wave(scheme, tolerance, k, l):  # noqa: E741
         wave = np.cos(k * (COARSE.x + beta / k2 * t))[:, None] * np.sin(l * COARSE.y)
         return size * wave * np.exp(-(drag + viscosity * k2**2) * t)
 
-    run = simulate(LR, to_spectral(COARSE, jnp.asarray(exact(0.0)))[None], 9, params, scheme, steps=100)[0]
+    run = simulate(JET, LR, to_spectral(COARSE, jnp.asarray(exact(0.0)))[None], 9, params, scheme, steps=100)[0]
     for frame, field in enumerate(frames_of(COARSE, run)):
-        assert relative_l1(field, exact(FRAME * frame)) < tolerance
+        assert relative_l1(field, exact(JET.frame * frame)) < tolerance
     assert relative_l1(exact(0.0), exact(2.0)) > 0.1
 
 
 @pytest.mark.parametrize("beta", [0.0, 2.0])
 def test_inviscid_flow_conserves_energy_and_enstrophy(developed, beta):
-    run = simulate(LR, developed[None], 21, physics(COARSE, beta), steps=40)[0]
+    run = simulate(JET, LR, developed[None], 21, physics(COARSE, beta), steps=40)[0]
     for quantity in (grids.energy, grids.enstrophy):
         values = np.asarray(jax.vmap(functools.partial(quantity, COARSE))(run))
         np.testing.assert_allclose(values, values[0], rtol=1e-6)
@@ -150,13 +151,13 @@ def test_shift_and_reflection_are_symmetries_of_a_run(developed):
     def reflect(omega_hat):
         return grids.reflect_hat(COARSE, omega_hat)
 
-    base = simulate(LR, developed[None], 9)[0]
+    base = simulate(JET, LR, developed[None], 9)[0]
     for symmetry in (shift, reflect):
-        moved = simulate(LR, symmetry(developed)[None], 9)[0]
+        moved = simulate(JET, LR, symmetry(developed)[None], 9)[0]
         assert relative_l1(moved, base) > 0.1
         assert relative_l1(moved, jax.vmap(symmetry)(base)) < 1e-12
     # The change of sign belongs to the reflection, and reflection alone is none.
-    without_sign = simulate(LR, -reflect(developed)[None], 9)[0]
+    without_sign = simulate(JET, LR, -reflect(developed)[None], 9)[0]
     assert relative_l1(without_sign, -jax.vmap(reflect)(base)) > 1e-3
 
 
@@ -166,7 +167,7 @@ def test_shift_and_reflection_are_symmetries_of_a_run(developed):
 @pytest.mark.parametrize("scheme, steps, order", [("etdrk4", (10, 20), 3.7), ("rk2", (100, 200), 1.9)])
 def test_observed_order(developed, scheme, steps, order):
     def end(scheme, steps):
-        return simulate(LR, developed[None], 3, scheme=scheme, steps=steps)[0, -1]
+        return simulate(JET, LR, developed[None], 3, scheme=scheme, steps=steps)[0, -1]
 
     exact = end("etdrk4", 400)
     errors = [relative_l1(end(scheme, n), exact) for n in steps]
@@ -219,10 +220,10 @@ def test_etdrk4_without_advection_is_the_exact_decay():
 
 def test_unknown_scheme_raises(developed):
     with pytest.raises(ValueError, match="scheme: expected one of etdrk4, rk2; got 'etdrk'; did you mean 'etdrk4'"):
-        stepper("etdrk", COARSE, flow_params(LR), 0.01)
-    for run in (lambda: integrate(LR, developed, 2, scheme="rk4"), lambda: simulate(LR, developed[None], scheme="rk4")):
+        stepper("etdrk", COARSE, JET.flow_params(LR), 0.01)
+    for run, states in ((integrate, developed), (simulate, developed[None])):
         with pytest.raises(ValueError, match="scheme: expected one of etdrk4, rk2; got 'rk4'"):
-            run()
+            run(JET, LR, states, 2, scheme="rk4")
     with pytest.raises(ValueError, match="scheme: expected one of etdrk4, rk2"):
         solver.stable_step(1.0, "euler")
 
@@ -232,7 +233,7 @@ def test_unknown_scheme_raises(developed):
 
 def test_rollout_equals_a_loop(developed, dtype):
     start = developed.astype(dtype)
-    step = jax.jit(solver.etdrk4(COARSE, flow_params(LR, dtype=dtype), 0.025))
+    step = jax.jit(solver.etdrk4(COARSE, JET.flow_params(LR, dtype=dtype), 0.025))
     last, outputs = jax.jit(rollout(step, 3, 4, lambda state: (state, grids.energy(COARSE, state))))(start)
     state, tolerance = start, {"float32": 3e-5, "float64": 1e-12}[dtype]
     for frame in range(4):
@@ -248,15 +249,15 @@ def test_rollout_equals_a_loop(developed, dtype):
 
 def test_vmapped_run_equals_a_loop(developed):
     states = jnp.stack([developed, grids.reflect_hat(COARSE, developed), 0.8 * developed])
-    together = simulate(LR, states, 5)
-    alone = jax.jit(lambda state: integrate(LR, state, 5).omega_hat)
+    together = simulate(JET, LR, states, 5)
+    alone = jax.jit(lambda state: integrate(JET, LR, state, 5).omega_hat)
     for state, run in zip(states, together):
         np.testing.assert_allclose(alone(state), run, rtol=0, atol=1e-11)
 
 
 def test_physical_coefficients_are_traced(developed):
     """One vmap over β and drag gives what separate runs give, and the coefficients matter."""
-    base = flow_params(LR)
+    base = JET.flow_params(LR)
     betas, drags = jnp.asarray([0.0, 0.1, 2.0]), jnp.asarray([0.0, 0.01, 0.2])
 
     def run(beta, drag, dt=0.025):
@@ -273,7 +274,7 @@ def test_physical_coefficients_are_traced(developed):
 
 
 def test_gradients_match_finite_differences(developed):
-    base = flow_params(LR)
+    base = JET.flow_params(LR)
     direction = jnp.asarray(np.random.default_rng(0).normal(size=COARSE.spectral_shape))
 
     @jax.jit
@@ -303,7 +304,7 @@ def advised(error, scheme):
     step = re.search(r"a step of (\S+) would do", str(error))
     assert step and 0.01 * float(found[3]) < float(step[1]) < float(found[3]), str(error)
     assert 1 < float(found[5]) < 10  # the flow's speed, not the blow-up's
-    return math.ceil(FRAME / float(step[1])), float(found[4])
+    return math.ceil(JET.frame / float(step[1])), float(found[4])
 
 
 @pytest.mark.parametrize(
@@ -313,41 +314,41 @@ def advised(error, scheme):
 def test_a_step_too_long_raises_and_the_advice_works(dtype, scheme, steps, when):
     start = initial_state(jax.random.key(0), COARSE, dtype=dtype)[None]
     with pytest.raises(UnstableStepError, match="became unstable") as error:
-        simulate(LR, start, 97, scheme=scheme, steps=steps)
+        simulate(JET, LR, start, 97, scheme=scheme, steps=steps)
     better, time = advised(error.value, scheme)
     assert when[0] <= time <= when[1]
-    run = simulate(LR, start, 97, scheme=scheme, steps=better)
+    run = simulate(JET, LR, start, 97, scheme=scheme, steps=better)
     assert np.isfinite(run).all()
     # Not just finite: over the predictable start it is the flow.
-    exact = simulate(LR, start.astype("float64"), 13, steps=100)
+    exact = simulate(JET, LR, start.astype("float64"), 13, steps=100)
     assert relative_l1(run[:, :13], exact) < 0.01
 
 
 def test_the_advice_works_at_hr():
     start = initial_state(jax.random.key(1), FINE, dtype="float32")[None]
     with pytest.raises(UnstableStepError, match=r"by t = 0 ") as error:
-        simulate(HR, start, 96, steps=4)
+        simulate(JET, HR, start, 96, steps=4)
     steps, _ = advised(error.value, "etdrk4")
     assert steps <= 2 * HR.steps
-    assert np.isfinite(simulate(HR, start, 96, steps=steps)).all()
+    assert np.isfinite(simulate(JET, HR, start, 96, steps=steps)).all()
 
 
 @pytest.mark.parametrize("scheme, steps, frames", [("etdrk4", 1, 4), ("rk2", 8, 60)])
 def test_a_blow_up_that_is_still_finite_raises(scheme, steps, frames):
     """Numbers that have not yet overflowed by the last frame are not a flow either."""
     start = initial_state(jax.random.key(0), COARSE, dtype="float64")
-    run = jax.jit(lambda state: integrate(LR, state, frames, scheme=scheme, steps=steps))(start)
+    run = jax.jit(lambda state: integrate(JET, LR, state, frames, scheme=scheme, steps=steps))(start)
     assert np.isfinite(run.omega_hat).all()
     with pytest.raises(UnstableStepError):
-        simulate(LR, start[None], frames, scheme=scheme, steps=steps)
+        simulate(JET, LR, start[None], frames, scheme=scheme, steps=steps)
 
 
 def test_the_guard_names_the_run_and_the_time(developed):
     fast = 8 * developed
     with pytest.raises(UnstableStepError, match=r"^run 2: .* by t = 7 "):
-        simulate(LR, jnp.stack([developed, developed, fast]), 3, start=7.0)
+        simulate(JET, LR, jnp.stack([developed, developed, fast]), 3, start=7.0)
     with pytest.raises(UnstableStepError, match=r"^run 1: .* by t = 0 .*check the initial state"):
-        simulate(LR, jnp.stack([developed, developed.at[1, 1].set(jnp.nan)]), 3)
+        simulate(JET, LR, jnp.stack([developed, developed.at[1, 1].set(jnp.nan)]), 3)
 
 
 def test_check_stable_on_histories():

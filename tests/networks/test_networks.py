@@ -10,12 +10,13 @@ import pytest
 from flax import nnx
 from helpers import quick_jit
 
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.networks import layers
 from jaxsrda.networks.paper_unet import NearConv, PaperUNet, PaperUNetConfig, dropout, nearest
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
 
 NX, NY = 16, 9
+FRAMES, CHANNELS = Conditioning().frames, Conditioning().channels
 UNET = UNetConfig(2, 3, patch=2, widths=(16, 32), blocks=1, denoiser_widths=(16, 16))
 PAPER = PaperUNetConfig(2, 3, width=4, multipliers=(1, 2), blocks=1, groups=2)
 COARSE = {UNET: 4, PAPER: 2}

@@ -10,10 +10,11 @@ import pytest
 from flax import nnx
 from helpers import quick_jit
 
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.networks.srda4d import PRESETS, SRDA, SRDAConfig, layer_norm
 
 NX, NY = 16, 9
+FRAMES, CHANNELS = Conditioning().frames, Conditioning().channels
 SMALL = SRDAConfig(2, 4, NX, NY, widths=(16, 32), token=32, blocks=1)
 
 

@@ -178,7 +178,7 @@ def test_observations_depend_on_key_truth_and_time_alone():
     single = quick_jit(lambda key, omega, time: observations.observe(key, GRID, layout, omega, time, 0.1))
     for truth, time in ((1, 2), (0, 0), (1, 0), (0, 2), (1, 1)):
         one = single(observations.observation_key(5, truth), truths[truth, 4 * time], time)
-        assert one.guides is None
+        assert one.sets is None
         for name, a, b in zip(one._fields, jax.tree.leaves(one), jax.tree.leaves(run)):
             np.testing.assert_allclose(a, b[truth, time], rtol=1e-12, atol=1e-14, err_msg=name)
     # Another seed, truth or time: other noise and other places.
@@ -215,7 +215,7 @@ def test_observe_run_takes_every_nth_frame():
     with pytest.raises(ValueError, match=r"truth: expected shape \(any, 32, 17\)"):
         observations.observe_run(jax.random.key(0), GRID, at_positions(points(5)), frames[:, 1:], 4)
     for std in (0, -0.1, float("nan")):
-        with pytest.raises(ValueError, match="observation noise: expected a finite number above 0"):
+        with pytest.raises(ValueError, match="noise_std: expected a finite number above 0"):
             observations.observe_run(jax.random.key(0), GRID, at_positions(points(5)), frames, 4, std)
 
 

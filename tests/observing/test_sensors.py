@@ -1,129 +1,384 @@
-"""Sensors that guide: apart from those that are assimilated, through the whole experiment, and what is refused."""
+"""Sets of sensors: what each measures, apart from the others; which guide, which are assimilated; what is refused."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import COARSE, FINE, GRID, quick_jit, setup, truth
-from jaxsrda.experiment.checks import check_guidance
+from helpers import GRID, TESTBED, quick_jit, setup, states, truth
 
 from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.experiment.registry import CONFIGS
+from jaxsrda.diffusion.guidance import OI, Blend, guide
+from jaxsrda.experiment.experiment import Experiment, from_options
 from jaxsrda.filters.config import FilterConfig, filter_params
-from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
+from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.observing import operators, sensors
 from jaxsrda.observing.layouts import parse_layout
-from jaxsrda.observing.observations import (
-    Observations,
-    check_observations,
-    observation_key,
-    predict,
-    sees_vorticity,
-    with_guides,
-)
+from jaxsrda.observing.observations import Observations, check_observations, join, observation_key, observe_run
 from jaxsrda.observing.operators import speed, vorticity
-from jaxsrda.observing.sensors import Sensors, observe_truths
+from jaxsrda.observing.sensors import Sensors, observe_truths, predict
 
-LATTICE = Sensors(parse_layout("lattice:8", GRID), vorticity, 0.1)
-SPEEDS = Sensors(parse_layout("random-fixed:5", GRID), speed, 0.3)
-
-
-def observed(guides=None):
-    keys = jax.vmap(lambda number: observation_key(0, number))(jnp.arange(2, dtype=jnp.uint32))
-    return observe_truths(keys, GRID, jnp.stack([truth(), truth(seed=1)]), LATTICE, guides)
+LATTICE = Sensors("lattice:8")
+SPEEDS = Sensors("random-fixed:5", "speed", 0.3, "guiding")
+TOGETHER = (LATTICE, dataclasses.replace(SPEEDS, role="assimilated"))
+KEYS = jax.vmap(lambda number: observation_key(0, number))(jnp.arange(2, dtype=jnp.uint32))
 
 
-def test_guides_stand_behind_the_others_and_change_nothing_of_them():
-    alone, both = observed(), observed(SPEEDS)
+def truths():
+    return jnp.stack([truth(), truth(seed=1)])
+
+
+@functools.cache
+def observed(*sets):
+    return observe_truths(KEYS, GRID, truths(), sets or (LATTICE,), 4)
+
+
+def one_of(observations, *index):
+    return jax.tree.map(lambda a: a[index], observations)
+
+
+# What a set is
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"role": "guide"}, "role: expected one of assimilated, guiding; got 'guide'"),
+        ({"noise_std": 0.0}, r"noise_std: expected a finite number above 0, got 0\.0"),
+        ({"noise_std": -1}, "noise_std: expected a finite number above 0, got -1"),
+        ({"operator": "vortcity"}, r"operator: expected one of .*got 'vortcity'; did you mean 'vorticity'"),
+    ],
+)
+def test_bad_sets_raise(options, message):
+    with pytest.raises(ValueError, match=message):
+        Sensors(**options)
+    with pytest.raises(ValueError, match="layout: expected one of lattice"):
+        Sensors("latice:8").placed(GRID)
+
+
+def test_names_and_functions_mean_the_same():
+    assert Sensors(operator="speed").measure is speed and Sensors(operator=speed).measure is speed
+    assert Sensors(operator="speed").operator_name == Sensors(operator=speed).operator_name == "speed"
+    assert Sensors("lattice:4").placed(GRID).name == "lattice:4"
+    own = parse_layout("lattice:4", GRID)
+    assert Sensors(own).placed(GRID) is own
+    found = [name for name in operators.OPERATORS if Sensors(operator=name).measures_vorticity]
+    assert found == ["vorticity", "vorticity-spectral"] and Sensors(operator=vorticity).measures_vorticity
+    assert LATTICE == Sensors() and hash(LATTICE) == hash(Sensors())
+
+
+def test_one_set_is_observed_as_ever():
+    got = observed(LATTICE)
+    assert got.sets is None
+    layout = parse_layout("lattice:8", GRID)
+    observe = quick_jit(lambda key, frames: observe_run(key, GRID, layout, frames, 4, 0.1, vorticity))
+    for number in range(2):
+        alone = observe(KEYS[number], truths()[number])
+        for a, b in zip(jax.tree.leaves(one_of(got, number)), jax.tree.leaves(alone)):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+
+
+def test_sets_stand_one_behind_the_other_and_change_nothing_of_them():
+    alone, both = observed(), observed(LATTICE, SPEEDS)
     count = alone.values.shape[-1]
     assert both.values.shape == (2, 3, count + 5) and both.positions.shape == (2, 3, count + 5, 2)
     for name in ("values", "positions", "mask", "variance"):
         np.testing.assert_array_equal(getattr(both, name)[:, :, :count], getattr(alone, name))
-    assert not both.mask[..., count:].any() and both.guides[..., count:].all() and not both.guides[..., :count].any()
+    assert both.mask[..., count:].all() and both.sets.dtype == jnp.int32
+    assert (both.sets[..., count:] == 1).all() and not both.sets[..., :count].any()
     np.testing.assert_allclose(both.variance[..., count:], 0.09)
-    fields = jnp.stack([truth(), truth(seed=1)])[:, ::4]
-    exact = jax.vmap(jax.vmap(lambda field, at: speed(GRID, field, at)))(fields, both.positions[:, :, count:])
+    exact = jax.vmap(jax.vmap(lambda f, at: speed(GRID, f, at)))(truths()[:, ::4], both.positions[:, :, count:])
     off = both.values[..., count:] - exact
     assert 0.1 < np.sqrt(np.mean(off**2)) < 0.6
+    # A third set changes nothing of the second, and two sets alike are not at the same places.
+    three = observed(LATTICE, SPEEDS, SPEEDS)
+    np.testing.assert_array_equal(three.values[..., : count + 5], both.values)
+    assert (three.sets[..., count + 5 :] == 2).all()
+    places = {tuple(position) for position in np.asarray(three.positions[0, 0, count:])}
+    assert len(places) > 6  # five each, and hardly one in common
 
 
-def test_guides_are_checked_like_sensors():
-    ones = jax.tree.map(lambda a: np.array(a[0]), observed(SPEEDS))
-    assert check_observations(ones).guides.sum() == 15
-    spoilt = ones._replace(values=np.where(ones.guides, np.nan, ones.values))
+def test_all_sets_are_checked_alike():
+    ones = jax.tree.map(lambda a: np.array(a[0]), observed(LATTICE, SPEEDS))
+    second = ones.sets == 1
+    assert (check_observations(ones).sets == 1).sum() == 15 == second.sum()
+    spoilt = ones._replace(values=np.where(second, np.nan, ones.values))
     with pytest.raises(ValueError, match=r"observations\.values"):
         check_observations(spoilt)
+    silent = check_observations(spoilt._replace(mask=ones.mask & ~second))
+    assert np.isfinite(silent.values).all()
     for variance in (0.0, -1.0):
         with pytest.raises(ValueError, match=r"observations\.variance: expected numbers above 0"):
-            check_observations(ones._replace(variance=np.where(ones.guides, variance, ones.variance)))
-    outside = np.where(ones.guides[..., None], 7.0, ones.positions)
+            check_observations(ones._replace(variance=np.where(second, variance, ones.variance)))
+    outside = np.where(second[..., None], 7.0, ones.positions)
     with pytest.raises(ValueError, match="positions"):
         check_observations(ones._replace(positions=outside))
-    with pytest.raises(ValueError, match=r"observations\.guides"):
-        check_observations(ones._replace(guides=ones.guides[:, :-1]))
+    with pytest.raises(ValueError, match=r"observations\.sets"):
+        check_observations(ones._replace(sets=ones.sets[:, :-1]))
+    assert check_observations(ones._replace(sets=None)).sets is None
 
 
 def test_observations_join_with_any_leading_axes():
-    one = jax.tree.map(lambda a: a[0, 0], observed())
-    both = with_guides(one, one)
-    assert both.values.shape == (2 * one.capacity,) and both.positions.shape == (2 * one.capacity, 2)
+    one = one_of(observed(), 0, 0)
+    both = join(one, one, one)
+    assert both.values.shape == (3 * one.capacity,) and both.positions.shape == (3 * one.capacity, 2)
+    np.testing.assert_array_equal(both.sets, np.repeat([0, 1, 2], one.capacity))
+    np.testing.assert_array_equal(both.positions[one.capacity : 2 * one.capacity], one.positions)
+    assert join(one) is one
 
 
-LAYOUT = parse_layout("lattice:4", GRID)
+# Each set by its own operator
+
+
+def test_each_set_is_seen_through_its_own_operator():
+    both = one_of(observed(LATTICE, SPEEDS), 0, 1)
+    field, count = truth()[4], len(both.values) - 5
+    got = predict(GRID, field, both, (LATTICE, SPEEDS))
+    np.testing.assert_array_equal(got[:count], vorticity(GRID, field, both.positions[:count]))
+    np.testing.assert_array_equal(got[count:], speed(GRID, field, both.positions[count:]))
+    alike = (LATTICE, Sensors("random-fixed:5", role="guiding"))
+    np.testing.assert_array_equal(predict(GRID, field, both, alike), vorticity(GRID, field, both.positions))
+    for pair in ((LATTICE, SPEEDS), (SPEEDS, LATTICE)):
+        flags = [each.measures_vorticity for each in pair]
+        shown = np.asarray(sensors.belongs(both, flags))
+        assert (shown[:count] == flags[0]).all() and (shown[count:] == flags[1]).all()
+    one = both._replace(sets=None)
+    assert sensors.belongs(one, [True]).all() and not sensors.belongs(one, [False]).any()
+
+
+def test_sets_may_be_mixed_in_any_order():
+    """As observations of one's own come: the number of its set is all that a slot needs."""
+    both = one_of(observed(LATTICE, SPEEDS), 0, 1)
+    order = np.random.default_rng(0).permutation(both.capacity)
+    mixed = jax.tree.map(lambda a: a[order], both)
+    field = truth()[4]
+    expected = predict(GRID, field, both, (LATTICE, SPEEDS))[order]
+    np.testing.assert_allclose(predict(GRID, field, mixed, (LATTICE, SPEEDS)), expected, atol=1e-12)
+    # A set without a slot, and a third operator.
+    three = (LATTICE, SPEEDS, Sensors(operator="streamfunction"))
+    np.testing.assert_allclose(predict(GRID, field, mixed, three), expected, atol=1e-12)
+
+
+def test_each_set_keeps_its_operator_from_the_others_places():
+    """An operator without a derivative there spoils no gradient."""
+    both = one_of(observed(LATTICE, SPEEDS), 0, 1)
+    field, count = truth()[4], len(both.values) - 5
+
+    def depth(grid, omega, positions):  # finite at the second set alone
+        far = jnp.abs(positions[:, None] - both.positions[count:]).sum(-1).min(1) > 1e-12
+        return vorticity(grid, omega, positions) + jnp.sqrt(jnp.where(far, 0.0, 1.0) + 0 * omega[0, 0])
+
+    def total(omega):
+        return predict(GRID, omega, both, (LATTICE, Sensors(operator=depth))).sum()
+
+    assert jnp.isnan(jax.grad(lambda omega: depth(GRID, omega, both.positions).sum())(field)).any()
+    assert jnp.isfinite(jax.grad(total)(field)).all()
+
+
+def test_observations_of_the_truth_have_to_be_finite():
+    seen = observed(LATTICE, SPEEDS)
+    sensors.check_values(seen._replace(values=jnp.where(seen.mask, seen.values, jnp.nan)))
+    with pytest.raises(ValueError, match=r"operator: 30 of .* observations of the truth are NaN or infinite"):
+        sensors.check_values(seen._replace(values=jnp.where(seen.sets == 1, jnp.inf, seen.values)))
+
+
+# Roles
+
+
+def test_a_role_masks_the_others():
+    both = observed(LATTICE, SPEEDS)
+    second = both.sets == 1
+    for role, own in (("assimilated", ~second), ("guiding", second)):
+        got = sensors.with_role(both, (LATTICE, SPEEDS), role)
+        np.testing.assert_array_equal(got.mask, both.mask & own)
+        np.testing.assert_array_equal(got.values, both.values)
+    assert sensors.with_role(both, TOGETHER, "assimilated") is both
+    assert not sensors.with_role(both, TOGETHER, "guiding").mask.any()
+    alone = observed()
+    assert sensors.with_role(alone, (LATTICE,), "assimilated") is alone
+    assert not sensors.with_role(alone, (LATTICE,), "guiding").mask.any()
+
+
+@pytest.mark.parametrize("analysis, upward", [("enkf", False), ("letkf", True)])
+def test_sets_that_measure_different_things_are_assimilated_together(analysis, upward):
+    """As by one operator that knows which slots measure what."""
+    both = one_of(observed(*TOGETHER), 0, 0)
+    count = len(both.values) - 5
+    assert both.mask[count:].all()
+
+    def concatenated(grid, omega, positions):
+        return jnp.concatenate([vorticity(grid, omega, positions[:count]), speed(grid, omega, positions[count:])])
+
+    def analyser(sets):
+        params, where = filter_params(FilterConfig(members=4, localization=1.0)), setup(sensors=sets)
+        model = where.forecast_model() if upward else where.analysis_model()
+        members = jax.vmap(lambda a: regrid_hat(GRID, model.grid, a))(states())
+        step = quick_jit(ensemble_filter(where, model, analysis, 4, params).step)
+        return lambda observations: step(jax.random.key(1), EnsembleState(members, jnp.int32(0)), observations)[1]
+
+    wanted = analyser((Sensors(operator=concatenated),))(both._replace(sets=None)).omega[:, 0]
+    analysed = analyser(TOGETHER)
+    got = analysed(both)
+    np.testing.assert_allclose(got.omega[:, 0], wanted, atol=1e-10)
+    np.testing.assert_array_equal(got.diagnostics.assimilated, both.mask)
+    # Sensors that guide are not assimilated: as if they were silent.
+    guided = analyser((LATTICE, SPEEDS))(both)
+    alone = analysed(both._replace(mask=both.mask & (both.sets == 0)))
+    np.testing.assert_allclose(guided.omega, alone.omega, atol=1e-12)
+    np.testing.assert_array_equal(guided.diagnostics.assimilated, both.mask & (both.sets == 0))
+    assert abs(got.omega[:, 0] - alone.omega[:, 0]).max() > 0.01
+
+
+def test_the_ensemble_score_filter_refuses_other_operators_in_any_assimilated_set():
+    params, model = filter_params(FilterConfig(members=4)), setup().forecast_model()
+    for sets in ((dataclasses.replace(LATTICE, operator="speed"),), TOGETHER):
+        with pytest.raises(ValueError, match="ensf: its likelihood acts on vorticity"):
+            ensemble_filter(setup(sensors=sets), model, "ensf", 4, params)
+    assert ensemble_filter(setup(sensors=(LATTICE, SPEEDS)), model, "ensf", 4, params).members == 4
+
+
+# Sensors that are withheld
+
+
+def test_the_second_set_is_verified_by_its_own_operator():
+    both = observed(*TOGETHER)
+    second = both.sets == 1
+    used, withheld = sensors.withhold(both, jax.random.split(jax.random.key(0), 2), 0.5, TOGETHER)
+    assert withheld.mask[second].any() and withheld.mask[~second].any() and not (used.mask & withheld.mask).any()
+    assert ((used.mask | withheld.mask) == both.mask).all()
+    misfit = sensors.misfit(GRID, both._replace(mask=second), truths()[:, ::4], TOGETHER)
+    assert ((0.15 < misfit) & (misfit < 0.5)).all()  # the truth, off by the noise of std 0.3 at ten sensors
+
+
+def test_withheld_sensors_are_not_those_that_guide():
+    both, keys = observed(LATTICE, SPEEDS), jax.random.split(jax.random.key(0), 2)
+    used, withheld = sensors.withhold(both, keys, 0.5, (LATTICE, SPEEDS))
+    second = both.sets == 1
+    assert used.mask[second].all() and not withheld.mask[second].any() and withheld.mask.any()
+    np.testing.assert_array_equal(used.sets, both.sets)
+    none, all_used = sensors.withhold(both, keys, 0.0, (LATTICE, SPEEDS))[::-1]
+    assert not none.mask.any() and (all_used.mask == both.mask).all()
+
+
+# What an experiment refuses
+
+GUIDING = Sensors("lattice:4", role="guiding")
+MARKED = Observations(
+    np.zeros((2, 2)), np.zeros((2, 2, 2)), np.ones((2, 2), bool), np.ones((2, 2)), np.tile(np.arange(2), (2, 1))
+)
 OWN = Observations(np.zeros((2, 1)), np.zeros((2, 1, 2)), np.ones((2, 1), bool), np.ones((2, 1)))
+GUIDED = DiffSRDAConfig(guidance="mmps")
+
+
+def experiment(method, **options):
+    return from_options(method, testbed=TESTBED, **options)
 
 
 @pytest.mark.parametrize(
-    "method, changes, guides, own, message",
+    "method, options, message",
     [
-        ("enkf-sr", {}, LAYOUT, None, "guide_layout: enkf-sr is not guided; choose a guidance"),
-        ("diffsrda", {}, LAYOUT, None, "guide_layout: diffsrda is not guided"),
-        ("diffsrda", {"guidance": "mmps"}, LAYOUT, OWN, "guide_layout: with your own observations, mark those"),
+        ("enkf-sr", {"guide_layout": "lattice:4"}, "guide_layout: enkf-sr is not guided; choose a guidance"),
+        ("diffsrda", {"guide_layout": "lattice:4"}, "guide_layout: diffsrda is not guided"),
         (
             "diffsrda",
-            {"guidance": "mmps"},
-            None,
-            None,
-            "guidance: mmps has no new sensors to follow; give a guide_layout",
+            {"config": GUIDED, "guide_layout": "lattice:4", "observations": OWN},
+            "guide_layout: of no effect beside your own observations; leave it out, or describe their sets as sensors",
         ),
-        ("diffsrda", {"guidance": "mmps"}, None, OWN, "guidance: mmps has no new sensors"),
+        ("diffsrda", {"config": GUIDED}, "guidance: it has no new sensors to follow; give a guide_layout"),
+        ("diffsrda", {"config": GUIDED, "observations": OWN}, "guidance: it has no new sensors"),
         (
             "enkf-sr",
-            {},
-            None,
-            OWN._replace(guides=OWN.mask),
-            r"observations\.guides: enkf-sr is not guided; choose a guidance, or guides_assimilated",
+            {"observations": MARKED, "sensors": (LATTICE, GUIDING)},
+            "guide_layout: enkf-sr is not guided; choose a guidance, or give these sensors the role assimilated",
         ),
+        (
+            "enkf-sr",
+            {"observations": MARKED},
+            r"observations\.sets: 1 set\(s\) of sensors are described, .* belong to sets up to number 1",
+        ),
+        (
+            "enkf-sr",
+            {"observations": OWN, "sensors": TOGETHER},
+            r"observations\.sets: 2 set\(s\) .* belong to no set in particular",
+        ),
+        ("diffsrda", {"config": GUIDED, "sensors": (GUIDING,)}, "sensors: expected at least one set that is assimi"),
+        ("enkf-sr", {"sensors": ()}, "sensors: expected at least one set, got none"),
+        ("enkf-sr", {"sensors": TOGETHER, "layout": "lattice:4"}, "layout: of no effect beside sensors"),
     ],
 )
-def test_guides_without_a_guidance_and_the_reverse_are_refused(method, changes, guides, own, message):
+def test_guides_without_a_guidance_and_the_reverse_are_refused(method, options, message):
     with pytest.raises(ValueError, match=message):
-        check_guidance(method, dataclasses.replace(CONFIGS[method], **changes), guides, own)
+        experiment(method, **options)
 
 
 @pytest.mark.parametrize(
-    "changes, guides, own, message",
+    "options, message",
     [
-        ({"guidance": "mmps"}, LAYOUT, None, "guides_assimilated: sensors are assimilated or they guide, got .* mmps"),
-        ({}, None, None, "guides_assimilated: there are no further sensors; give a guide_layout"),
-        ({}, None, OWN, "guides_assimilated: there are no further sensors"),
-        ({}, LAYOUT, OWN, "guide_layout: with your own observations, mark those"),
+        ({"config": GUIDED, "guide_layout": "lattice:4"}, "guidance: it has no new sensors to follow"),
+        ({}, "guides_assimilated: there are no further sensors that it could be of; give a guide_layout"),
+        ({"observations": OWN}, "guides_assimilated: of no effect beside your own observations"),
+        ({"guide_layout": "lattice:4", "observations": OWN}, "guide_layout: of no effect beside your own observations"),
     ],
 )
-def test_a_second_set_is_there_and_used_once(changes, guides, own, message):
-    config = dataclasses.replace(CONFIGS["diffsrda"], **changes)
+def test_a_second_set_is_there_and_used_once(options, message):
     with pytest.raises(ValueError, match=message):
-        check_guidance("diffsrda", config, guides, own, assimilated=True)
-    check_guidance("enkf-sr", CONFIGS["enkf-sr"], LAYOUT, None, assimilated=True)
+        experiment("diffsrda", guides_assimilated=True, **options)
+    made = experiment("enkf-sr", guide_layout="lattice:4", guides_assimilated=True)
+    assert made.sensors == (LATTICE, Sensors("lattice:4"))
 
 
 def test_options_of_guides_need_guides():
-    config = dataclasses.replace(CONFIGS["diffsrda"], guidance="oi", guide_on="all")
-    with pytest.raises(ValueError, match="guide_std: there are no further sensors that it could be of"):
-        check_guidance("diffsrda", config, None, OWN, guide_measure=None, guide_std=0.2)
-    check_guidance("diffsrda", config, LAYOUT, None, guide_measure="speed", guide_std=0.2)
+    config = DiffSRDAConfig(guidance="oi", guide_on="all")
+    with pytest.raises(ValueError, match="guide_noise_std: there are no further sensors that it could be of"):
+        experiment("diffsrda", config=config, guide_std=0.2)
+    with pytest.raises(ValueError, match="guide_noise_std: of no effect beside your own observations"):
+        experiment("diffsrda", config=config, guide_std=0.2, observations=OWN)
+    options = {"guide_layout": "lattice:4", "guide_measure": "speed", "guide_std": 0.2}
+    made = experiment("diffsrda", config=config, **options)
+    assert made.sensors == (LATTICE, Sensors("lattice:4", "speed", 0.2, "guiding"))
+
+
+def test_what_is_allowed_is():
+    experiment("diffsrda", config=GUIDED, guide_layout="lattice:4")
+    experiment("diffsrda", config=dataclasses.replace(GUIDED, guide_on="all"))
+    made = Experiment("diffsrda", observations=MARKED, sensors=(LATTICE, GUIDING), config=GUIDED, testbed=TESTBED)
+    np.testing.assert_array_equal(made.observations.sets, MARKED.sets)
+    assert experiment("enkf-sr").sensors == (LATTICE,)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: DiffSRDAConfig(guidance="magic"), "guidance: expected one of none, blend, lifted"),
+        (lambda: DiffSRDAConfig(guide_on="some"), "guide_on: expected one of new, all; got 'some'"),
+        (lambda: Blend(blur=(1.0,)), r"blur: expected two widths, at the first and the last level, got \(1.0,\)"),
+        (lambda: Blend(blur=(2.0, 0.0)), "blur: expected a finite number above 0, got 0.0"),
+        (lambda: guide("none", hard_steps=1), "hard_steps: not an option of guidance none, which has no options"),
+        (lambda: guide("oi", blur=(4.0, 1.0)), "blur: not an option of guidance oi, whose options are strength"),
+        (
+            lambda: DiffSRDAConfig(guidance=Blend(hard_steps=5)),
+            "hard_steps: expected 0 to as many as there are steps, 4, got 5",
+        ),
+        (lambda: OI(strength=0.0), "strength: expected a finite number above 0, got 0.0"),
+    ],
+)
+def test_bad_configurations_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    "old, new", [("strength", "OI"), ("iterations", "OI"), ("blur", "Blend"), ("hard_steps", "Blend")]
+)
+def test_options_that_are_now_a_guides_say_so(old, new):
+    with pytest.raises(TypeError, match=rf"DiffSRDAConfig: {old} is now guidance, .*jaxsrda\.{new}\({old}="):
+        DiffSRDAConfig(**{old: 1})
+
+
+# Operators of one's own
 
 
 @pytest.mark.parametrize(
@@ -180,111 +435,8 @@ def test_a_method_without_guidance_needs_no_derivative():
         operators.check_operator("measure", lambda grid, omega, at: (omega, at), GRID, differentiable=False)
     with pytest.raises(ValueError, match="measure: expected a differentiable function"):
         operators.check_operator("measure", rounded, GRID, differentiable=True)
-
-
-def test_observations_of_the_truth_have_to_be_finite():
-    seen = observed(SPEEDS)
-    sensors.check_values(seen._replace(values=jnp.where(seen.mask | seen.guides, seen.values, jnp.nan)))
-    with pytest.raises(ValueError, match=r"measure, guide_measure: 30 of .* observations of the truth are NaN or inf"):
-        sensors.check_values(seen._replace(values=jnp.where(seen.guides, jnp.inf, seen.values)))
-
-
-def test_each_set_keeps_its_operator_from_the_others_places():
-    """An operator without a derivative there spoils no gradient."""
-    both = jax.tree.map(lambda a: a[0, 1], observed(SPEEDS))
-    field, count = truth()[4], len(both.values) - 5
-
-    def depth(grid, omega, positions):  # finite at the guides alone
-        far = jnp.abs(positions[:, None] - both.positions[count:]).sum(-1).min(1) > 1e-12
-        return vorticity(grid, omega, positions) + jnp.sqrt(jnp.where(far, 0.0, 1.0) + 0 * omega[0, 0])
-
-    def total(omega):
-        return predict(GRID, omega, both, vorticity, depth).sum()
-
-    assert jnp.isnan(jax.grad(lambda omega: depth(GRID, omega, both.positions).sum())(field)).any()
-    assert jnp.isfinite(jax.grad(total)(field)).all()
-
-
-def test_each_set_is_seen_through_its_own_operator():
-    both = jax.tree.map(lambda a: a[0, 1], observed(SPEEDS))
-    field, count = truth()[4], len(both.values) - 5
-    got = predict(GRID, field, both, vorticity, speed)
-    np.testing.assert_array_equal(got[:count], vorticity(GRID, field, both.positions[:count]))
-    np.testing.assert_array_equal(got[count:], speed(GRID, field, both.positions[count:]))
-    np.testing.assert_array_equal(predict(GRID, field, both, vorticity, None), vorticity(GRID, field, both.positions))
-    first, second = (np.asarray(sees_vorticity(both, *pair)) for pair in ((vorticity, speed), (speed, vorticity)))
-    assert first[:count].all() and not first[count:].any() and (second == ~first).all()
-    assert sees_vorticity(both, vorticity, None).all() and not sees_vorticity(both, speed, None).any()
-
-
-@pytest.mark.parametrize("analysis, level", [("enkf", FINE), ("letkf", COARSE)])
-def test_sets_that_measure_different_things_are_assimilated_together(analysis, level):
-    """As by one operator that knows which slots measure what."""
-    both = sensors.assimilated(jax.tree.map(lambda a: a[0, 0], observed(SPEEDS)))
-    count = len(both.values) - 5
-    assert both.mask[count:].all()
-
-    def concatenated(grid, omega, positions):
-        return jnp.concatenate([vorticity(grid, omega, positions[:count]), speed(grid, omega, positions[count:])])
-
-    def analysed(where, observations):
-        params = filter_params(FilterConfig(members=4, localization=1.0))
-        assimilator = ensemble_filter(where, analysis, level, 4, params)
-        state = quick_jit(assimilator.init)(jax.random.key(0))
-        return quick_jit(assimilator.step)(jax.random.key(1), state, observations)[1].omega[:, 0]
-
-    wanted = analysed(setup()._replace(operator=concatenated), both._replace(guides=None))
-    got = analysed(setup()._replace(guide_operator=speed), both)
-    np.testing.assert_allclose(got, wanted, atol=1e-10)
-    alone = analysed(setup(), both._replace(mask=both.mask & ~both.guides))
-    assert abs(got - alone).max() > 0.01
-
-
-def test_the_ensemble_score_filter_refuses_other_operators_in_either_set():
-    params = filter_params(FilterConfig(members=4))
-    for where in (setup()._replace(operator=speed), setup()._replace(guide_operator=speed)):
-        with pytest.raises(ValueError, match="ensf: its likelihood acts on vorticity"):
-            ensemble_filter(where, "ensf", FINE, 4, params)
-
-
-def test_the_second_set_is_verified_by_its_own_operator():
-    both = sensors.assimilated(observed(SPEEDS))
-    fields = jnp.stack([truth(), truth(seed=1)])[:, ::4]
-    used, withheld = sensors.split(both, jax.random.split(jax.random.key(0), 2), 0.5)
-    assert withheld.mask[both.guides].any() and not (used.guides & withheld.mask).any()
-    assert ((used.mask | withheld.mask) == both.mask).all()
-    misfit = sensors.misfit(GRID, both._replace(mask=both.guides), fields, vorticity, speed)
-    assert ((0.15 < misfit) & (misfit < 0.5)).all()  # the truth, off by the noise of std 0.3 at ten sensors
-
-
-def test_what_is_allowed_is():
-    guided = DiffSRDAConfig(guidance="mmps")
-    check_guidance("diffsrda", guided, LAYOUT, None)
-    check_guidance("diffsrda", dataclasses.replace(guided, guide_on="all"), None, None)
-    check_guidance("diffsrda", guided, None, OWN._replace(guides=np.ones((2, 1), bool)))
-    check_guidance("enkf-sr", CONFIGS["enkf-sr"], None, None)
-
-
-def test_withheld_sensors_are_not_those_that_guide():
-    both = observed(SPEEDS)
-    keys = jax.random.split(jax.random.key(0), 2)
-    used, withheld = sensors.split(both, keys, 0.5)
-    assert (used.guides == both.guides).all() and not (withheld.mask & both.guides).any()
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"guidance": "magic"}, "guidance: expected one of none, blend, lifted"),
-        ({"guide_on": "some"}, "guide_on: expected one of new, all; got 'some'"),
-        ({"blur": (1.0,)}, r"blur: expected two widths, at the first and the last level, got \(1.0,\)"),
-        ({"blur": (2.0, 0.0)}, "blur: expected a finite number above 0, got 0.0"),
-        ({"hard_steps": 1}, "blur, hard_steps: these are options of guidance blend, got none"),
-        ({"guidance": "oi", "blur": (4.0, 1.0)}, "blur, hard_steps: these are options of guidance blend, got oi"),
-        ({"hard_steps": 5}, "hard_steps: expected 0 to as many as there are steps, 4, got 5"),
-        ({"strength": 0.0}, "strength: expected a finite number above 0, got 0.0"),
-    ],
-)
-def test_bad_configurations_are_refused(changes, message):
-    with pytest.raises(ValueError, match=message):
-        DiffSRDAConfig(**changes)
+    # An experiment asks for what its method needs.
+    sets = (Sensors(operator=rounded),)
+    assert experiment("enkf-sr", sensors=sets).sensors == sets
+    with pytest.raises(ValueError, match="operator rounded: expected a differentiable function"):
+        experiment("diffsrda", sensors=sets, config=dataclasses.replace(GUIDED, guide_on="all"))

@@ -8,8 +8,8 @@ import scipy.ndimage
 import scipy.stats
 import scoringrules
 
-from jaxsrda.flow import testbed as config
 from jaxsrda.flow.grid import ChannelGrid, energy, enstrophy, shells, to_physical, to_spectral
+from jaxsrda.flow.testbed import jet
 from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import point, spectra
 from jaxsrda.scoring import tally as tally_module
@@ -48,7 +48,7 @@ def test_mssim_matches_scipy(dtype, data_range):
     def mean(f):
         return scipy.ndimage.gaussian_filter(f, 1.5, radius=5)[5:-5, 5:-5]
 
-    span = np.ptp(config.VORTICITY_RANGE) if data_range is None else data_range
+    span = np.ptp(jet().vorticity_range) if data_range is None else data_range
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     ma, mb = mean(a), mean(b)
     va, vb, cov = mean(a * a) - ma**2, mean(b * b) - mb**2, mean(a * b) - ma * mb
@@ -116,6 +116,34 @@ def test_error_spread_correlation_finds_where_the_error_is():
     assert point.error_spread_correlation(ensemble[:, ::-1], truth) < 0
 
 
+def test_a_score_of_ones_own_is_one_more_entry(monkeypatch):
+    monkeypatch.setitem(point.SCORES, "bias", lambda ensemble, truth, span: (ensemble - truth).mean())
+    ensemble, truth = fields(0, 4), fields(1)
+    got = point.frame_scores(ensemble, truth)
+    assert list(got)[-1] == "bias" and len(got) == 8
+    np.testing.assert_allclose(got["bias"], (ensemble - truth).mean())
+
+
+def test_the_span_of_vorticity_reaches_the_structural_similarity():
+    ensemble, truth = fields(0, 4), fields(1)
+    got = point.frame_scores(ensemble, truth, 7.0)
+    np.testing.assert_allclose(got["mssim_loss"], point.mssim_loss(ensemble.mean(0), truth, 7.0))
+    usual = point.frame_scores(ensemble, truth)
+    assert abs(got["mssim_loss"] - usual["mssim_loss"]) > 1e-3
+    assert all(got[name] == usual[name] for name in got if name != "mssim_loss")
+
+
+def test_variance_over_members(dtype):
+    ensemble = fields(0, 5, dtype=dtype)
+    expected = np.asarray(ensemble, float).var(0, ddof=1)
+    np.testing.assert_allclose(point.member_variance(ensemble), expected, rtol=1e-4, atol=1e-7)
+    assert point.member_variance(ensemble).dtype == dtype
+    np.testing.assert_array_equal(point.member_variance(ensemble[:1]), 0)
+    assert point.check_ensemble(ensemble, ensemble[0]) == 5
+    with pytest.raises(ValueError, match=r"ensemble: expected 3 dimensions .*one member is ensemble\[None\]"):
+        point.check_ensemble(ensemble[0], ensemble[0])
+
+
 def test_one_member(dtype):
     truth = fields(1, dtype=dtype)
     got = jax.jit(point.frame_scores)(fields(0, 1, dtype=dtype), truth)
@@ -145,13 +173,13 @@ def test_frame_scores_are_the_scores(dtype):
 
 FRAMES, MEMBERS = 24, 19
 
-tally = jax.jit(tally_module.tally, static_argnums=1)
+tally = jax.jit(tally_module.frame_tally, static_argnums=1)
 summarize = jax.jit(tally_module.summarize, static_argnums=1)
 
 
 @jax.jit
 def tally_frames(keys, ensembles, truths):
-    tallies = jax.vmap(tally_module.tally, in_axes=(0, None, 0, 0))(keys, GRID, ensembles, truths)
+    tallies = jax.vmap(tally_module.frame_tally, in_axes=(0, None, 0, 0))(keys, GRID, ensembles, truths)
     return jax.tree.map(lambda leaf: leaf.sum(0, dtype=leaf.dtype), tallies)
 
 
@@ -298,7 +326,7 @@ def test_merged_halves_equal_the_whole(dtype):
 
     def step(carry, inputs):
         key, ensemble, truth = inputs
-        return tally_module.merge(carry, tally_module.tally(key, GRID, ensemble, truth)), None
+        return tally_module.merge(carry, tally_module.frame_tally(key, GRID, ensemble, truth)), None
 
     @jax.jit
     def scan(*inputs):
@@ -321,7 +349,7 @@ def test_merged_halves_equal_the_whole(dtype):
 
 def test_jit_changes_nothing():
     arrays = jax.random.key(0), GRID, fields(0, 4), fields(1)
-    plain, jitted = tally_module.tally(*arrays), tally(*arrays)
+    plain, jitted = tally_module.frame_tally(*arrays), tally(*arrays)
     for name, a, b in zip(tally_module.Tally._fields, plain, jitted):
         np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
     plain, jitted = tally_module.summarize(plain, GRID), summarize(jitted, GRID)
@@ -413,7 +441,7 @@ def test_wrong_shapes_and_values_raise():
     with pytest.raises(ValueError, match="ensemble: expected 3 dimensions"):
         point.spread(truth)
     with pytest.raises(ValueError, match=r"truth: expected shape \(32, 17\)"):
-        tally_module.tally(jax.random.key(0), GRID, ensemble[:, 2:], truth[2:])
+        tally_module.frame_tally(jax.random.key(0), GRID, ensemble[:, 2:], truth[2:])
     with pytest.raises(ValueError, match="one grid and ensemble size"):
         tally_module.merge(tally_module.empty_tally(GRID, 3), tally_module.empty_tally(GRID, 4))
     with pytest.raises(ValueError, match="tallied on this grid"):

@@ -104,11 +104,15 @@ class Assimilate:
 
     def experiment(self) -> Any:
         """The experiment that the options describe, without its truth; everything is checked."""
+        from jaxsrda.core.checks import check_positive
         from jaxsrda.experiment.experiment import from_options
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
         flow = testbed(self.testbed)
+        for name in ("obs_noise", "guide_noise"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
         second = None if self.guide_layout is None else layout(self.guide_layout, flow.grid)
         return from_options(
             self.method,

@@ -1,0 +1,182 @@
+"""The scripts show their help, use public names alone, and the accelerator queue's commands are understood."""
+
+import ast
+import functools
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import jaxsrda
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = [ROOT / "experiments", ROOT / "benchmarks"]
+if not all(folder.is_dir() for folder in FOLDERS):
+    pytest.skip("the checkout is not here", allow_module_level=True)
+
+SCRIPTS = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
+HELPERS = {"common.py", "machine.py"}
+"""Imported by scripts, run by nobody."""
+
+NAMES = [str(path.relative_to(ROOT)) for path in SCRIPTS]
+
+HELP = """
+import contextlib, io, json, runpy, sys, traceback
+found = {}
+for name in sys.argv[1:]:
+    folder, _, file = name.rpartition("/")
+    helper, text, before = file in HELPERS, io.StringIO(), set(sys.modules)
+    sys.path.insert(0, folder)
+    sys.argv = [name, "--help"]
+    try:
+        with contextlib.redirect_stdout(text):
+            runpy.run_path(name, run_name=file if helper else "__main__")
+        code = 0 if helper else "no help"
+    except SystemExit as end:
+        code = end.code
+    except Exception:
+        code = traceback.format_exc()
+    sys.path.remove(folder)
+    found[name] = [code or 0, text.getvalue()]
+print(json.dumps(found))
+"""
+
+
+@functools.cache
+def helps() -> dict[str, tuple[int | str, str]]:
+    """Script → exit status and help, from one process for all, because each would import JAX."""
+    source = f"HELPERS = {HELPERS!r}\n{HELP}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "JAX_PLATFORMS": "cpu", "NO_COLOR": "1"}
+    command = [sys.executable, "-c", source, *NAMES]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_imports_and_shows_help(name):
+    code, text = helps()[name]
+    assert code == 0, code
+    if Path(name).name not in HELPERS:
+        assert "--out" in text or name == "benchmarks/tune_filters.py"
+
+
+# Names ----------------------------------------------------------------------------------------
+
+
+def attributes(tree: ast.AST, aliases: dict[str, str]) -> list[tuple[str, str]]:
+    """(module or object, attribute) of every attribute that is taken of an imported name."""
+    found = []
+    for node in ast.walk(tree):
+        parts = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if parts and isinstance(node, ast.Name) and node.id in aliases:
+            found.append((aliases[node.id], ".".join(reversed(parts))))
+    return found
+
+
+def home(dotted: str) -> tuple[object, list[str]]:
+    """The innermost module of a dotted path, and the names below it."""
+    parts = dotted.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            return importlib.import_module(".".join(parts[:count])), parts[count:]
+        except ImportError:
+            continue
+    raise ImportError(dotted)
+
+
+def offences(source: str) -> list[str]:
+    """Private names of the package, names that are not there, and long ways to public names, in a source."""
+    tree, aliases, used = ast.parse(source), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] == "jaxsrda":
+                    aliases[alias.asname or "jaxsrda"] = alias.name if alias.asname else "jaxsrda"
+                    used.add(alias.name)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "jaxsrda":
+            for alias in node.names:
+                aliases[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                used.add(f"{node.module}.{alias.name}")
+    used |= {f"{start}.{rest}" for start, rest in attributes(tree, aliases)}
+    found = []
+    for dotted in sorted(used):
+        module, below = home(dotted)
+        if any(part.startswith("_") and not part.startswith("__") for part in dotted.split(".")):
+            found.append(f"{dotted} is private")
+        elif below and not hasattr(module, below[0]):
+            found.append(f"{dotted} is not there")
+        elif below and module is not jaxsrda and below[0] in jaxsrda.__all__:
+            if getattr(module, below[0]) is getattr(jaxsrda, below[0]):
+                found.append(f"{dotted} is jaxsrda.{below[0]}")
+    return found
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+def test_public_names_alone(path):
+    assert not offences(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("from jaxsrda.flow.simulate import _trajectory", "jaxsrda.flow.simulate._trajectory is private"),
+        ("import jaxsrda\njaxsrda._LATER", "jaxsrda._LATER is private"),
+        ("from jaxsrda.scoring import point\npoint._windows(8)", "jaxsrda.scoring.point._windows is private"),
+        ("from jaxsrda.flow.grid import regrid", "jaxsrda.flow.grid.regrid is jaxsrda.regrid"),
+        ("from jaxsrda.training.job import Job as Work", "jaxsrda.training.job.Job is jaxsrda.Job"),
+        ("from jaxsrda.scoring import point as scores\nscores.crps", "jaxsrda.scoring.point.crps is jaxsrda.crps"),
+        ("import jaxsrda\njaxsrda.LEVELS", "jaxsrda.LEVELS is not there"),
+        ("from jaxsrda.flow.testbed import level_grid", "jaxsrda.flow.testbed.level_grid is not there"),
+    ],
+)
+def test_offences_are_found(source, message):
+    assert offences(source) == [message]
+
+
+def test_public_names_pass():
+    source = "import jaxsrda\nfrom jaxsrda.app import report\nfrom jaxsrda.flow.grid import spectra\n"
+    assert not offences(source + "jaxsrda.jet().levels, jaxsrda.Sensors.layout, report.scores_record, spectra.__doc__")
+
+
+# The accelerator queue --------------------------------------------------------------------------
+
+
+@functools.cache
+def queue(*options: str) -> list[list[str]]:
+    """The commands that benchmarks/accelerator.sh runs, by a `python` in its way that only writes them down."""
+    with tempfile.TemporaryDirectory() as folder:
+        place, log = Path(folder), Path(folder) / "commands"
+        (place / "python").write_text(f'#!/bin/sh\nprintf "%s\\037" "$@" >> {log}; echo >> {log}\n')
+        (place / "python").chmod(0o755)
+        environment = os.environ | {"PATH": f"{place}:{os.environ['PATH']}", "JAXSRDA_CACHE": str(place / "cache")}
+        command = ["bash", str(ROOT / "benchmarks" / "accelerator.sh"), str(place / "out"), "60", *options]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
+        return [line.split("\037")[:-1] for line in log.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("options", [(), ("--tiny",)], ids=["whole", "tiny"])
+def test_accelerator_commands(options, monkeypatch):
+    """`jaxsrda train` takes every option, and makes its job; the scripts know theirs."""
+    from jaxsrda.app.cli import main as cli
+
+    jobs = []
+    monkeypatch.setattr(cli.Train, "run", lambda self: jobs.append(self.job()))
+    commands = queue(*options)
+    for command in commands:
+        if command[:2] == ["-m", "jaxsrda"]:
+            assert cli.main(command[2:]) == 0
+        else:
+            known = set(re.findall(r"--[a-z0-9-]+", helps()[command[0]][1]))
+            assert {word for word in command if word.startswith("--")} <= known, command
+    assert len(jobs) == sum(command[:3] == ["-m", "jaxsrda", "train"] for command in commands) > 4
