@@ -24,16 +24,33 @@ SENSORS = (Sensors("lattice:4"),)
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@functools.cache
+def once(make):
+    """The function, computed once for each of its arguments, with numbers even while a caller is traced."""
+
+    @functools.cache
+    @functools.wraps(make)
+    def made(*args, **options):
+        with jax.ensure_compile_time_eval():
+            return make(*args, **options)
+
+    return made
+
+
+@once
 def states(dtype="float64"):
     """Four states of the jet (4, 2K+1, L) with waves of order one on it."""
-    start = quick_jit(lambda key: TESTBED.start(key, GRID, dtype))(jax.random.key(0))
-    rows, columns = 1 + jnp.arange(start.shape[0]), 1 + jnp.arange(start.shape[1])
-    waves = jax.random.normal(jax.random.key(1), (4, *start.shape), dtype)
-    return start + waves / (rows[:, None] * columns).astype(dtype)
+
+    @quick_jit
+    def draw():
+        start = TESTBED.start(jax.random.key(0), GRID, dtype)
+        rows, columns = 1 + jnp.arange(start.shape[0]), 1 + jnp.arange(start.shape[1])
+        waves = jax.random.normal(jax.random.key(1), (4, *start.shape), dtype)
+        return start + waves / (rows[:, None] * columns).astype(dtype)
+
+    return draw()
 
 
-@functools.cache
+@once
 def setup(dtype="float64", sensors=SENSORS, **changes):
     """The small testbed, changed where asked, with a climatology of two runs at two times."""
     runs = states(dtype).reshape(2, 2, *GRID.spectral_shape)
@@ -41,7 +58,7 @@ def setup(dtype="float64", sensors=SENSORS, **changes):
     return Setup(testbed, climatology.from_runs(GRID, runs, testbed.symmetries), sensors)
 
 
-@functools.cache
+@once
 def truth(cycles=3, dtype="float64", seed=0):
     """Frames (4 · cycles, nx, ny) that drift slowly: not a run, but something to observe and to score against."""
     a, b = (to_physical(GRID, states(dtype)[(seed + i) % 4]) for i in range(2))
@@ -49,7 +66,7 @@ def truth(cycles=3, dtype="float64", seed=0):
     return (1 - part) * a + part * b
 
 
-@functools.cache
+@once
 def observed(cycles=3, dtype="float64", seed=0, layout="lattice:4"):
     """Observations of `truth` at its assimilation times."""
     return quick_jit(lambda frames: observe_run(jax.random.key(seed), GRID, parse_layout(layout, GRID), frames, 4))(

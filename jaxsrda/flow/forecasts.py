@@ -10,7 +10,8 @@ import jax
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.flow.grid import ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.core.checks import check_choice
+from jaxsrda.flow.grid import REGRIDDING, ChannelGrid, regrid, regrid_hat, to_physical, to_spectral
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import Level, Testbed
@@ -46,6 +47,7 @@ def spectral(testbed: Testbed, level: Level, upsampling: str = "spectral") -> Fo
     upsampling: how fields of a coarser level come to the analysis grid, `spectral` (zero padding, exact) or `bicubic`
     (the paper's, arXiv:2604.21180); they go back by spectral truncation.
     """
+    check_choice("upsampling", upsampling, REGRIDDING)
     grid, own = testbed.grid, level.grid
 
     def initial(key: Array, members: int, dtype: DTypeLike = float) -> Array:

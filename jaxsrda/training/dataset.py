@@ -72,8 +72,9 @@ class DataConfig:
 
     @property
     def truth_level(self) -> Level:
-        """The level of the training runs."""
-        return self.testbed.level(self.level) if self.level else self.testbed.truth
+        """The level of the training runs, which is not coarser than that of analyses."""
+        fine = {level.name: level for level in self.testbed.levels if level.nx >= self.testbed.analysis.nx}
+        return fine[check_choice("level", self.level, fine)] if self.level else self.testbed.truth
 
     def plan(self) -> list[tuple[int, int, str]]:
         """What to run: (block of runs, pass, layout)."""
@@ -159,7 +160,7 @@ def training_windows(
     starts = config.starts if config.prior == "lr" else ""
     what = [config.prior, config.members, config.noise_std, starts, PRIORS[config.prior].filter, restart, tag]
     what += [conditioning_of(setup, draw), config.testbed.numerics(*config.testbed.levels), config.truth_level.name]
-    what += [config.testbed.frames, config.testbed.frames_per_cycle, str(setup.dtype)]
+    what += [config.testbed.frames, config.testbed.frames_per_cycle, config.testbed.symmetries, str(setup.dtype)]
     parts = []
     for done, (block, repeat, layout) in enumerate(plan):
         progress("windows", done, len(plan))

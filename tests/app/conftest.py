@@ -6,6 +6,6 @@ import pytest
 
 @pytest.fixture(scope="package", autouse=True)
 def compile_fast():
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

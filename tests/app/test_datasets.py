@@ -37,6 +37,11 @@ def observations():
     }
 
 
+def mean_and_std(fields):
+    """The fields that every dataset of analyses has."""
+    return {"omega_mean": fields, "omega_std": fields}
+
+
 def save(path: Path, array: np.ndarray, name: str = "omega") -> Path:
     if path.suffix == ".npy":
         np.save(path, array)
@@ -159,7 +164,7 @@ def test_numpy_files_need_no_optional_package(tmp_path, fields):
     np.save(tmp_path / "a.npy", fields)
     code = (
         "import sys; sys.modules.update(xarray=None, zarr=None, h5netcdf=None, matplotlib=None)\n"
-        "from jaxsrda import io\n"
+        "from jaxsrda.app import datasets\nfrom jaxsrda.core import files\n"
         f"assert datasets.read_fields({str(tmp_path / 'a.npy')!r}).shape == (3, 8, 5)\n"
         f"files.write_npz({str(tmp_path / 'b.npz')!r}, omega=datasets.read_fields({str(tmp_path / 'a.npy')!r}))\n"
         f"assert datasets.read_fields({str(tmp_path / 'b.npz')!r}).shape == (3, 8, 5)\n"
@@ -327,18 +332,20 @@ def test_fields_dataset_shapes(fields):
 @pytest.mark.parametrize("suffix", datasets.DATASET_SUFFIXES)
 def test_analysis_dataset_round_trip(tmp_path, fields, observations, suffix):
     members = np.stack([fields, fields + 1])
-    dataset = datasets.analysis_dataset(
-        fields, abs(fields), TIMES, GRID, {}, members, fields[:1] + 2, truth=fields + 3, observations=observations
-    )
+    given = {"omega_mean": fields, "omega_std": abs(fields), "omega": members}
+    given |= {"omega_background": fields[:1] + 2, "omega_truth": fields + 3}
+    dataset = datasets.analysis_dataset(given, TIMES, GRID, {}, observations=observations)
     assert set(dataset.data_vars) >= {"omega_mean", "omega_std", "omega", "omega_background", "omega_truth"}
     assert dataset["omega"].dims == ("member", "time", "x", "y")
+    assert dataset["omega_background"].dims == ("analysis_time", "x", "y")
+    np.testing.assert_array_equal(dataset["analysis_time"], [0])
     datasets.write_dataset(tmp_path / f"a{suffix}", dataset)
     np.testing.assert_array_equal(datasets.read_fields(tmp_path / f"a{suffix}"), members)
     np.testing.assert_array_equal(datasets.read_fields(tmp_path / f"a{suffix}", "omega_truth"), fields + 3)
 
 
 def test_observations_are_those_of_the_mask(fields, observations):
-    dataset = datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations)
+    dataset = datasets.analysis_dataset(mean_and_std(fields), TIMES, GRID, {}, observations=observations)
     assert set(dataset.data_vars) == {"omega_mean", "omega_std"} | {
         f"obs_{name}" for name in ("value", "variance", "x", "y", "x_index", "y_index", "time")
     }
@@ -351,16 +358,28 @@ def test_observations_are_those_of_the_mask(fields, observations):
     np.testing.assert_array_equal(dataset["obs_time"], [0, 0, 0, 1])
 
 
-def test_sensors_that_guide_are_written_too(fields, observations):
-    guides = np.zeros_like(observations["mask"])
-    guides[1, 0] = not observations["mask"][1, 0]
-    dataset = datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides})
-    np.testing.assert_array_equal(dataset["obs_guides"], [0, 0, 0, 1, 0])
-    np.testing.assert_array_equal(dataset["obs_value"][3], observations["values"][1, 0])
-    with pytest.raises(ValueError, match="observations: guides: expected shape"):
-        datasets.analysis_dataset(
-            fields, fields, TIMES, GRID, {}, observations=observations | {"guides": guides[:, :-1]}
-        )
+def test_the_set_of_each_sensor_is_written_too(fields, observations):
+    sets = np.array([[0, 0, 1, 1], [0, 0, 1, 1]])
+    given = mean_and_std(fields)
+    dataset = datasets.analysis_dataset(given, TIMES, GRID, {}, observations=observations | {"sets": sets})
+    np.testing.assert_array_equal(dataset["obs_set"], [0, 1, 1, 1])
+    assert dataset["obs_set"].attrs["long_name"] == "number of the set of sensors"
+    np.testing.assert_array_equal(dataset["obs_value"][1], observations["values"][0, 2])
+    assert "obs_set" not in datasets.analysis_dataset(
+        given, TIMES, GRID, {}, observations=observations | {"sets": None}
+    )
+    with pytest.raises(ValueError, match="observations: sets: expected shape"):
+        datasets.analysis_dataset(given, TIMES, GRID, {}, observations=observations | {"sets": sets[:, :-1]})
+
+
+def test_background_is_on_every_analysis_time(fields):
+    """Every second frame of three is an analysis: two times, and two backgrounds."""
+    given = mean_and_std(fields) | {"omega_background": fields[::2]}
+    dataset = datasets.analysis_dataset(given, TIMES, GRID, {}, every=2)
+    np.testing.assert_array_equal(dataset["analysis_time"], TIMES[::2])
+    np.testing.assert_array_equal(dataset["omega_background"], fields[::2])
+    with pytest.raises(ValueError, match=r"omega_background: expected shape \(1, 8, 5\), got \(2, 8, 5\)"):
+        datasets.analysis_dataset(given, TIMES, GRID, {}, every=4)
 
 
 @pytest.mark.parametrize("times_per_truth", [False, True])
@@ -370,7 +389,8 @@ def test_analysis_of_several_truths(fields, observations, times_per_truth):
     if not times_per_truth:
         stacked["times"] = observations["times"]
     two = np.stack([fields, fields])
-    dataset = datasets.analysis_dataset(two, two, TIMES, GRID, {}, members=two[:, None], observations=stacked)
+    given = mean_and_std(two) | {"omega": two[:, None]}
+    dataset = datasets.analysis_dataset(given, TIMES, GRID, {}, observations=stacked)
     assert dataset["omega"].dims == ("truth", "member", "time", "x", "y")
     np.testing.assert_array_equal(dataset["obs_truth"], [1, 1, 1, 1])
     np.testing.assert_array_equal(dataset["obs_time"], [0, 0, 0, 1])
@@ -380,19 +400,26 @@ def test_analysis_of_several_truths(fields, observations, times_per_truth):
 def test_no_observations_left(tmp_path, fields, observations, suffix):
     observations["mask"][:] = False
     path = tmp_path / f"a{suffix}"
-    datasets.write_dataset(path, datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=observations))
+    dataset = datasets.analysis_dataset(mean_and_std(fields), TIMES, GRID, {}, observations=observations)
+    datasets.write_dataset(path, dataset)
     with xarray.open_dataset(path, engine="h5netcdf" if suffix == ".nc" else "zarr") as dataset:
         assert dataset.sizes["obs"] == 0
 
 
 def test_analysis_dataset_errors(fields, observations):
+    given = mean_and_std(fields)
     with pytest.raises(ValueError, match=r"omega_std: expected shape \(3, 8, 5\), got \(3, 8, 4\)"):
-        datasets.analysis_dataset(fields, fields[..., :4], TIMES, GRID, {})
+        datasets.analysis_dataset(given | {"omega_std": fields[..., :4]}, TIMES, GRID, {})
     with pytest.raises(ValueError, match=r"omega: expected 4 dimensions .*axes member, time, x, y"):
-        datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, members=fields)
+        datasets.analysis_dataset(given | {"omega": fields}, TIMES, GRID, {})
+    with pytest.raises(ValueError, match=r"fields: expected names among omega_mean, .*omega_truth, got omega_median"):
+        datasets.analysis_dataset(given | {"omega_median": fields}, TIMES, GRID, {})
+    for missing in ("omega_mean", "omega_std"):
+        with pytest.raises(ValueError, match=f"{missing}: expected 3 dimensions"):
+            datasets.analysis_dataset(given | {missing: None}, TIMES, GRID, {})
     with pytest.raises(ValueError, match="observations: expected the arrays mask, times as well, got none; add them"):
         few = {key: observations[key] for key in ("values", "positions", "variance")}
-        datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=few)
+        datasets.analysis_dataset(given, TIMES, GRID, {}, observations=few)
     with pytest.raises(ValueError, match=r"observations: positions: expected shape \(2, 4, 2\)"):
         bad = observations | {"positions": np.zeros((2, 3, 2))}
-        datasets.analysis_dataset(fields, fields, TIMES, GRID, {}, observations=bad)
+        datasets.analysis_dataset(given, TIMES, GRID, {}, observations=bad)

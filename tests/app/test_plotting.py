@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 from PIL import Image
 
-from jaxsrda.app import plotting
+from jaxsrda.app import field_pictures, plotting
 from jaxsrda.flow.grid import ChannelGrid, bases
 
 GRID = ChannelGrid(32, 17)
@@ -57,9 +57,9 @@ def test_intervals(tmp_path):
 def test_fields(tmp_path, fields):
     sensors = [np.array([[1.0, 1.0], [4.0, 2.0]])] * 2
     path = tmp_path / "a.png"
-    plotting.plot_fields(path, TIMES, **fields, sensors=sensors, title="LETKF")
+    field_pictures.plot_fields(path, TIMES, **fields, sensors=sensors, title="LETKF")
     with_sensors = picture(path)
-    plotting.plot_fields(path, TIMES, **fields, title="LETKF")
+    field_pictures.plot_fields(path, TIMES, **fields, title="LETKF")
     without = picture(path)
     changed = (with_sensors != without).any(-1)
     assert 0 < changed.mean() < 0.01  # the dots and nothing else
@@ -68,9 +68,9 @@ def test_fields(tmp_path, fields):
 
 
 def test_fields_without_truth_are_narrower(tmp_path, fields):
-    plotting.plot_fields(tmp_path / "a.png", TIMES, **fields)
+    field_pictures.plot_fields(tmp_path / "a.png", TIMES, **fields)
     full = picture(tmp_path / "a.png")
-    plotting.plot_fields(tmp_path / "a.png", TIMES, **(fields | {"truth": None}))
+    field_pictures.plot_fields(tmp_path / "a.png", TIMES, **(fields | {"truth": None}))
     assert picture(tmp_path / "a.png").shape[1] < 0.7 * full.shape[1]
 
 
@@ -78,9 +78,9 @@ def test_fields_are_drawn_with_y_up(tmp_path):
     """Vorticity at large x and large y only: its colours are in the upper right quarter of a panel."""
     field = np.zeros((1, *GRID.shape))
     field[:, 24:28, 12:15] = 1.0
-    columns = plotting._field_columns([0.0], None, None, field, field)
+    columns = field_pictures._field_columns([0.0], None, None, field, field)
     axis = plotting.Figure().subplots()
-    image = plotting._draw(axis, field[0], plotting.VORTICITY, plotting._limits(columns))
+    image = field_pictures._draw(axis, field[0], field_pictures.VORTICITY, field_pictures._limits(columns))
     values, (left, right, bottom, top) = np.asarray(image.get_array()), image.get_extent()
     assert image.origin == "lower"
     rows, cols = np.nonzero(values)
@@ -91,15 +91,15 @@ def test_fields_are_drawn_with_y_up(tmp_path):
 
 
 def test_colour_scales_are_shared(fields):
-    limits = plotting._limits(plotting._field_columns(TIMES, *fields.values()))
-    assert 0 < limits[plotting.MAGNITUDE] < limits[plotting.VORTICITY] <= np.abs(fields["background"]).max()
+    limits = field_pictures._limits(field_pictures._field_columns(TIMES, *fields.values()))
+    assert 0 < limits[field_pictures.MAGNITUDE] < limits[field_pictures.VORTICITY] <= np.abs(fields["background"]).max()
     zero = np.zeros((1, *GRID.shape))
-    assert set(plotting._limits(plotting._field_columns([0.0], zero, zero, zero, zero)).values()) == {1.0}
+    assert set(field_pictures._limits(field_pictures._field_columns([0.0], zero, zero, zero, zero)).values()) == {1.0}
 
 
 def test_fields_that_are_not_finite_still_give_a_picture(tmp_path, fields):
     fields["mean"] = fields["mean"] * np.nan
-    plotting.plot_fields(tmp_path / "a.png", TIMES, **fields)
+    field_pictures.plot_fields(tmp_path / "a.png", TIMES, **fields)
     picture(tmp_path / "a.png")
 
 
@@ -117,7 +117,7 @@ def test_fields_that_are_not_finite_still_give_a_picture(tmp_path, fields):
 def test_field_errors(tmp_path, monkeypatch, fields, change, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=message):
-        plotting.plot_fields(**({"path": "a.png", "times": TIMES} | fields | change))
+        field_pictures.plot_fields(**({"path": "a.png", "times": TIMES} | fields | change))
     assert not list(tmp_path.iterdir())
 
 
@@ -179,10 +179,10 @@ def test_reliability(tmp_path):
 
 @pytest.mark.parametrize("truths", [True, False])
 def test_animation(tmp_path, monkeypatch, truths):
-    monkeypatch.setattr(plotting, "MAX_GIF_FRAMES", 3)
+    monkeypatch.setattr(field_pictures, "MAX_GIF_FRAMES", 3)
     fields = turbulence(5)
     path = tmp_path / "a.gif"
-    plotting.animate(path, np.arange(5) * 0.25, fields if truths else None, fields + 0.1, np.abs(fields))
+    field_pictures.animate(path, np.arange(5) * 0.25, fields if truths else None, fields + 0.1, np.abs(fields))
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
     with Image.open(path) as gif:
         assert gif.n_frames == 3  # frames 0, 2 and 4
@@ -199,7 +199,7 @@ def test_animation(tmp_path, monkeypatch, truths):
 def test_animation_suffix(tmp_path):
     fields = turbulence(1)
     with pytest.raises(ValueError, match=r"expected one of \.gif; got '\.mp4'"):
-        plotting.animate(tmp_path / "a.mp4", [0.0], fields, fields, fields)
+        field_pictures.animate(tmp_path / "a.mp4", [0.0], fields, fields, fields)
 
 
 def test_failed_picture_leaves_the_old_one(tmp_path, monkeypatch):
@@ -226,7 +226,7 @@ def test_vector_formats(tmp_path, suffix):
 
 
 def test_the_core_imports_no_plotting():
-    code = "import sys, jaxsrda, jaxsrda.io; assert not {'matplotlib', 'xarray', 'zarr'} & set(sys.modules)"
+    code = "import sys, jaxsrda, jaxsrda.app.datasets; assert not {'matplotlib', 'xarray', 'zarr'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRID, TESTBED, observed, quick_jit, setup, states, truth
+from helpers import GRID, TESTBED, observed, once, quick_jit, setup, states, truth
 
 import jaxsrda
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
@@ -18,7 +18,8 @@ from jaxsrda.experiment.registry import make_assimilator
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.flow.climatology import from_runs
-from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.forecasts import to_fields
+from jaxsrda.flow.grid import regrid_hat, to_spectral
 from jaxsrda.flow.jet import Physics
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.solver import Speeds
@@ -263,19 +264,24 @@ class Beta(NamedTuple):
     beta: jax.Array
 
 
-@functools.cache
+@once
 def other_setup():
     amplitudes = jax.vmap(lambda a: regrid_hat(GRID, OTHER.grid, a))(states())
     return Setup(OTHER, from_runs(OTHER.grid, amplitudes.reshape(2, 2, *OTHER.grid.spectral_shape)), SENSORS)
 
 
-@functools.cache
+@once
 def other_case():
     """A truth (frames, nx, ny) of the other testbed, and what its sensors see."""
-    start = regrid_hat(GRID, OTHER.grid, states()[0])
-    run = quick_jit(lambda s: integrate(OTHER, OTHER.truth, s, OTHER.frames).omega_hat)(start)
-    frames = jax.vmap(lambda a: to_physical(OTHER.grid, a))(run)
-    seen = observe_truths(jax.random.key(0)[None], OTHER.grid, frames[None], SENSORS, OTHER.frames_per_cycle)
+
+    @quick_jit
+    def case(start):
+        run = integrate(OTHER, OTHER.truth, regrid_hat(GRID, OTHER.grid, start), OTHER.frames).omega_hat
+        frames = to_fields(OTHER.grid, run)
+        key = jax.random.key(0)[None]
+        return frames, observe_truths(key, OTHER.grid, frames[None], SENSORS, OTHER.frames_per_cycle)
+
+    frames, seen = case(states()[0])
     return frames, jax.tree.map(lambda a: a[0], seen)
 
 

@@ -12,6 +12,7 @@ from jaxsrda.diffusion.denoiser import gaussian_denoiser, precondition
 from jaxsrda.diffusion.samplers import (
     SAMPLERS,
     Knobs,
+    Opposite,
     ddim_coefficients,
     evaluations,
     initial_noise,
@@ -406,6 +407,17 @@ def test_antithetic_members_are_pairs_of_opposite_noise(sampler, eta):
     middle = (pairs[0] + pairs[1]) / 2
     np.testing.assert_allclose(middle, (pairs[2] + pairs[3]) / 2, atol=1e-12)
     assert abs(pairs[0] - pairs[1]).max() > 1e-2
+
+
+def test_a_key_of_opposite_noise_turns_every_draw():
+    """The second of a pair is the sample of the first one's key with the other sign, which may be traced."""
+    one = quick_jit(lambda key, sign: sample(exact(), Opposite(key, sign), SHAPE, vp_sigmas(4)))
+    key = jax.random.fold_in(KEY, 1)
+    pair = members(4, antithetic=True)[2:]
+    for sign, member in zip((1.0, -1.0), pair):
+        np.testing.assert_allclose(one(key, jnp.asarray(sign)), member, atol=1e-12)
+    np.testing.assert_allclose(one(key, jnp.asarray(1.0)), alone(1), atol=1e-12)
+    assert one._cache_size() == 1
 
 
 def test_members_have_their_own_conditions():

@@ -27,13 +27,14 @@ TOGETHER = (LATTICE, dataclasses.replace(SPEEDS, role="assimilated"))
 KEYS = jax.vmap(lambda number: observation_key(0, number))(jnp.arange(2, dtype=jnp.uint32))
 
 
+@functools.cache
 def truths():
     return jnp.stack([truth(), truth(seed=1)])
 
 
 @functools.cache
 def observed(*sets):
-    return observe_truths(KEYS, GRID, truths(), sets or (LATTICE,), 4)
+    return quick_jit(lambda frames: observe_truths(KEYS, GRID, frames, sets or (LATTICE,), 4))(truths())
 
 
 def one_of(observations, *index):

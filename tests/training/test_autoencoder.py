@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda.networks.autoencoder import FIELD_SCALE, PRESETS, AutoencoderConfig, functions
+from jaxsrda.flow.testbed import jet
+from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.training import autoencoder as autoencoding
-from jaxsrda.training import checkpoints as loop
+from jaxsrda.training import loop
 from jaxsrda.training.autoencoder import (
     fit_autoencoder,
     initial_autoencoder,
@@ -84,7 +85,7 @@ def test_the_loss_is_the_sum_of_its_parts(config):
         law = np.square(z) + np.exp(latent.log_variance) - latent.log_variance - 1
         penalty = config.divergence * law.sum(-1).mean() / 2
     off = np.abs(decoded - omega).mean()
-    np.testing.assert_allclose(loss, off / FIELD_SCALE + penalty, rtol=1e-5)
+    np.testing.assert_allclose(loss, off / config.field_scale + penalty, rtol=1e-5)
     np.testing.assert_allclose(metrics["relative_l1"], off / np.abs(omega).mean(), rtol=1e-5)
 
 
@@ -137,19 +138,19 @@ def test_a_stopped_fit_goes_on_to_the_same_end(tmp_path, monkeypatch, presets, l
     whole = fit(tmp_path / "whole")
     assert seen[0] == 12 and resumed.curve == whole.curve and resumed.milestones == whole.milestones
     np.testing.assert_array_equal(resumed.codes, whole.codes)
-    with pytest.raises(ValueError, match="holds a checkpoint of another training"):
+    with pytest.raises(ValueError, match="holds a checkpoint of other work"):
         fit_autoencoder(tmp_path / "whole", "kl", TRAIN, frames(), frames(2, seed=9))
 
 
 def test_an_autoencoder_is_trained_once(tmp_path, monkeypatch, presets, lenient):
     monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        autoencoding, "training_runs", lambda level, runs: np.stack([frames(3, s) for s in range(runs)])
+        autoencoding, "training_runs", lambda testbed, level, runs: np.stack([frames(3, s) for s in range(runs)])
     )
-    space, record = trained_space("kl", "hr", 4, 1, TRAIN)
+    space, record = trained_space("kl", jet(), jet().analysis, 4, 1, TRAIN)
     assert record["frames"] == 9 and record["samples"] == 24 and space.codes.shape == (0, 2)
     assert [path.suffix for path in tmp_path.iterdir()] == [".npz"]  # no checkpoints are left
-    again, _ = trained_space("kl", "hr", 4, 1, TRAIN, lambda *_: pytest.fail("it was trained again"))
+    again, _ = trained_space("kl", jet(), jet().analysis, 4, 1, TRAIN, lambda *_: pytest.fail("it was trained again"))
     jax.tree.map(np.testing.assert_array_equal, again, space)
 
 

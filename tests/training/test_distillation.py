@@ -8,18 +8,20 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
-from jaxsrda.diffsrda.model import DENOISER, ModelConfig, denoiser_part, network
+from jaxsrda.diffsrda.condition import Conditioning
+from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, network
 from jaxsrda.diffusion.denoiser import gaussian_denoiser
 from jaxsrda.diffusion.samplers import initial_noise, sample
 from jaxsrda.diffusion.schedules import student_sigmas
+from jaxsrda.networks.unet import DENOISER
 from jaxsrda.training import distillation
 from jaxsrda.training.dataset import WindowSet
 from jaxsrda.training.distillation import TEACHER_STEPS, distillation_loss, step_target, teacher_levels, teacher_path
-from jaxsrda.training.fit import fit
+from jaxsrda.training.fit import Origin, fit
 from jaxsrda.training.loss import TrainConfig
 from jaxsrda.training.windows import Windows
 
+CHANNELS, FRAMES = Conditioning().channels, Conditioning().frames
 NX, NY = 16, 9
 STUDENT = ModelConfig("tiny", nx=NX, ny=NY, distilled=1)
 KEY = jax.random.key(0)
@@ -90,7 +92,7 @@ def test_the_loss_vanishes_for_a_teacher_of_one_step(monkeypatch):
     def loss(part):
         return distillation_loss(STUDENT, teacher, part, KEY, windows(), noises=2)[0]
 
-    part = denoiser_part(teacher)
+    part = denoiser_part(STUDENT, teacher)
     assert float(loss(part)) < 1e-9
     assert float(loss(jax.tree.map(lambda a: 1.5 * a, part))) > 1e-3
 
@@ -102,7 +104,7 @@ def test_a_student_learns_its_denoiser_and_nothing_else(tmp_path, distilled):
     data = WindowSet([windows()])
     model = dataclasses.replace(STUDENT, distilled=distilled)
     with jax.numpy_dtype_promotion("standard"):
-        fitted = fit(tmp_path, model, config, data, data, teacher, np.ones(FRAMES, np.float32))
+        fitted = fit(tmp_path, model, config, data, data, Origin(teacher, np.ones(FRAMES, np.float32)))
     assert fitted.curve[-1]["loss"] < 0.9 * fitted.curve[0]["loss"], fitted.curve
     for name in teacher:
         pairs = list(zip(jax.tree.leaves(fitted.model.params[name]), jax.tree.leaves(teacher[name]), strict=True))
@@ -123,7 +125,7 @@ def test_the_denoiser_alone_is_trained_on_windows_too(tmp_path):
     data = WindowSet([windows()])
     config = TrainConfig(samples=8, batch=2, part="denoiser", half_lives=(50,))
     with jax.numpy_dtype_promotion("standard"):
-        fitted = fit(tmp_path, model, config, data, data, start, np.ones(FRAMES, np.float32))
+        fitted = fit(tmp_path, model, config, data, data, Origin(start, np.ones(FRAMES, np.float32)))
     assert set(fitted.curve[0]) >= {"regression", "diffusion"}
     for name in start:
         pairs = list(zip(jax.tree.leaves(fitted.model.params[name]), jax.tree.leaves(start[name]), strict=True))

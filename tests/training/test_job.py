@@ -12,16 +12,18 @@ import pytest
 
 from jaxsrda.app.cli import main as cli
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
-from jaxsrda.experiment import run, truth
+from jaxsrda.experiment import truth
+from jaxsrda.flow.testbed import jet
 from jaxsrda.training import job as train
 from jaxsrda.training.dataset import DataConfig, WindowSet
 from jaxsrda.training.job import Job, cycling_scores, gather, thinned
 from jaxsrda.training.loss import TrainConfig, batch_indices
 from jaxsrda.training.windows import Windows
 
+CHANNELS, FRAMES = Conditioning().channels, Conditioning().frames
 NX, NY = 128, 65
 
 
@@ -47,7 +49,7 @@ def no_runs(monkeypatch):
 
     monkeypatch.setattr(train, "training_runs", lambda *_, **options: None)
     monkeypatch.setattr(train, "training_windows", training_windows)
-    monkeypatch.setattr(truth, "default_climatology", lambda: None)
+    monkeypatch.setattr(train, "default_climatology", lambda testbed: None)
     return asked
 
 
@@ -61,7 +63,8 @@ def no_work(monkeypatch):
     for module, name in [(train, "training_runs"), (train, "training_windows"), (train, "fit")]:
         monkeypatch.setattr(module, name, work)
     for name in ("simulate_truth", "default_climatology"):
-        monkeypatch.setattr(twin, name, work)
+        monkeypatch.setattr(train, name, work)
+        monkeypatch.setattr(truth, name, work)
 
 
 def fails(capsys, arguments, message):
@@ -84,9 +87,12 @@ def random_model(target="residual"):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"visit": "often"}, "visit: expected one of none, open, mean, each, best; got 'often'"),
-        ({"visit": "mean"}, "visit: the model's own cycling needs a model; give its weights as init or visitor"),
-        ({"visitor": "a.npz"}, "visitor: its windows are not asked for; say how it cycles, with visit best"),
+        ({"on_policy": "often"}, "on_policy: expected one of none, open, mean, each, best; got 'often'"),
+        ({"on_policy": "mean"}, "on_policy: the model's own cycling needs a model; give its weights as init or policy"),
+        (
+            {"policy_weights": "a.npz"},
+            "policy_weights: their windows are not asked for; say how they cycle, with on_pol",
+        ),
         ({"training": TrainConfig(part="denoiser")}, "part: training the denoiser alone needs the rest; give weights"),
         (
             {"training": TrainConfig(part="denoiser"), "model": ModelConfig(target="regression"), "init": "a.npz"},
@@ -137,41 +143,42 @@ def test_the_last_runs_are_held_out(no_runs):
     """Of blocks 0, 1, 2 and block 0 once more with other sensors, the windows of block 2."""
     job = Job((DataConfig(runs=24),))
     assert [block for block, _, _ in job.data[0].plan()] == [0, 1, 2, 0]
-    kept, held = gather(job, Setup(None), None, lambda *_: None)
+    kept, held = gather(job, Setup(jet(), None), None, lambda *_: None)
     assert marks(kept) == [10, 11, 13] and marks(held) == [12] and no_runs == [(None, "open", "")]
 
 
 def test_visited_windows_come_from_the_model_in_the_loop(no_runs):
     model = random_model()
-    job = Job((DataConfig(runs=16, others=()),), visit="mean", init="a.npz")
-    kept, held = gather(job, Setup(None), model, lambda *_: None)
+    job = Job((DataConfig(runs=16, extra_layouts=()),), on_policy="mean", init="a.npz")
+    kept, held = gather(job, Setup(jet(), None), model, lambda *_: None)
     assert marks(kept) == [10, 20] and marks(held) == [11, 21]
-    (nothing, restart, _), (draw, visit, tag) = no_runs
+    (nothing, restart, _), (draw, cycled, tag) = no_runs
     assert nothing is None and restart == "open"
-    assert visit == "mean" and tag.startswith(model_hash(model))
+    assert cycled == "mean" and tag.startswith(model_hash(model))
     key, condition = jax.random.key(0), jnp.asarray(made_up(0, 1).condition, jnp.float32)
     assert draw(key, condition).shape == (1, FRAMES, NX, NY)  # the regression
-    gather(dataclasses.replace(job, visit="each", open_loop=False), Setup(None), model, lambda *_: None)
+    gather(dataclasses.replace(job, on_policy="each", open_loop=False), Setup(jet(), None), model, lambda *_: None)
     assert len(no_runs) == 3
     draws = jax.eval_shape(no_runs[2][0], key, condition)
     assert no_runs[2][1] == "each" and draws.shape == (job.data[0].members, FRAMES, NX, NY)
-    data = tuple(DataConfig(prior=prior, runs=16, others=()) for prior in ("dual", "enkf-sr"))
-    gather(dataclasses.replace(job, data=data, visit="best", open_loop=False), Setup(None), model, lambda *_: None)
+    data = tuple(DataConfig(prior=prior, runs=16, extra_layouts=()) for prior in ("dual", "enkf-sr"))
+    best = dataclasses.replace(job, data=data, on_policy="best", open_loop=False)
+    gather(best, Setup(jet(), None), model, lambda *_: None)
     assert [restart for _, restart, _ in no_runs[3:]] == ["mean", "open"]
 
 
 def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs, monkeypatch):
-    """Equal treatment: a visitor's windows, and which of them each step takes, do not depend on the network."""
+    """Equal treatment: the windows, and which of them each step takes, do not depend on the network."""
     save_model(tmp_path / "v.npz", random_model(), {})
     seen = {}
 
-    def fit(folder, model, config, windows, held_out, params, scale, report, space):
+    def fit(folder, model, config, windows, held_out, origin, report):
+        params, scale, _ = origin
         taken = [marks_of(windows, batch_indices(config, len(windows), i)) for i in range(config.steps)]
         seen[model] = (params, scale, taken, marks(held_out))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "fit", fit)
-    monkeypatch.setattr(truth, "default_climatology", lambda: None)
     models = [
         ModelConfig("tiny", target="regression"),
         ModelConfig("tiny"),
@@ -179,8 +186,8 @@ def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs,
     ]
     for model in models:
         no_runs.clear()
-        data = (DataConfig(runs=24, others=()),)
-        visited = {"visitor": str(tmp_path / "v.npz"), "visit": "best", "open_loop": False}
+        data = (DataConfig(runs=24, extra_layouts=()),)
+        visited = {"policy_weights": str(tmp_path / "v.npz"), "on_policy": "best", "open_loop": False}
         job = Job(data, model, TrainConfig(samples=12, batch=2), cycling=0, **visited)
         with pytest.raises(KeyboardInterrupt):
             train.train(job, tmp_path / "a.npz")
@@ -197,10 +204,10 @@ def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs,
 @pytest.mark.usefixtures("no_runs")
 def test_train_writes_weights_record_and_curve(tmp_path, capsys, monkeypatch):
     truths = []
-    monkeypatch.setattr(truth, "simulate_truth", lambda level, seeds, progress: truths.append(tuple(seeds)))
+    monkeypatch.setattr(train, "simulate_truth", lambda testbed, seeds, progress: truths.append(tuple(seeds)))
     scored = dataclasses.make_dataclass("Scored", ["per_truth"])
     scores = {"maer": np.array([0.25]), "crps": np.array([0.5]), "spread_skill": np.array([1.0])}
-    monkeypatch.setattr(run, "assimilate", lambda *_, **options: scored(scores))
+    monkeypatch.setattr(train, "assimilate", lambda *_, **options: scored(scores))
     out = tmp_path / "a.npz"
     arguments = ["train", "--out", str(out), "--network", "tiny", "--runs", "16", "--samples", "8", "--batch", "2"]
     with jax.numpy_dtype_promotion("standard"):  # Optax counts in int32 and multiplies with it
@@ -230,18 +237,18 @@ def test_train_writes_weights_record_and_curve(tmp_path, capsys, monkeypatch):
 
 def test_the_cycling_test_runs_each_restart(monkeypatch):
     asked = []
-    monkeypatch.setattr(truth, "simulate_truth", lambda level, seeds, progress: f"{level.name} {seeds}")
+    monkeypatch.setattr(train, "simulate_truth", lambda testbed, seeds, progress: f"{testbed.name} {seeds}")
 
-    def assimilate(method, truths, config, model, truth_seeds):
+    def assimilate(method, truths, config, model, truth_seeds, testbed):
         asked.append((method, truths, config.prior, config.restart, truth_seeds))
         return dataclasses.make_dataclass("Scored", ["per_truth"])({"maer": np.array([0.25, 0.75])})
 
-    monkeypatch.setattr(run, "assimilate", assimilate)
+    monkeypatch.setattr(train, "assimilate", assimilate)
     model = dataclasses.replace(random_model(), config=ModelConfig("tiny", priors=("dual", "lr")))
-    scores = cycling_scores(model, (1000, 1001), lambda *_: None)
+    scores = cycling_scores(model, jet(), (1000, 1001), lambda *_: None)
     each = [(prior, restart) for prior in ("dual", "lr") for restart in ("open", "mean", "each")]
     assert scores == {f"{prior}, {restart}": {"maer": 0.5} for prior, restart in each}
-    assert asked == [("diffsrda", "fine (1000, 1001)", *pair, (1000, 1001)) for pair in each]
+    assert asked == [("diffsrda", "jet (1000, 1001)", *pair, (1000, 1001)) for pair in each]
 
 
 @pytest.mark.usefixtures("no_work")
@@ -249,28 +256,28 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
     ("arguments", "message"),
     [
         (["--network", "nope"], "network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'nope'"),
-        (["--network", "paper"], "use target direct"),
+        (["--network", "paper"], "target: network paper can have direct, got residual"),
         (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
         (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
         (["--starts", "nope"], "starts: expected one of"),
         (["--level", "lr"], "level: expected one of hr, fine, uhr; got 'lr'"),
         (["--runs", "3"], "runs: expected a multiple of 8, at least 8; got 3"),
         (["--runs", "8"], "held_out: expected a multiple of 8 below the number of runs, got 8"),
-        (["--visit", "mean"], "give its weights as init or visitor"),
-        (["--visit", "best", "--visitor", "nope"], "weights: expected one of"),
-        (["--network", "4dsrda-small"], "4dsrda-small estimates a mean alone; use target regression, got residual"),
+        (["--on-policy", "mean"], "give its weights as init or policy_weights"),
+        (["--on-policy", "best", "--policy-weights", "nope"], "weights: expected one of"),
+        (["--network", "4dsrda-small"], "target: network 4dsrda-small can have regression, got residual"),
         (["--part", "head"], "part: expected one of all, denoiser; got 'head'"),
         (["--part", "denoiser"], "part: training the denoiser alone needs the rest"),
         (["--distill", "1"], "part: training the denoiser alone needs the rest"),
         (["--distill", "3"], "distilled: expected 0 to 2 steps"),
-        (["--visit", "nope"], "visit: expected one of none, open, mean, each, best; got 'nope'"),
+        (["--on-policy", "nope"], "on_policy: expected one of none, open, mean, each, best; got 'nope'"),
         (["--init", "missing.npz"], "weights: no file missing.npz"),
         (["--init", "nope"], "weights: expected one of"),
         (["--out", "a.txt"], "suffix: expected one of .npz"),
         (["--out", "nowhere/a.npz"], "expected an existing folder nowhere"),
         (["--parametrization", "nope"], "parametrization: expected one of noise, velocity, data, edm; got 'nope'"),
         (["--layout", "latice:8"], "did you mean 'lattice'?"),
-        (["--others", "latice:8"], "did you mean 'lattice'?"),
+        (["--extra-layouts", "latice:8"], "did you mean 'lattice'?"),
         (["--repeats", "0"], "repeats: expected at least 1, got 0"),
         (["--batch", "0"], "batch: expected at least 1, got 0"),
         (["--samples", "0"], "samples: expected at least 1, got 0"),
@@ -298,13 +305,13 @@ def test_only_a_model_of_many_steps_teaches(capsys, tmp_path, change, kind):
 
 
 @pytest.mark.usefixtures("no_work")
-def test_a_visitor_serves_the_priors(capsys, tmp_path):
+def test_policy_weights_serve_the_priors(capsys, tmp_path):
     save_model(tmp_path / "a.npz", random_model(), {})
     arguments = ["train", "--out", str(tmp_path / "b.npz"), "--network", "tiny", "--prior", "lr"]
     fails(
         capsys,
-        [*arguments, "--visitor", str(tmp_path / "a.npz"), "--visit", "mean"],
-        "visitor: serves priors dual, the job asks for lr",
+        [*arguments, "--policy-weights", str(tmp_path / "a.npz"), "--on-policy", "mean"],
+        "policy_weights: serve priors dual, the job asks for lr",
     )
 
 
@@ -329,20 +336,28 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
         ("diffsrda", ["--weights", "missing.npz"], "weights: no file missing.npz"),
         ("diffsrda", ["--weights", "nope"], "weights: expected one of"),
         ("diffsrda", ["--guidance", "dsp"], "guidance: expected one of none, blend"),
-        ("diffsrda", ["--guidance", "dps"], "guidance: dps has no new sensors to follow; give a guide_layout"),
+        ("diffsrda", ["--guidance", "dps"], "guidance: it has no new sensors to follow; give a guide_layout"),
         ("diffsrda", ["--guide-layout", "lattice:4"], "guide_layout: diffsrda is not guided; choose a guidance"),
         ("enkf-hr", ["--guide-layout", "lattice:4"], "guide_layout: enkf-hr is not guided"),
         ("enkf-hr", ["--guidance", "dps"], "--guidance: not an option of enkf-hr"),
         ("latent-diffsrda", ["--strength", "-1"], "strength: expected a finite number above 0, got -1.0"),
         ("latent-diffsrda", ["--guide-layout", "grid:4", "--guidance", "dps"], "layout"),
-        ("diffsrda", ["--strength", "2"], "strength: guidance none has none; leave it out, or choose a method"),
+        (
+            "diffsrda",
+            ["--strength", "2"],
+            "strength: not an option of guidance none, which has no options; leave it out",
+        ),
         (
             "diffsrda",
             ["--guidance", "dps", "--iterations", "2"],
-            "iterations: expected at least 1, for guidance lifted",
+            "iterations: not an option of guidance dps, whose options are strength; leave it out",
         ),
-        ("diffsrda", ["--guidance", "oi", "--iterations", "0"], "iterations: expected at least 1, for guidance lifted"),
-        ("enkf-hr", ["--guide-noise", "0.2"], "guide_noise: there are no further sensors that it could be of; give a"),
+        ("diffsrda", ["--guidance", "oi", "--iterations", "0"], "iterations: expected at least 1, got 0"),
+        (
+            "enkf-hr",
+            ["--guide-noise", "0.2"],
+            "guide_noise_std: there are no further sensors that it could be of; give a",
+        ),
         ("diffsrda", ["--guide-operator", "speed"], "guide_operator: there are no further sensors that it could be of"),
         (
             "diffsrda",

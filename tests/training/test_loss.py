@@ -18,16 +18,18 @@ import pytest
 from helpers import quick_jit
 
 from jaxsrda.core.trees import flatten
-from jaxsrda.diffsrda.condition import CHANNELS, FRAMES
+from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.model import ModelConfig, network
 from jaxsrda.diffusion.denoiser import edm_loss_sigma, training_loss, vp_loss_sigma
-from jaxsrda.training import checkpoints as loop
 from jaxsrda.training import fit as fits
+from jaxsrda.training import loop
 from jaxsrda.training.dataset import WindowSet
-from jaxsrda.training.fit import fit
+from jaxsrda.training.fit import Origin, fit
 from jaxsrda.training.loss import TrainConfig, batch_indices, initial_state, make_train_step, optimizer, window_loss
 from jaxsrda.training.windows import Windows, augment
 
+UNITS = Conditioning()
+CHANNELS, FRAMES = UNITS.channels, UNITS.frames
 NX, NY = 16, 9
 SMALLEST = {"widths": (32,), "blocks": 1, "denoiser_widths": (16,)}
 MODEL = ModelConfig("tiny", nx=NX, ny=NY)
@@ -87,14 +89,18 @@ def values(params):
 
 
 @pytest.mark.parametrize(
-    "target, parametrization, loss",
-    [("residual", "edm", "l2"), ("direct", "velocity", "l2"), ("direct", "noise", "l1")],
+    "target, parametrization, loss, sigmas",
+    [
+        ("residual", "edm", "l2", "lognormal"),
+        ("direct", "velocity", "l2", "lognormal"),
+        ("direct", "noise", "l1", "vp"),
+    ],
 )
-def test_the_loss_is_that_of_single_samples(target, parametrization, loss):
+def test_the_loss_is_that_of_single_samples(target, parametrization, loss, sigmas):
     """The batch, repeated for two noise levels, against `training_loss` of each sample and level by itself."""
     model = dataclasses.replace(MODEL, target=target, parametrization=parametrization)
     config, norm = (
-        dataclasses.replace(TRAIN, regression=0.25, loss=loss),
+        dataclasses.replace(TRAIN, regression=0.25, loss=loss, sigmas=sigmas),
         jnp.linspace(0.5, 1.5, FRAMES, dtype=jnp.float32),
     )
     params, data = loud_params(), batch()
@@ -105,9 +111,9 @@ def test_the_loss_is_that_of_single_samples(target, parametrization, loss):
         net = network(ModelConfig("tiny"))
         noise_key, level_key, _ = jax.random.split(KEY, 3)
         noises = jax.random.normal(noise_key, (4, NX, NY, FRAMES), jnp.float32)
-        levels = {"lognormal": edm_loss_sigma, "vp": vp_loss_sigma}[config.levels]
-        options = (config.p_mean, config.p_std) if config.levels == "lognormal" else ()
-        sigmas = levels(level_key, (4, 1, 1, 1), *options, dtype=jnp.float32)
+        levels = {"lognormal": edm_loss_sigma, "vp": vp_loss_sigma}[config.sigmas]
+        options = (config.p_mean, config.p_std) if config.sigmas == "lognormal" else ()
+        drawn = levels(level_key, (4, 1, 1, 1), *options, dtype=jnp.float32)
         truth = data.correction.astype(jnp.float32) / norm
         regression, local, diffusion = [], [], []
         for i in range(2):
@@ -122,7 +128,7 @@ def test_the_loss_is_that_of_single_samples(target, parametrization, loss):
 
             for n in (2 * i, 2 * i + 1):
                 one = training_loss(
-                    parametrization, raw, clean, noises[n], sigmas[n, 0, 0, 0], loss, sigma_data=model.sigma_data
+                    parametrization, raw, clean, noises[n], drawn[n, 0, 0, 0], loss, sigma_data=model.sigma_data
                 )
                 diffusion.append(one)
         return [jnp.stack(parts).mean() for parts in (regression, local, diffusion)]
@@ -193,7 +199,7 @@ def test_a_step_is_the_gradient_of_the_augmented_windows(lenient):
     state = initial_state(MODEL, config, jax.tree.map(jnp.copy, loud_params()))
     _, metrics = make_train_step(MODEL, config, np.ones(FRAMES))(state, KEY, batch())
     augment_key, loss_key = jax.random.split(jax.random.fold_in(KEY, 0))
-    moved = augment(augment_key, batch())
+    moved = augment(augment_key, batch(), UNITS)
 
     def loss(params):
         return window_loss(MODEL, config, jnp.ones(FRAMES, jnp.float32), params, loss_key, moved)[0]
@@ -351,15 +357,15 @@ def test_a_stopped_fit_goes_on_to_the_same_end(tmp_path, often, unscored):
 @pytest.mark.slow
 def test_a_fit_goes_on_after_kill_9(tmp_path, often, unscored):
     code = (
-        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-        "import conftest, jax, test_training as t; jax.config.update('jax_numpy_dtype_promotion', 'standard');"
+        "import sys, time; from pathlib import Path; sys.path[:0] = sys.argv[1:3];"
+        "import conftest, jax, test_loss as t; jax.config.update('jax_numpy_dtype_promotion', 'standard');"
         "from jaxsrda.networks.unet import PRESETS; PRESETS['tiny'] = t.SMALLEST;"
         "t.loop.SAVE_EVERY, t.loop.LOG_EVERY, t.fits.evaluate = 0.0, 2, t.size;"
-        "t.undisturbed(Path(sys.argv[2]), report=lambda *_: time.sleep(0.2))"
+        "t.undisturbed(Path(sys.argv[3]), report=lambda *_: time.sleep(0.2))"
     )
     folder = tmp_path / "killed"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)], env=dict(os.environ)
+        [sys.executable, "-c", code, *map(str, Path(__file__).parents[:2]), str(folder)], env=dict(os.environ)
     )
     deadline = time.monotonic() + 120
     while not (folder / "6").exists() and process.poll() is None and time.monotonic() < deadline:
@@ -378,7 +384,7 @@ def test_weights_to_go_on_from(tmp_path, often, unscored):
     scale = np.full(FRAMES, 0.3, np.float32)
     slow = dataclasses.replace(TRAIN, learning_rate=1e-9, samples=4)
     before, given = values(loud_params()), jax.tree.map(jnp.copy, loud_params())
-    fitted = undisturbed(tmp_path, slow, params=given, scale=scale)
+    fitted = undisturbed(tmp_path, slow, origin=Origin(given, scale))
     np.testing.assert_array_equal(fitted.model.scale, scale)
     for name, leaf in values(fitted.model.params).items():
         np.testing.assert_allclose(leaf, before[name], atol=1e-5)
@@ -397,7 +403,7 @@ def test_a_folder_of_another_training_is_refused(tmp_path, often):
         (dataclasses.replace(MODEL, sigma_data=0.5), TRAIN, windows()),
         (MODEL, TRAIN, other),
     ]:
-        with pytest.raises(ValueError, match="holds a checkpoint of another training"):
+        with pytest.raises(ValueError, match="holds a checkpoint of other work"):
             fit(tmp_path, model, config, data, held_out())
 
 
@@ -439,3 +445,8 @@ def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path, often):
 def test_bad_configurations_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**change)
+
+
+def test_old_names_are_refused():
+    with pytest.raises(TypeError, match="TrainConfig: levels is now sigmas; use that name"):
+        TrainConfig(levels="vp")

@@ -7,21 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import COARSE, GRID, quick_jit, setup, truth
+from helpers import COARSE, GRID, TESTBED, quick_jit, setup, truth
 
-from jaxsrda.diffsrda.condition import CHANNELS, FIELD_SCALE, FRAMES, PAST, SIGNS, channels
+from jaxsrda.diffsrda.condition import Conditioning, channels
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.step import recorded_step, start
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.flow.climatology import training_key
-from jaxsrda.flow.grid import regrid_hat, to_physical, to_spectral
-from jaxsrda.flow.jet import initial_state
-from jaxsrda.flow.simulate import integrate, simulate, to_level
+from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
+from jaxsrda.flow.simulate import integrate, simulate
 from jaxsrda.flow.solver import UnstableStepError
-from jaxsrda.flow.testbed import LEVELS, Level, level_grid
+from jaxsrda.flow.testbed import Level, jet
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
+from jaxsrda.observing.sensors import Sensors
 from jaxsrda.training import dataset as datasets
 from jaxsrda.training import truths as training_runs
 from jaxsrda.training import windows as data
@@ -35,7 +35,10 @@ from jaxsrda.training.windows import (
     training_observations,
 )
 
+UNITS = Conditioning()
+CHANNELS, FRAMES, PAST, FIELD_SCALE = UNITS.channels, UNITS.frames, UNITS.past, UNITS.field_scale
 CYCLES, STD = 3, 1e-3
+PRECISE = (Sensors("lattice:4", noise_std=STD),)
 KEY = jax.random.key(11)
 LAYOUT = parse_layout("lattice:4", GRID)
 ANALYSES = FRAMES + 7  # the channels of the memory begin here
@@ -61,9 +64,9 @@ def fake_draw(key, conditions, *_):
 
 @functools.cache
 def windows_of(name, draw=None):
-    where, prior = setup("float64"), prior_of(name)
+    where, prior = setup("float64", PRECISE), prior_of(name)
     restart = "open" if draw is None else "each"
-    run = functools.partial(cycle_windows, where, prior, LAYOUT, draw=draw, restart=restart, std=STD, dtype=jnp.float64)
+    run = functools.partial(cycle_windows, where, prior, LAYOUT, draw=draw, restart=restart, dtype=jnp.float64)
     return quick_jit(run)(KEY, the_truth())
 
 
@@ -107,17 +110,17 @@ def test_memory_channels_are_the_windows_before():
 
 def test_windows_are_those_of_the_cycle(draw=fake_draw):
     """The scan is the loop over steps, with a model in it."""
-    where, prior = setup("float64"), prior_of("lr-each")
+    where, prior = setup("float64", PRECISE), prior_of("lr-each")
     windows = windows_of("lr-each", draw)
     state_key, sensor_key, step_key = jax.random.split(KEY, 3)
-    seen = training_observations(sensor_key, where, LAYOUT, the_truth(), STD)
+    seen = training_observations(sensor_key, where, LAYOUT, the_truth())
     step = quick_jit(recorded_step(where, prior, draw, "each"))
     state = start(where, prior, state_key, float)
     for time in range(CYCLES):
         memory = state.memory
         now_seen = jax.tree.map(lambda a, t=time: a[t], seen)
         state, _, now = step(jax.random.fold_in(step_key, time), state, now_seen)
-        wanted = jax.vmap(functools.partial(channels, GRID))(now, memory)
+        wanted = jax.vmap(lambda n, m: channels(GRID, n, m, UNITS))(now, memory)
         np.testing.assert_allclose(windows.condition[time], wanted, atol=1e-9)
     # From the second time on these are other windows than the prior's own.
     alone = windows_of("lr-each").correction
@@ -133,12 +136,12 @@ def test_half_precision_by_default():
 
 
 def test_training_observations_leave_the_last_frame_out():
-    where, frames = setup("float64"), the_truth()
+    where, frames = setup("float64", PRECISE), the_truth()
     for extra in (0, 3):
-        seen = training_observations(KEY, where, LAYOUT, frames[: len(frames) - 4 + extra], STD)
+        seen = training_observations(KEY, where, LAYOUT, frames[: len(frames) - 4 + extra])
         assert seen.values.shape[0] == CYCLES - 1
         wanted = observe_run(KEY, GRID, LAYOUT, frames[: 4 * (CYCLES - 1)], 4, STD)
-        for a, b in zip(seen, wanted):
+        for a, b in zip(jax.tree.leaves(seen), jax.tree.leaves(wanted), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -147,16 +150,16 @@ def test_training_observations_leave_the_last_frame_out():
 
 @functools.cache
 def forecasts(starts):
-    run = functools.partial(forecast_windows, setup("float64"), LAYOUT, starts=starts, std=STD, dtype=jnp.float64)
+    run = functools.partial(forecast_windows, setup("float64", PRECISE), LAYOUT, starts=starts, dtype=jnp.float64)
     return quick_jit(run)(KEY, jnp.stack([the_truth(seed) for seed in range(3)]))
 
 
 @functools.cache
 def low_passed_forecast(run, time):
     """The LR forecast (9, nx, ny) that starts exactly at the assimilation time `time` of truth number `run`."""
-    lr = level_grid(COARSE)
+    lr = COARSE.grid
     begin = regrid_hat(GRID, lr, to_spectral(GRID, the_truth(run)[4 * time]))
-    frames = quick_jit(lambda a: integrate(COARSE, a, 9).omega_hat)(begin)
+    frames = quick_jit(lambda a: integrate(TESTBED, COARSE, a, 9).omega_hat)(begin)
     return jnp.stack([to_physical(GRID, regrid_hat(lr, GRID, a)) for a in frames])
 
 
@@ -192,7 +195,9 @@ def test_forecasts_start_from_the_truth():
             np.testing.assert_allclose(FIELD_SCALE * condition[..., ANALYSES], wanted[0], atol=1e-9)
     anomaly = FIELD_SCALE * (perturbed - clean)[..., ANALYSES]
     rms = jnp.sqrt((anomaly**2).mean((2, 3)))
-    typical = jnp.sqrt(jax.vmap(jax.vmap(lambda a: (to_physical(GRID, a) ** 2).mean()))(setup("float64")[0].anomalies))
+    typical = jnp.sqrt(
+        jax.vmap(jax.vmap(lambda a: (to_physical(GRID, a) ** 2).mean()))(setup("float64").climatology.anomalies)
+    )
     assert (rms < data.PERTURBATION * typical.max()).all() and rms.max() > 0.01
     assert len(np.unique(np.asarray(rms).round(6))) == rms.size  # each of its own size
 
@@ -236,9 +241,9 @@ def random_windows(count, nx=4, ny=5, dtype="float64", seed=3):
 def test_augmented_windows_are_shifts_and_reflections(dtype):
     """Each is one of the 2 · nx images of its window, condition and correction alike; all of them occur."""
     windows = random_windows(80, dtype=dtype)
-    augmented = quick_jit(augment)(KEY, windows)
+    augmented = quick_jit(lambda key, w: augment(key, w, UNITS))(KEY, windows)
     assert {a.dtype for a in augmented} == {np.dtype(dtype)}
-    signs, found = np.asarray(SIGNS, dtype), []
+    signs, found = np.asarray(UNITS.signs, dtype), []
     for number in range(80):
         condition, correction = (np.asarray(a[number]) for a in windows)
         images = []
@@ -254,7 +259,8 @@ def test_augmented_windows_are_shifts_and_reflections(dtype):
 
 def test_one_key_one_augmentation():
     windows = random_windows(20)
-    first, again, other = (quick_jit(augment)(key, windows) for key in (KEY, KEY, jax.random.key(12)))
+    run = quick_jit(lambda key, w: augment(key, w, UNITS))
+    first, again, other = (run(key, windows) for key in (KEY, KEY, jax.random.key(12)))
     for a, b, c in zip(first, again, other):
         np.testing.assert_array_equal(a, b)
         assert not np.array_equal(a, c)
@@ -265,7 +271,7 @@ def test_one_key_one_augmentation():
 
 def test_plan_of_a_training_set():
     """Every block with the main layout, every third with one of the others in turn, passes shifted and going on."""
-    plan = DataConfig(runs=56, layout="lattice:8", others=("track:4", "lattice:4"), repeats=2).plan()
+    plan = DataConfig(runs=56, layout="lattice:8", extra_layouts=("track:4", "lattice:4"), repeats=2).plan()
     first = [(block, 0, "lattice:8") for block in range(7)] + [
         (0, 0, "track:4"),
         (3, 0, "lattice:4"),
@@ -273,7 +279,7 @@ def test_plan_of_a_training_set():
     ]
     second = [(block, 1, "lattice:8") for block in range(7)] + [(1, 1, "lattice:4"), (4, 1, "track:4")]
     assert plan == first + second and len(set(plan)) == len(plan)
-    assert DataConfig(runs=16, others=()).plan() == [(0, 0, "lattice:8"), (1, 0, "lattice:8")]
+    assert DataConfig(runs=16, extra_layouts=()).plan() == [(0, 0, "lattice:8"), (1, 0, "lattice:8")]
 
 
 @pytest.mark.parametrize("runs", [0, 4, 12, -8])
@@ -289,6 +295,30 @@ def test_bad_data_choices_raise():
         DataConfig(starts="cleaner")
     with pytest.raises(ValueError, match="times: expected 1 or more, or 0 for all, got -1"):
         DataConfig(times=-1)
+
+
+def test_old_names_are_refused():
+    with pytest.raises(TypeError, match="DataConfig: others is now extra_layouts; use that name"):
+        DataConfig(others=())
+    with pytest.raises(TypeError, match="DataConfig: observation_std is now noise_std; use that name"):
+        DataConfig(observation_std=0.2)
+
+
+@pytest.mark.parametrize("symmetries", [("shift",), ("reflection",), ()])
+def test_windows_move_by_the_symmetries_of_the_flow_alone(symmetries):
+    windows = random_windows(40)
+    moved = quick_jit(lambda key, w: augment(key, w, UNITS, symmetries))(KEY, windows)
+    signs, found = np.asarray(UNITS.signs), set()
+    for number in range(40):
+        condition = np.asarray(windows.condition[number])
+        shifts = range(4) if "shift" in symmetries else (0,)
+        images = {(s, 0): np.roll(condition, s, 0) for s in shifts}
+        if "reflection" in symmetries:
+            images |= {(s, 1): signs * image[:, ::-1] for (s, _), image in images.items()}
+        same = [place for place, image in images.items() if np.array_equal(moved.condition[number], image)]
+        assert len(same) == 1, number
+        found.add(same[0])
+    assert len(found) == (4 if "shift" in symmetries else 1) * (2 if "reflection" in symmetries else 1)
 
 
 def test_window_sets_join_parts():
@@ -317,7 +347,7 @@ def test_training_windows(folder, monkeypatch, name, draw):
     """Which windows of which runs, the first time of each left out; and a second time from the files."""
     asked, stages = [], []
 
-    def runs(level, count, first=0):  # every field of a run holds its number plus its frame's in 64ths
+    def runs(testbed, level, count, first=0):  # every field of a run holds its number plus its frame's in 64ths
         asked.append((level.name, count, first))
         numbers = first + np.arange(count)[:, None] + np.arange(4 * CYCLES + 1) / 64
         return np.broadcast_to(numbers[..., None, None], (*numbers.shape, *GRID.shape)).astype(np.float16)
@@ -329,22 +359,25 @@ def test_training_windows(folder, monkeypatch, name, draw):
         both = (jnp.repeat(fields[..., None], n, axis=-1).astype(jnp.float16) for n in (CHANNELS, FRAMES))
         return Windows(*both)
 
-    def cycled(where, prior, layout, key, truth, drawn, restart, std):
-        assert (drawn, restart, std, layout.name) == (draw, "each", 0.1, "lattice:4")
+    def cycled(where, prior, layout, key, truth, drawn, restart):
+        (sensors,) = where.sensors
+        assert (drawn, restart, sensors.noise_std, layout.name) == (draw, "each", 0.1, "lattice:4")
         return windows(0, truth, prior.guesses)
 
-    def forecast(where, layout, keys, truths, starts, std):
-        assert draw is None and name == "lr" and (starts, std) == ("mixup", 0.1)
+    def forecast(where, layout, keys, truths, starts):
+        assert draw is None and name == "lr" and (starts, where.sensors[0].noise_std) == ("mixup", 0.1)
         each = jax.vmap(lambda truth: windows(1, truth, 1), out_axes=1)(truths)
         return jax.tree.map(lambda a: a[:, :, 0], each)
 
     monkeypatch.setattr(datasets, "training_runs", runs)
     monkeypatch.setattr(datasets, "cycle_windows", cycled)
     monkeypatch.setattr(datasets, "forecast_windows", forecast)
-    config = DataConfig(prior=name, members=3, runs=16, layout="lattice:4", others=(), starts="mixup")
+    config = DataConfig(
+        prior=name, members=3, runs=16, layout="lattice:4", extra_layouts=(), starts="mixup", testbed=TESTBED
+    )
     made = functools.partial(training_windows, config, setup("float32"), draw, "each")
     result = made(progress=lambda *a: stages.append(a))
-    assert asked == [("fine", 8, 0), ("fine", 8, 8)]
+    assert asked == [(TESTBED.truth.name, 8, 0), (TESTBED.truth.name, 8, 8)]
     assert stages == [("windows", 0, 2), ("windows", 1, 2), ("windows", 2, 2)]
     condition, correction = result.take(np.arange(len(result)))
     assert condition.shape[1:] == (*GRID.shape, CHANNELS) and correction.shape[1:] == (*GRID.shape, FRAMES)
@@ -369,36 +402,38 @@ def test_cached_windows_are_named_by_what_made_them(folder, monkeypatch):
         return {"condition": np.zeros((1, 2, 2, CHANNELS)), "correction": np.zeros((1, 2, 2, FRAMES))}
 
     monkeypatch.setattr(datasets, "cached_npz", record)
-    base = dict(prior="lr", members=4, level="fine", runs=8, layout="lattice:8", others=(), starts="clean")
+    base = dict(prior="lr", members=4, level="fine", runs=8, layout="lattice:8", extra_layouts=(), starts="clean")
     changes = [{}, {"prior": "dual"}, {"members": 5}, {"level": "hr"}, {"layout": "lattice:4"}, {"starts": "mixup"}]
-    changes += [{"observation_std": 0.2}, {"runs": 16}, {"repeats": 2}]
+    changes += [{"noise_std": 0.2}, {"runs": 16}, {"repeats": 2}]
     for change in changes:
         training_windows(DataConfig(**base | change), setup("float64"))
     training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abc")
     training_windows(DataConfig(**base), setup("float64"), fake_draw, "mean", "abc")
     training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abd")
-    assert len(names) == 14  # one each, two of 16 runs and of two passes
-    assert len(set(names)) == 12  # the first of these being the one of `base`
+    training_windows(DataConfig(**base, testbed=jet().vary(beta=0.3)), setup("float64"))
+    assert len(names) == 15  # one each, two of 16 runs and of two passes
+    assert len(set(names)) == 13  # the first of these being the one of `base`
 
 
 # Runs
 
 TINY = Level("tiny", 16, 9, 1e-3, steps=4, rk2_steps=100)
+BED = dataclasses.replace(TESTBED, finer=(TINY,))
 
 
 def count_blocks(monkeypatch):
     made, block = [], training_runs._block
-    monkeypatch.setattr(training_runs, "_block", lambda *a: (made.append(a[2]), block(*a))[1])
+    monkeypatch.setattr(training_runs, "_block", lambda *a: (made.append(a[3]), block(*a))[1])
     return made
 
 
-def test_runs_are_the_levels_own_truncated_to_hr(folder):
-    frames = training_runs.training_runs(TINY, 10, frames=2)
-    assert frames.shape == (10, 2, LEVELS["hr"].nx, LEVELS["hr"].ny) and frames.dtype == np.float16
+def test_runs_are_the_levels_own_on_the_analysis_grid(folder):
+    frames = training_runs.training_runs(BED, TINY, 10, frames=2)
+    assert frames.shape == (10, 2, *GRID.shape) and frames.dtype == np.float16
     for number in (0, 9):
-        begin = initial_state(training_key(training_runs.FIRST_SEED + number), level_grid(TINY))
-        run = simulate(TINY, begin[None], 2)[0]
-        wanted = np.stack([to_level(TINY, LEVELS["hr"], state) for state in run])
+        begin = BED.start(training_key(training_runs.FIRST_SEED + number), TINY.grid)
+        run = simulate(BED, TINY, begin[None], 2)[0]
+        wanted = np.stack([regrid(TINY.grid, GRID, to_physical(TINY.grid, state)) for state in run])
         np.testing.assert_allclose(frames[number].astype(float), wanted, rtol=1e-3, atol=1e-4)
     assert len(np.unique(frames[:, 1].reshape(10, -1), axis=0)) == 10  # ten different runs
 
@@ -406,41 +441,42 @@ def test_runs_are_the_levels_own_truncated_to_hr(folder):
 def test_the_same_number_is_the_same_run(tmp_path, monkeypatch):
     """Whatever run is asked for first, and however many."""
     monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "a"))
-    many = training_runs.training_runs(TINY, 12, frames=2)
+    many = training_runs.training_runs(BED, TINY, 12, frames=2)
     monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "b"))
-    np.testing.assert_array_equal(training_runs.training_runs(TINY, 3, frames=2, first=8), many[8:11])
+    np.testing.assert_array_equal(training_runs.training_runs(BED, TINY, 3, frames=2, first=8), many[8:11])
 
 
 def test_runs_are_cached_by_block(folder, monkeypatch):
     made, stages = count_blocks(monkeypatch), []
-    first = training_runs.training_runs(TINY, 9, 2, progress=lambda *a: stages.append(a))
+    first = training_runs.training_runs(BED, TINY, 9, 2, progress=lambda *a: stages.append(a))
     assert made == [0, 1] and stages == [(0, 9), (8, 9), (9, 9)]
-    np.testing.assert_array_equal(training_runs.training_runs(TINY, 16, 2)[:9], first)
+    np.testing.assert_array_equal(training_runs.training_runs(BED, TINY, 16, 2)[:9], first)
     assert made == [0, 1] and len(list(folder.iterdir())) == 2
-    next(folder.glob("training-tiny-0000-*")).unlink()  # a killed job: only what is missing is run
-    np.testing.assert_array_equal(training_runs.training_runs(TINY, 9, 2), first)
+    next(folder.glob("training-small-tiny-0000-*")).unlink()  # a killed job: only what is missing is run
+    np.testing.assert_array_equal(training_runs.training_runs(BED, TINY, 9, 2), first)
     assert made == [0, 1, 0]
     # Other lengths and levels are other runs.
-    training_runs.training_runs(TINY, 1, 1)
-    training_runs.training_runs(Level("tiny", 16, 9, 2e-3, steps=4, rk2_steps=100), 1, 1)
-    assert made == [0, 1, 0, 0, 0]
+    training_runs.training_runs(BED, TINY, 1, 1)
+    training_runs.training_runs(BED, Level("tiny", 16, 9, 2e-3, steps=4, rk2_steps=100), 1, 1)
+    training_runs.training_runs(BED.vary(beta=0.3), TINY, 1, 1)
+    assert made == [0, 1, 0, 0, 0, 0]
 
 
 def test_a_fast_run_takes_half_the_step(folder, monkeypatch):
     steps, run = [], training_runs.simulate
 
-    def unstable_at_first(level, start, frames, steps_=None, **more):
+    def unstable_at_first(testbed, level, start, frames, **more):
         steps.append(more.get("steps"))
         if more.get("steps") is None:
             raise UnstableStepError("too fast")
-        return run(level, start, frames, **more)
+        return run(testbed, level, start, frames, **more)
 
     monkeypatch.setattr(training_runs, "simulate", unstable_at_first)
-    assert np.isfinite(training_runs.training_runs(TINY, 1, 2)).all()
+    assert np.isfinite(training_runs.training_runs(BED, TINY, 1, 2)).all()
     assert steps == [None, 2 * TINY.steps]
 
 
 @pytest.mark.parametrize("count, first", [(0, 0), (-1, 0), (1, 4), (1, -8)])
 def test_bad_counts_raise(count, first):
     with pytest.raises(ValueError, match=f"expected at least 1, from a multiple of 8; got {count} from {first}"):
-        training_runs.training_runs(TINY, count, first=first)
+        training_runs.training_runs(BED, TINY, count, first=first)
