@@ -23,6 +23,12 @@ if WORKER and hasattr(os, "sched_setaffinity"):
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+# Small arrays: the time goes into compiling, so compile fast rather than well.  Processes that tests start do not.
+flags = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true".strip()
+jax.devices()  # reads the flags
+os.environ["XLA_FLAGS"] = flags
+
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 

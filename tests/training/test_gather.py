@@ -28,6 +28,14 @@ DATA = DataConfig("enkf-sr", members=3, runs=16, layout="lattice:4", extra_layou
 KEY = jax.random.key(2)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compile_fast():
+    """Small arrays: the time goes into compiling."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def loud_model(**changes):
     """A model whose every weight has its say."""
     config = dataclasses.replace(CONFIG, **changes)

@@ -340,7 +340,11 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
         ("diffsrda", ["--guide-layout", "lattice:4"], "guide_layout: diffsrda is not guided; choose a guidance"),
         ("enkf-hr", ["--guide-layout", "lattice:4"], "guide_layout: enkf-hr is not guided"),
         ("enkf-hr", ["--guidance", "dps"], "--guidance: not an option of enkf-hr"),
-        ("latent-diffsrda", ["--strength", "-1"], "strength: expected a finite number above 0, got -1.0"),
+        (
+            "latent-diffsrda",
+            ["--guidance", "oi", "--strength", "-1"],
+            "strength: expected a finite number above 0, got -1.0",
+        ),
         ("latent-diffsrda", ["--guide-layout", "grid:4", "--guidance", "dps"], "layout"),
         (
             "diffsrda",
