@@ -91,9 +91,12 @@ def test_layer_norm_is_its_formula(dtype):
 
 def test_quiet_channels_say_nothing_before_training():
     def encode(quiet):
-        graph, params = nnx.split(SRDA(dataclasses.replace(SMALL, quiet=quiet), rngs=nnx.Rngs(0)))
-        params = jax.tree.map(lambda a: a, params)
-        return lambda condition: nnx.merge(graph, params).encode(condition).mean
+        def build():
+            return SRDA(dataclasses.replace(SMALL, quiet=quiet), rngs=nnx.Rngs(0))
+
+        graph = nnx.graphdef(nnx.eval_shape(build))
+        params = quick_jit(lambda: nnx.split(build())[1])()
+        return quick_jit(lambda condition: nnx.merge(graph, params).encode(condition).mean)
 
     condition = normal(1, NX, NY, 4)
     for quiet, heard in [((), True), ((3,), False), ((2,), True)]:
