@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from jaxsrda.core.records import key_of
 from jaxsrda.core.trees import flatten, unflatten
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.weights import chosen
-from jaxsrda.flow.testbed import Level, Testbed
+from jaxsrda.flow.testbed import SYMMETRIES, Level, Testbed
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.codebook import (
     Codebook,
@@ -94,10 +95,12 @@ def initial_autoencoder(config: AutoencoderConfig, training: TrainConfig) -> Aut
     )
 
 
-def make_autoencoder_step(config: AutoencoderConfig, training: TrainConfig):
+def make_autoencoder_step(
+    config: AutoencoderConfig, training: TrainConfig, symmetries: tuple[str, ...] = SYMMETRIES
+) -> Callable:
     """step(state, frames [B, nx, ny]) → (state, metrics), jitted.
 
-    Frames are shifted in x and reflected at random, exact symmetries of the testbed: −ω(x, π − y).
+    Frames are shifted in x and reflected, −ω(x, π − y), at random, as far as these are symmetries of the flow.
     """
     rule, base = optimizer(training), jax.random.key(training.seed)
 
@@ -105,8 +108,10 @@ def make_autoencoder_step(config: AutoencoderConfig, training: TrainConfig):
         shift_key, side_key, noise_key, code_key = jax.random.split(jax.random.fold_in(base, state.step), 4)
         shifts = jax.random.randint(shift_key, (len(omega),), 0, omega.shape[1])
         sides = jax.random.bernoulli(side_key, shape=(len(omega), 1, 1))
-        omega = jax.vmap(functools.partial(jnp.roll, axis=0))(omega, shifts)
-        omega = jnp.where(sides, -omega[:, :, ::-1], omega)
+        if "shift" in symmetries:
+            omega = jax.vmap(functools.partial(jnp.roll, axis=0))(omega, shifts)
+        if "reflection" in symmetries:
+            omega = jnp.where(sides, -omega[:, :, ::-1], omega)
 
         def loss(trained):
             params, codes = trained
@@ -146,6 +151,7 @@ def fit_autoencoder(
     frames: np.ndarray,
     held_out: np.ndarray,
     report: Report = lambda *_: None,
+    symmetries: tuple[str, ...] = SYMMETRIES,
 ) -> FittedAutoencoder:
     """Train on frames (n, nx, ny) in `folder`, going on from its last checkpoint; `loop.run` says what is raised.
 
@@ -182,7 +188,7 @@ def fit_autoencoder(
             scores |= {"used": float(used), "perplexity": float(perplexity)}
         return scores
 
-    step = make_autoencoder_step(config, training)
+    step = make_autoencoder_step(config, training, symmetries)
     course = loop.run(folder, mark, loop.Work(start, step, batch, score, training.steps, training.batch), report)
     codes = np.asarray(course.state.codebook.vectors) if config.codes else np.zeros((0, config.channels), np.float32)
     return FittedAutoencoder(
@@ -205,13 +211,14 @@ def trained_space(
     it is measured on windows (`latent.encoder_gain`).
     """
     leftover: list[Path] = []
-    name = key_of(PRESETS[preset], training, testbed.numerics(level), testbed.grid.shape, runs, held_out)
+    named = [testbed.numerics(level), testbed.grid.shape, testbed.symmetries]
+    name = key_of(PRESETS[preset], training, named, runs, held_out)
 
     def compute() -> dict[str, np.ndarray]:
         omega = training_runs(testbed, level, runs)
         folder = scratch_dir() / f"autoencoder-{content_hash(name)}"
         frames, held = (part.reshape(-1, *omega.shape[2:]) for part in (omega[:-held_out], omega[-held_out:]))
-        fitted = fit_autoencoder(folder, preset, training, frames, held, report)
+        fitted = fit_autoencoder(folder, preset, training, frames, held, report, testbed.symmetries)
         leftover.append(folder)
         record = {
             "preset": preset,
