@@ -186,7 +186,8 @@ def make_diffsrda(
 
     model = configured_model(config) if model is None else model
     check_model(config, model, setup.testbed)
-    # The mean alone is one field, however many members the prior has.
-    members = 1 if config.sampler == "mean" and config.prior != "lr" else config.members
+    prior = make_prior(setup, config, params)
+    # The mean alone is one field a guess, however many members the prior has.
+    members = prior.guesses if config.sampler == "mean" else config.members
     draw = make_draw(model, config, setup.sensors, members)
-    return diffsrda(setup, make_prior(setup, config, params), draw, members, config.restart)
+    return diffsrda(setup, prior, draw, members, config.restart)

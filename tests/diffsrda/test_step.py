@@ -554,3 +554,21 @@ def test_bad_configurations_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         DiffSRDAConfig(**options)
     assert DiffSRDAConfig(guidance="none").guidance is None
+
+
+def test_a_prior_of_ones_own_with_several_guesses_gives_as_many_means(monkeypatch):
+    """How many fields sampler `mean` gives follows from the prior's guesses, whatever its name."""
+    from jaxsrda.diffsrda.model import Model, ModelConfig
+    from jaxsrda.diffsrda.prior import PRIORS
+    from jaxsrda.experiment import registry
+
+    monkeypatch.setitem(PRIORS, "mine", PRIORS["lr"])
+    where = setup("float64")
+    kind = ModelConfig.of(where.testbed, network="tiny", priors=("mine", "dual"), target="regression")
+    made = []
+    monkeypatch.setattr(registry, "diffsrda", lambda setup, prior, draw, members, restart: made.append(members))
+    model = Model(kind, None, np.ones(kind.frames, np.float32))
+    for prior, restart in (("mine", "each"), ("mine", "mean"), ("dual", "mean")):
+        config = DiffSRDAConfig(prior=prior, restart=restart, members=3, sampler="mean")
+        registry.make_diffsrda(where, config, model=model)
+    assert made == [3, 1, 1]

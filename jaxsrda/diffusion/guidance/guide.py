@@ -62,8 +62,8 @@ class Guide(Protocol):
 
 def check_strength(strength: ArrayLike | None) -> None:
     """ValueError for a plain number that is not above zero; traced numbers pass."""
-    if isinstance(strength, int | float):
-        check_positive("strength", strength)
+    if strength is not None and not isinstance(strength, jax.core.Tracer) and np.ndim(strength) == 0:
+        check_positive("strength", float(np.asarray(strength)))
 
 
 def check_iterations(iterations: int) -> None:
