@@ -25,7 +25,8 @@ import pytest  # noqa: E402
 
 # Small arrays: the time goes into compiling, so compile fast rather than well.  Processes that tests start do not.
 flags = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true".strip()
+quick = f"{flags} --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true".strip()
+os.environ["XLA_FLAGS"] = os.environ["QUICK_XLA_FLAGS"] = quick
 jax.devices()  # reads the flags
 os.environ["XLA_FLAGS"] = flags
 

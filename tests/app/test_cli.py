@@ -525,7 +525,9 @@ def test_a_run_goes_on_after_kill_9(tmp_path):
         "sys.exit(main(['simulate', *small, '--out', sys.argv[1]]))"
     )
     out, parts = tmp_path / "run.npz", tmp_path / ".run.npz.parts"
-    process = subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL)
+    # Compiled as here: the numbers have to be the same to the last bit.
+    env = dict(os.environ, XLA_FLAGS=os.environ["QUICK_XLA_FLAGS"])
+    process = subprocess.Popen([sys.executable, "-c", code, str(out)], stdout=subprocess.DEVNULL, env=env)
 
     def kept():
         return sorted(int(path.name) for path in parts.glob("*") if path.name.isdigit())

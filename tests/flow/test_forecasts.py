@@ -65,8 +65,8 @@ def test_upsampling():
     # Without another grid there is no way up to choose.
     same = [spectral(TESTBED, FINE, name).to_analysis_grid(states()) for name in ("spectral", "bicubic")]
     np.testing.assert_array_equal(*same)
-    with pytest.raises(ValueError, match=r"regridding method: expected one of .*got 'cubic'"):
-        spectral(TESTBED, COARSE, "cubic").to_analysis_grid(given)
+    with pytest.raises(ValueError, match=r"upsampling: expected one of .*got 'cubic'"):
+        spectral(TESTBED, COARSE, "cubic")
 
 
 @pytest.mark.parametrize("every", [4, 2])
