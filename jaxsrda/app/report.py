@@ -54,7 +54,7 @@ def record(result: Result) -> dict[str, Any]:
         "scores": scores_record(result.scores),
         "series": {name: values.mean(0) for name, values in result.series.items()},
         "statistics": mean_statistics(result.statistics),
-        "truths": len(result.mean),
+        "truths": result.truths,
         "seconds": result.seconds,
         "finite": result.finite,
     }
@@ -82,16 +82,17 @@ def dataset(result: Result) -> Any:
     from jaxsrda.app.datasets import analysis_dataset
 
     def plain(array):
-        return None if array is None else array[0] if len(result.mean) == 1 else array
+        return None if array is None else array[0] if result.truths == 1 else array
 
     every = result.testbed.frames_per_cycle
     observed = {name: plain(values) for name, values in result.observations._asdict().items()}
     observed["times"] = result.times[::every]
+    mean, std, background = result.fields()
     fields = {
-        "omega_mean": result.mean,
-        "omega_std": result.std,
+        "omega_mean": mean,
+        "omega_std": std,
         "omega": result.members,
-        "omega_background": result.background,
+        "omega_background": background,
         "omega_truth": result.truth,
     }
     return analysis_dataset(
@@ -113,7 +114,8 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
 
     folder.mkdir(parents=True, exist_ok=True)
     every = result.testbed.frames_per_cycle
-    cycles = result.background.shape[1]
+    mean, std, background = result.fields()
+    cycles = background.shape[1]
     chosen = np.unique(np.linspace(cycles // 4, cycles - 1, 4).round().astype(int))
     if times is not None:
         analysis_times = result.times[::every]
@@ -127,9 +129,9 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
         paths[0],
         result.times[frames],
         None if truth is None else truth[frames],
-        result.background[0, chosen],
-        result.mean[0, frames],
-        result.std[0, frames],
+        background[0, chosen],
+        mean[0, frames],
+        std[0, frames],
         observed,
         title=result.method,
     )
@@ -145,5 +147,5 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
         plotting.plot_rank_histogram(paths[-1], statistics["rank_histogram"])
     if animate:
         paths.append(folder / "animation.gif")
-        field_pictures.animate(paths[-1], result.times, truth, result.mean[0], result.std[0])
+        field_pictures.animate(paths[-1], result.times, truth, mean[0], std[0])
     return paths

@@ -37,11 +37,13 @@ class Diagnostics(NamedTuple):
 
 class Window(NamedTuple):
     """What a step returns: ensemble frames from t until the next assimilation time, the background's mean at t,
-    diagnostics.  `Setup.window` makes one."""
+    diagnostics, and, if the members are independent draws around an estimate that is not their mean, that estimate.
+    `Setup.window` makes one."""
 
     omega: Array  # (M, F, nx, ny)
     background: Array  # (nx, ny)
     diagnostics: Diagnostics
+    analysis: Array | None = None  # (F, nx, ny)
 
 
 class Assimilator(NamedTuple):
@@ -92,14 +94,18 @@ class Setup(NamedTuple):
         background: Array | None = None,
         before: Array | None = None,
         speeds: Speeds | None = None,
+        analysis: Array | None = None,
     ) -> Window:
         """The `Window` of a step.
 
         observations: those assimilated, others masked; frames: the ensemble (M, F, nx, ny), analysis first; background:
         the mean (nx, ny) before the analysis, and before: that ensemble's predicted observations (M, p), by default
-        those of the analysis; speeds: of the forecast, by default zero, for a method that integrates nothing.
+        those of the analysis; speeds: of the forecast, by default zero, for a method that integrates nothing; analysis:
+        the estimate (F, nx, ny) that members are independent draws around, by default their mean.
         """
         after = self.observed(frames[:, 0], observations)
+        if analysis is not None:
+            after = after - after.mean(0) + self.observed(analysis[:1], observations)
         if speeds is None:
             zeros = jnp.zeros(self.testbed.window, frames.dtype)
             speeds = Speeds(zeros, zeros)
@@ -110,4 +116,4 @@ class Setup(NamedTuple):
             analysis_observed=after,
             speeds=speeds,
         )
-        return Window(frames, frames[:, 0].mean(0) if background is None else background, diagnostics)
+        return Window(frames, frames[:, 0].mean(0) if background is None else background, diagnostics, analysis)

@@ -8,7 +8,7 @@ hyperparameters, or run it in segments by handing the carry of one call to the n
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from jaxsrda.core.checks import check_choice, check_shape
+from jaxsrda.core.roots import deviation
 from jaxsrda.cycling.assimilator import Assimilator, Window
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.solver import Speeds
@@ -26,19 +27,23 @@ from jaxsrda.scoring.point import frame_scores
 from jaxsrda.scoring.tally import Tally, empty_tally, frame_tally, merge
 
 Keep = Literal["scores", "fields", "members"]
+KEEP = get_args(Keep)
 
 
 class Carry(NamedTuple):
-    """What one cycle hands to the next: the method's state, the sums of scores, the number of cycles done."""
+    """What one cycle hands to the next: the method's state, the sums of scores, the number of cycles done, and whether
+    every number was finite so far."""
 
     state: Any
     tally: Tally | None
     index: Array
+    finite: Array
 
 
 class Fields(NamedTuple):
-    """Ensemble mean and standard deviation of each frame (cycles, F, nx, ny), the background's mean at the
-    analysis times (cycles, nx, ny), and, if kept, the members (cycles, M, F, nx, ny)."""
+    """The analysis (the ensemble's mean, or what its members lie around) and the members' standard deviation of each
+    frame (cycles, F, nx, ny), the background's mean at the analysis times (cycles, nx, ny), and, if kept, the members
+    (cycles, M, F, nx, ny)."""
 
     mean: Array
     std: Array
@@ -65,7 +70,7 @@ def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None,
     """The carry before the first cycle; `grid` is that of the truth, None to run without one."""
     dtype = jnp.zeros((), dtype).dtype
     tally = None if grid is None else empty_tally(grid, assimilator.members, dtype)
-    return Carry(assimilator.init(jax.random.fold_in(key, 0)), tally, jnp.int32(0))
+    return Carry(assimilator.init(jax.random.fold_in(key, 0)), tally, jnp.int32(0), jnp.asarray(True))
 
 
 def run_cycles(
@@ -85,7 +90,7 @@ def run_cycles(
     The first assimilation time (frames 0 … F − 1) is run but, as in arXiv:2604.21180, not tallied.
     Raises ValueError if the truth does not have F frames for each time.
     """
-    check_choice("keep", keep, ("scores", "fields", "members"))
+    check_choice("keep", keep, KEEP)
     testbed = jet() if testbed is None else testbed
     cycles, every = observations.values.shape[0], testbed.frames_per_cycle
     windows = grid = None
@@ -111,7 +116,7 @@ def run_cycles(
             out.diagnostics.speeds,
             None if keep == "scores" else _fields(out, keep == "members"),
         )
-        return Carry(state, tally, carry.index + 1), history
+        return Carry(state, tally, carry.index + 1, carry.finite & out.diagnostics.finite), history
 
     return jax.lax.scan(cycle, carry, (observations, windows))
 
@@ -124,12 +129,12 @@ def _score(
     span = testbed.vorticity_range[1] - testbed.vorticity_range[0]
 
     def frame(inputs):
-        key, ensemble, truth = inputs
-        return frame_scores(ensemble, truth, span), frame_tally(key, grid, ensemble, truth)
+        key, ensemble, truth, analysis = inputs
+        return frame_scores(ensemble, truth, span, analysis), frame_tally(key, grid, ensemble, truth, analysis)
 
     keys = jax.random.split(key, len(truth))
     # One frame at a time: a vmap would hold a window's worth of sorted members at once.
-    per_frame, sums = jax.lax.map(frame, (keys, jnp.moveaxis(out.omega, 1, 0), truth))
+    per_frame, sums = jax.lax.map(frame, (keys, jnp.moveaxis(out.omega, 1, 0), truth, out.analysis))
     counted = index > 0
     total = jax.tree.map(lambda s: jnp.where(counted, s.sum(0), 0).astype(s.dtype), sums)
     return per_frame, merge(tally, total)
@@ -141,5 +146,5 @@ def _fit(observed: Observations, out: Window, predicted: Array) -> dict[str, Arr
 
 
 def _fields(out: Window, members: bool) -> Fields:
-    deviation = out.omega.std(0, ddof=1) if out.omega.shape[0] > 1 else jnp.zeros_like(out.omega[0])
-    return Fields(out.omega.mean(0), deviation, out.background, out.omega if members else None)
+    mean = out.omega.mean(0) if out.analysis is None else out.analysis
+    return Fields(mean, deviation(out.omega, ddof=1), out.background, out.omega if members else None)

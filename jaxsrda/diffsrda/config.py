@@ -33,9 +33,9 @@ class DiffSRDAConfig:
     members: samples a cycle; steps, sampler, eta: see `diffusion.samplers`; sigmas, sigma_min, sigma_max: the noise
     levels (`edm`, `log` or `vp`) and their ends.
     weights: the name of released weights or a file; empty takes the released ones for the prior.
-    centred: shift the samples so that their mean equals the conditioner's estimate, which has no sampling noise (models
-    with target residual and one condition for all samples; a member then depends on how many there are).  Samples
-    guided at each step come in pairs of opposite noise instead, which leaves little sampling noise in their mean.
+    centred: the analysis is the conditioner's estimate of the mean, which has no sampling noise, and the samples are
+    independent draws around it (models with target residual and one condition for all samples); where sensors guide
+    each step it is the end of the sampler's path without noise.  Otherwise the analysis is the samples' mean.
     chunk: samples drawn at once, to bound memory.
     guidance: how samples are moved towards observations: None, a guide such as `OI()` or a function like one, or a name
     of `GUIDES`; through the decoder if there is one.  guide_on: the sensors that guide, the `new` ones, whose role is

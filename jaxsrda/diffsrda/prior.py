@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core.roots import deviation
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.condition import Guess
 from jaxsrda.filters.config import FILTERS, FilterConfig, FilterParams, filter_params
@@ -48,7 +49,7 @@ def filter_prior(setup: Setup, inner: Assimilator, ahead: Callable[[Any], Array]
         state, out = inner.step(key, state, observations)
         later = ahead(state)
         frames = jnp.concatenate([out.omega.mean(0), later.mean(0)[None]])
-        spread = jnp.stack([out.omega[:, 0].std(0, ddof=1), later.std(0, ddof=1)])
+        spread = jnp.stack([deviation(out.omega[:, 0], ddof=1), deviation(later, ddof=1)])
         guess = Guess(frames, spread, out.background)
         return state, Analysed(
             jax.tree.map(lambda a: a[None], guess), out.diagnostics.background_observed, out.diagnostics.speeds

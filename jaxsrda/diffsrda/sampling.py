@@ -16,7 +16,7 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.covariance import smoothing
 from jaxsrda.diffsrda.latent import decode_frames
 from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
-from jaxsrda.diffsrda.step import Draw
+from jaxsrda.diffsrda.step import Corrections, Draw
 from jaxsrda.diffusion.denoiser import Denoiser
 from jaxsrda.diffusion.guidance import Projected, Readings, Samples
 from jaxsrda.diffusion.samplers import sample, sample_members
@@ -105,10 +105,10 @@ def mean_draw(model: Model, members: int = 1) -> Draw:
     kind = model.config
     scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
 
-    def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Array:
+    def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Corrections:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, kind.channels))
         mean = encode(model, conditions).mean * scale.astype(conditions.dtype)
-        return jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1)
+        return Corrections(jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1))
 
     return Draw(draw, kind.conditioning, members)
 
@@ -120,7 +120,7 @@ def make_draw(
     members: int | None = None,
     eta: Array | None = None,
 ) -> Draw:
-    """draw(key, conditions (G, nx, ny, C), observations) → corrections (members, frames, nx, ny) to the guess.
+    """draw(key, conditions (G, nx, ny, C), observations) → `Corrections` of `members` samples to the guess.
 
     G is 1 (one condition for all samples, encoded once) or the number of members.  members, eta (traced): instead of
     the configuration's.  With sampler `mean` a model that estimates a mean draws nothing (`mean_draw`).  sensors: the
@@ -143,7 +143,7 @@ def make_draw(
     grid, units = ChannelGrid(kind.nx, kind.ny), kind.conditioning
     known = known_of_samples(model, sigmas)
 
-    def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Array:
+    def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Corrections:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, kind.channels))
         if observations is None and wanted is not None:
             raise ValueError("guidance: it needs observations, got none; pass them to draw")
@@ -156,7 +156,7 @@ def make_draw(
         def denoiser(condition: Array, features: Features) -> Denoiser:
             """Of one condition, batch axis of one."""
             plain = conditional_denoiser(model, features)
-            if found is None or wanted is None or isinstance(wanted, str):
+            if found is None or wanted is None:
                 return plain
             readings = found
             place = placement(model, condition, features, by_frame, frames=1)
@@ -167,34 +167,36 @@ def make_draw(
 
             return wanted(plain, observe, Readings(readings.values, readings.mask, readings.variance), known)
 
-        samples = functools.partial(
-            sample_members,
-            key=key,
-            members=members,
-            draw=functools.partial(
-                sample,
-                shape=kind.drawn,
-                sigmas=sigmas,
-                sampler=config.sampler,
-                eta=config.eta if eta is None else eta,
-                dtype=conditions.dtype,
-            ),
-            chunk=config.chunk,
-            # Guidance moves the mean too: the conditioner's estimate of it is no longer its value.
-            antithetic=guided if config.centred else False,
+        one_sample = functools.partial(
+            sample,
+            shape=kind.drawn,
+            sigmas=sigmas,
+            sampler=config.sampler,
+            eta=config.eta if eta is None else eta,
+            dtype=conditions.dtype,
         )
+        samples = functools.partial(sample_members, key=key, members=members, draw=one_sample, chunk=config.chunk)
+        place = placement(model, conditions, features, by_frame)
         if len(conditions) == 1:
-            drawn = samples(denoiser(conditions, features))
+            corrections = place(samples(denoiser(conditions, features)))
         else:
             each = jax.tree.map(lambda a: a[:, None], (conditions, features))
-            drawn = samples(lambda one, x, sigma: denoiser(*one)(x, sigma), conditions=each)
-        corrections = placement(model, conditions, features, by_frame)(drawn)
+            corrections = place(samples(lambda one, x, sigma: denoiser(*one)(x, sigma), conditions=each))
+        mean = None
         if kind.target == "residual" and config.centred and members > 1 and len(conditions) == 1:
-            centred = corrections - corrections.mean(0) + features.mean * by_frame
-            corrections = jnp.where(guided, corrections, centred) if stepwise else centred
+            mean, free = features.mean * by_frame, corrections
+            if model.space is not None:  # what an autoencoder loses of the mean itself
+                free = free - place(jnp.zeros((1, *kind.drawn), conditions.dtype)) + mean
+            if stepwise:
+                # Guidance moves the mean too, to where the path of no noise ends.
+                quiet = place(one_sample(denoiser(conditions, features), None)[None])
+                mean = jnp.where(guided, quiet, mean)
+                free = jnp.where(guided, corrections, free)
+            corrections = free
         if found is not None and isinstance(wanted, Projected):
             corrections = projected(corrections, conditions, found)
-        return jnp.moveaxis(corrections, -1, 1)
+            mean = None if mean is None else projected(mean, conditions, found)
+        return Corrections(jnp.moveaxis(corrections, -1, 1), None if mean is None else jnp.moveaxis(mean[0], -1, 0))
 
     def projected(corrections: Array, conditions: Array, found: Observations) -> Array:
         """Corrections whose first frame has each member's misfit kriged onto it."""

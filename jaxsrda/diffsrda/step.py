@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.core.checks import check_choice
-from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
+from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.diffsrda.condition import Conditioning, Memory, Snapshot, channels, no_memory, remember, snapshot
 from jaxsrda.diffsrda.config import RESTARTS
 from jaxsrda.diffsrda.prior import Prior
@@ -32,19 +32,27 @@ class State(NamedTuple):
     memory: Memory
 
 
+class Corrections(NamedTuple):
+    """What a draw gives: independent samples (M, frames, nx, ny) of the correction to a guess, and the correction
+    (frames, nx, ny) that they lie around, None if that is their mean."""
+
+    samples: Array
+    mean: Array | None = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """corrections(key, conditions (G, nx, ny, channels), observations) → (M, frames, nx, ny) to the guess's frames.
+    """corrections(key, conditions (G, nx, ny, channels), observations) → `Corrections` to the guess's frames.
 
-    conditioning: what conditions hold; members: M.
+    Called, it gives their samples alone.  conditioning: what conditions hold; members: M.
     """
 
-    corrections: Callable[..., Array]
+    corrections: Callable[..., Corrections]
     conditioning: Conditioning
     members: int
 
     def __call__(self, key: Array, conditions: Array, observations: Observations | None = None) -> Array:
-        return self.corrections(key, conditions, observations)
+        return self.corrections(key, conditions, observations).samples
 
 
 def recorded_step(
@@ -70,33 +78,40 @@ def recorded_step(
         guess, heard = analysed.guess, conditioned(observations)
         predicted = setup.observed(guess.frames[:, 0], observations)
         now = jax.vmap(lambda g, p: snapshot(grid, g, p, heard, units))(guess, predicted)
-        if draw is None:
-            omega = guess.frames
-        else:
+        omega, estimate = guess.frames, None
+        if draw is not None:
             conditions = jax.vmap(lambda n, m: channels(grid, n, m, units))(now, state.memory)
-            corrections = draw(draw_key, conditions, observations)
-            omega = guess.frames[jnp.arange(len(corrections)) % prior.guesses] + corrections
-            if restart != "open":
-                later = prior.restart(later, omega[:, 0], restart)
+            inputs = draw_key, conditions, observations
+            drawn = draw.corrections(*inputs) if isinstance(draw, Draw) else Corrections(draw(*inputs))
+            omega = guess.frames[jnp.arange(len(drawn.samples)) % prior.guesses] + drawn.samples
+            estimate = None if drawn.mean is None else guess.frames.mean(0) + drawn.mean
+        # What `mean` restarts from, and what the model's own forecast is.
+        best = omega if estimate is None else estimate[None]
+        restarted = best[:, 0] if restart == "mean" else omega[:, 0]
+        if draw is not None and restart != "open":
+            later = prior.restart(later, restarted, restart)
         # The memory holds what the prior itself thought, in training as in use; forecasts without an analysis of
         # their own are remembered as they restarted.
         past, analysis, ahead = now, guess.frames[:, 0], None
         if prior.began is not None and draw is not None and restart != "open":
-            analysis = prior.began(omega[:, 0], restart)
+            analysis = prior.began(restarted, restart)
             past = jax.vmap(lambda g, a, p: snapshot(grid, g._replace(frames=a[None]), p, heard, units))(
                 guess, analysis, setup.observed(analysis, observations)
             )
         if draw is not None:
-            ahead = omega[:, -1] if prior.guesses == len(omega) else omega[:, -1].mean(0, keepdims=True)
+            ahead = omega[:, -1] if prior.guesses == len(omega) else best[:, -1].mean(0, keepdims=True)
         memory = jax.vmap(remember)(state.memory, past, analysis, ahead)
-        diagnostics = Diagnostics(
-            finite=jnp.isfinite(omega).all() & jnp.isfinite(analysed.speeds.rate).all(),
-            assimilated=setup.assimilated(observations).mask,
-            background_observed=analysed.before,
-            analysis_observed=setup.observed(omega[:, 0], observations),
-            speeds=analysed.speeds,
+        window = setup.window(
+            setup.assimilated(observations),
+            omega[:, :-1],
+            guess.background.mean(0),
+            analysed.before,
+            analysed.speeds,
+            None if estimate is None else estimate[:-1],
         )
-        return State(later, memory), Window(omega[:, :-1], guess.background.mean(0), diagnostics), now
+        # No window shows the last frame, which the memory keeps.
+        finite = window.diagnostics.finite & jnp.isfinite(omega[:, -1]).all()
+        return State(later, memory), window._replace(diagnostics=window.diagnostics._replace(finite=finite)), now
 
     return step
 

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_positive, check_shape
 from jaxsrda.diffusion.schedules import VP_SCHEDULE, VPSchedule, noise_level
 
@@ -130,14 +130,14 @@ def edm_loss_sigma(
     key: Array, shape: tuple[int, ...] = (), p_mean: float = -1.2, p_std: float = 1.2, dtype: DTypeLike = float
 ) -> Array:
     """Training noise levels, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1)."""
-    return jnp.exp(p_mean + p_std * jax.random.normal(key, shape, dtype))
+    return jnp.exp(p_mean + p_std * draws.normal(key, shape, dtype))
 
 
 def vp_loss_sigma(
     key: Array, shape: tuple[int, ...] = (), schedule: VPSchedule = VP_SCHEDULE, dtype: DTypeLike = float
 ) -> Array:
     """Training noise levels σ_t, t uniform on the schedule (arXiv:2006.11239, algorithm 1)."""
-    return jnp.asarray(schedule.sigmas(), dtype)[jax.random.randint(key, shape, 0, schedule.steps)]
+    return jnp.asarray(schedule.sigmas(), dtype)[draws.integers(key, shape, 0, schedule.steps)]
 
 
 # Exact ----------------------------------------------------------------------------------------

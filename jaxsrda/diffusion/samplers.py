@@ -25,6 +25,7 @@ from jax import Array
 from jax.core import Tracer
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.diffusion.denoiser import Denoiser
 
@@ -202,19 +203,12 @@ def evaluations(sampler: str, sigmas: ArrayLike) -> int:
 
 def initial_noise(key: Array, shape: tuple[int, ...], sigma: ArrayLike, dtype: DTypeLike = float) -> Array:
     """What `sample` starts from under this key: σ ξ, ξ white noise of `shape`."""
-    return jnp.asarray(sigma, dtype) * jax.random.normal(jax.random.split(key)[0], shape, dtype)
-
-
-class Opposite(NamedTuple):
-    """A key whose noise is multiplied by a sign, 1 or −1 (which may be traced), wherever it is drawn."""
-
-    key: Array
-    sign: Array
+    return jnp.asarray(sigma, dtype) * draws.normal(jax.random.split(key)[0], shape, dtype)
 
 
 def sample(
     denoiser: Denoiser,
-    key: Array | Opposite,
+    key: Array | None,
     shape: tuple[int, ...],
     sigmas: ArrayLike,
     sampler: str = "ddim",
@@ -226,8 +220,8 @@ def sample(
 
     Args:
         denoiser: D(x, σ), evaluated `evaluations(sampler, sigmas)` times.
-        key: of the initial noise (`initial_noise`, the same for all samplers) and of each step's; an `Opposite` for
-            the sample of the opposite noise.
+        key: of the initial noise (`initial_noise`, the same for all samplers) and of each step's; None for the path
+            of no noise at all, which ends at the mean wherever the denoiser is affine in x, as of a Gaussian law.
         shape: of the sample.
         sigmas: (n + 1,) decreasing levels known before compilation; n steps.
         sampler: a name in `SAMPLERS`, static.
@@ -250,9 +244,7 @@ def sample(
     rows = tuple(jnp.asarray(a, dtype) for a in plan(levels))
     gamma = jnp.minimum(jnp.asarray(churn, dtype) / (len(levels) - 1), MOST_CHURN)
     knobs = Knobs(jnp.asarray(eta, dtype), gamma)
-    key, sign = key if isinstance(key, Opposite) else Opposite(key, jnp.ones(()))
-    sign = jnp.asarray(sign, dtype)
-    x = sign * initial_noise(key, shape, levels[0], dtype)
+    x = jnp.zeros(shape, dtype) if key is None else initial_noise(key, shape, levels[0], dtype)
 
     def denoise(x: Array, sigma: Array) -> Array:
         denoised = denoiser(x, sigma)
@@ -263,11 +255,15 @@ def sample(
             )
         return denoised
 
-    def step(carry: tuple[Array, Array], inputs: tuple[tuple[Array, ...], Array]):
+    def step(carry: tuple[Array, Array], inputs: tuple[tuple[Array, ...], Array | None]):
         row, step_key = inputs
-        return advance(denoise, lambda: sign * jax.random.normal(step_key, shape, dtype), *carry, row, knobs), None
 
-    keys = jax.random.split(jax.random.split(key)[1], len(rows[0]))
+        def draw() -> Array:
+            return jnp.zeros(shape, dtype) if step_key is None else draws.normal(step_key, shape, dtype)
+
+        return advance(denoise, draw, *carry, row, knobs), None
+
+    keys = None if key is None else jax.random.split(jax.random.split(key)[1], len(rows[0]))
     (x, _), _ = jax.lax.scan(step, (x, jnp.zeros_like(x)), (rows, keys))
     return x
 
@@ -279,14 +275,11 @@ def sample_members(
     draw: Callable[[Denoiser, Any], Array],
     conditions: Any = None,
     chunk: int | None = None,
-    antithetic: bool | Array = False,
 ) -> Array:
     """An ensemble (members, …) of samples draw(denoiser, key), `chunk` of them at a time (None: all at once).
 
     draw: `sample` with all but its first two arguments given.  Member i's key is fold_in(key, i), so a member is the
-    same whatever the chunk or the number of members.  With `antithetic` (which may be traced) members come in pairs of
-    opposite noise, of key fold_in(key, ⌊i/2⌋): each alone is a sample as before, and their mean keeps of the noise only
-    what is even in it (Owen 2013, Monte Carlo theory, methods and examples, section 8.2).
+    same whatever the chunk or the number of members.
 
     `conditions`, a pytree with a leading member axis, is what differs between members: the denoiser is
     then called as denoiser(condition, x, σ), and without it as denoiser(x, σ).  Raises ValueError as
@@ -308,9 +301,7 @@ def sample_members(
         def denoise(x: Array, sigma: Array) -> Array:
             return denoiser(x, sigma) if conditions is None else denoiser(condition, x, sigma)
 
-        number = jnp.where(antithetic, index // 2, index)
-        sign = jnp.where(antithetic & (index % 2 == 1), -1.0, 1.0)
-        return draw(denoise, Opposite(jax.random.fold_in(key, number), sign))
+        return draw(denoise, jax.random.fold_in(key, index))
 
     index = jnp.arange(members, dtype=jnp.uint32)
     return jax.lax.map(one, (index, conditions), batch_size=min(chunk or members, members))

@@ -6,7 +6,8 @@
 from jaxsrda.experiment.experiment import Experiment, from_options
 from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, method_preset, register_method
 from jaxsrda.experiment.result import DivergedError, Result
-from jaxsrda.experiment.run import assimilate, run_segments
+from jaxsrda.experiment.run import assimilate
+from jaxsrda.experiment.scan import Recipe, run_scan
 from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DivergedError",
     "Experiment",
     "Method",
+    "Recipe",
     "Result",
     "assimilate",
     "default_climatology",
@@ -23,6 +25,6 @@ __all__ = [
     "method_preset",
     "prepare_truth",
     "register_method",
-    "run_segments",
+    "run_scan",
     "simulate_truth",
 ]

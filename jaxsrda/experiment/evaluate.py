@@ -47,7 +47,9 @@ def evaluate(
         series = jax.lax.map(lambda frames: jax.vmap(one)(*frames), _device(mean, std, truth))
     else:
         ensembles = np.moveaxis(members[:, :, :frames], 1, 2)
-        series, statistics = _member_scores(testbed, ensembles, truth)
+        # A mean of its own is what the members are draws around.
+        own = None if np.allclose(mean, members[:, :, :frames].mean(1), atol=1e-4 * float(np.abs(mean).max())) else mean
+        series, statistics = _member_scores(testbed, ensembles, truth, own)
     series = {name: np.asarray(values)[:, every:] for name, values in series.items()}
     summary = {name: values.mean(1) for name, values in series.items()}
     if statistics:
@@ -93,7 +95,7 @@ def _moment_scores(mean: Array, std: Array, truth: Array, span: float) -> dict[s
 
 
 def _member_scores(
-    testbed: Testbed, ensembles: np.ndarray, truth: np.ndarray
+    testbed: Testbed, ensembles: np.ndarray, truth: np.ndarray, analyses: np.ndarray | None
 ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
     """Every score of (truths, frames, M, nx, ny), and the statistics of each truth from the second time on."""
 
@@ -101,15 +103,17 @@ def _member_scores(
     span = float(np.ptp(testbed.vorticity_range))
 
     @jax.jit
-    def one(key: Array, ensemble: Array, truth: Array):
-        return point.frame_scores(ensemble, truth, span), tally.frame_tally(key, grid, ensemble, truth)
+    def one(key: Array, ensemble: Array, truth: Array, analysis: Array | None = None):
+        scores = point.frame_scores(ensemble, truth, span, analysis)
+        return scores, tally.frame_tally(key, grid, ensemble, truth, analysis)
 
     series, statistics = [], []
     for i, (frames, truths) in enumerate(zip(ensembles, truth)):
         total = tally.empty_tally(grid, frames.shape[1], jnp.zeros(()).dtype)
         rows = []
         for j, (ensemble, true) in enumerate(zip(frames, truths)):
-            row, sums = one(jax.random.fold_in(jax.random.key(i), j), *_device(ensemble, true))
+            own = () if analyses is None else (analyses[i, j],)
+            row, sums = one(jax.random.fold_in(jax.random.key(i), j), *_device(ensemble, true, *own))
             rows.append(jax.tree.map(np.asarray, row))
             total = tally.merge(total, sums) if j >= testbed.frames_per_cycle else total
         series.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsrda.core.checks import check_choice, check_fraction
+from jaxsrda.core.records import renamed
 from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.cycling.cycle import KEEP, Keep
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import prepare_truth
@@ -28,6 +30,7 @@ OwnMethod = Assimilator | Callable[[Setup], Assimilator]
 """A method of the user's own: an assimilator, or a function that makes one from a `Setup`."""
 
 
+@renamed(keep_members="keep: scores, fields or members")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Experiment:
     """One method over a truth, or over several side by side.
@@ -41,7 +44,8 @@ class Experiment:
     verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
     climatology: by default the testbed's own.  seed: of the noise and the members, and of the simulated truth;
     truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and time alone,
-    so every method meets the same.  keep_members: keep every member's fields.
+    so every method meets the same.  keep: `scores` alone (no field leaves the device), the analyses' `fields` too, or
+    every member's (`members`).
 
     Raises ValueError or TypeError for bad input, before any work.
     """
@@ -57,7 +61,7 @@ class Experiment:
     withhold: float = 0.0
     seed: int = 0
     truth_seeds: Sequence[int] | None = None
-    keep_members: bool = False
+    keep: Keep = "fields"
 
     def __post_init__(self):
         def put(name: str, value: Any) -> None:
@@ -70,6 +74,9 @@ class Experiment:
             check_model(self.config, self.model, self.testbed)
         put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
         check_fraction("withhold", self.withhold)
+        check_choice("keep", self.keep, KEEP)
+        if self.withhold > 0 and self.keep == "scores":
+            raise ValueError("withhold: analyses are compared with what was withheld; keep fields, or withhold nothing")
         if not self.sensors:
             raise ValueError("sensors: expected at least one set, got none; a silent one is Sensors('random-fixed:0')")
         for each in self.sensors:
@@ -176,6 +183,8 @@ def from_options(method: str | OwnMethod, truth: Any = None, **options: Any) -> 
     told: dict[str, Any] = {}
     for name, value in options.items():
         name = ALIASES.get(name, name)
+        if name == "keep_members":
+            name, value = "keep", "members" if value else "fields"
         if name in told:
             raise TypeError(f"{name}: given twice, under two names; give it once")
         told[name] = value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxsrda.core.checks import check_choice
@@ -149,10 +151,21 @@ def make_assimilator(
 
 
 def configured_model(config: DiffSRDAConfig) -> Model:
-    """The model that a configuration names; ValueError for weights that are missing or damaged."""
-    from jaxsrda.diffsrda.weights import default_weights, load_model
+    """The model that a configuration names, the same object as long as its file is; ValueError for weights that are
+    missing or damaged."""
+    from jaxsrda.diffsrda.weights import default_weights
 
-    return load_model(config.weights or default_weights(config.prior))[0]
+    source = config.weights or default_weights(config.prior)
+    path = Path(source)
+    stamp = path.stat() if path.is_file() else None
+    return _loaded(source, None if stamp is None else (stamp.st_mtime_ns, stamp.st_size))
+
+
+@functools.lru_cache(4)
+def _loaded(source: str, stamp: Any) -> Model:
+    from jaxsrda.diffsrda.weights import load_model
+
+    return load_model(source)[0]
 
 
 def check_model(config: DiffSRDAConfig, model: Model, testbed: Testbed) -> None:

@@ -21,10 +21,11 @@ class Result:
     """What `run` and `assimilate` return, on the host; a leading axis of truths where there are several (or one).
 
     per_truth: name → (truths,) scores, means over the scored frames; series: name → (truths, scored frames);
-    statistics: one dictionary of `scoring.tally.summarize` a truth; times: (frames,); mean, std, background, truth:
-    (truths, frames or cycles, nx, ny); members: (truths, M, frames, nx, ny) if kept; seconds: compile and run; carry:
-    the last, of all truths.  Without a truth to compare with, per_truth holds the fit to the observations alone, the
-    others nothing.
+    statistics: one dictionary of `scoring.tally.summarize` a truth; times: (frames,); truth, mean (the analysis: the
+    members' mean, or what they are draws around), std, background: (truths, frames or cycles, nx, ny), the last three
+    None if scores alone were kept; members: (truths, M, frames, nx, ny) if kept; seconds: compile (none if an equal
+    experiment was compiled before) and run; carry: the last, of all truths.  Without a truth to compare with, per_truth
+    holds the fit to the observations alone, the others nothing.
     """
 
     method: str
@@ -34,9 +35,9 @@ class Result:
     statistics: list[dict[str, np.ndarray]]
     times: np.ndarray
     truth: np.ndarray | None
-    mean: np.ndarray
-    std: np.ndarray
-    background: np.ndarray
+    mean: np.ndarray | None
+    std: np.ndarray | None
+    background: np.ndarray | None
     members: np.ndarray | None
     observations: Observations
     grid: ChannelGrid
@@ -44,6 +45,17 @@ class Result:
     finite: bool
     testbed: Testbed
     carry: Carry | None = None
+
+    @property
+    def truths(self) -> int:
+        """How many truths there were."""
+        return len(self.observations.values)
+
+    def fields(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, standard deviation and background; ValueError if scores alone were kept."""
+        if self.mean is None or self.std is None or self.background is None:
+            raise ValueError("result: scores alone were kept; run with keep fields for analyses, files and pictures")
+        return self.mean, self.std, self.background
 
     @property
     def scores(self) -> dict[str, tuple[float, float, float]]:
@@ -104,12 +116,14 @@ def collect(
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
 
-    def frames(array):  # (truths, cycles, F, nx, ny) → (truths, frames, nx, ny)
-        return array.reshape(truths, -1, *grid.shape)
-
-    members = fields.members
-    if members is not None:
-        members = np.moveaxis(members, 2, 1).reshape(truths, members.shape[2], -1, *grid.shape)
+    kept: dict[str, Any] = dict.fromkeys(("mean", "std", "background", "members"))
+    if fields is not None:
+        kept["background"] = fields.background
+        for name in ("mean", "std"):  # (truths, cycles, F, nx, ny) → (truths, frames, nx, ny)
+            kept[name] = getattr(fields, name).reshape(truths, -1, *grid.shape)
+        if fields.members is not None:
+            members = np.moveaxis(fields.members, 2, 1)
+            kept["members"] = members.reshape(truths, members.shape[1], -1, *grid.shape)
     return Result(
         method=method,
         config=settings,
@@ -118,14 +132,11 @@ def collect(
         statistics=statistics,
         times=testbed.frame * np.arange(cycles * testbed.frames_per_cycle),
         truth=truth,
-        mean=frames(fields.mean),
-        std=frames(fields.std),
-        background=fields.background,
-        members=members,
+        **kept,
         observations=jax.tree.map(np.asarray, observed),
         grid=grid,
         seconds=seconds,
-        finite=bool(history.finite.all()),
+        finite=bool(np.asarray(carry.finite).all()),
         testbed=testbed,
         carry=carry,
     )

@@ -8,7 +8,6 @@ result.scores["maer"]                                 # mean and 95 % interval o
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 import jax
@@ -19,13 +18,12 @@ from jax import Array
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
 from jaxsrda.cycling.assimilator import Assimilator, Setup
-from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
-from jaxsrda.experiment.registry import configured_model, make_assimilator
-from jaxsrda.experiment.result import Result, check_healthy, collect
+from jaxsrda.experiment.registry import configured_model
+from jaxsrda.experiment.result import Result, collect
+from jaxsrda.experiment.scan import Recipe, run_scan
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
-from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations, observation_key
 from jaxsrda.observing.operators import is_linear
 from jaxsrda.observing.sensors import check_values, misfit, observe_truths, withhold
@@ -51,14 +49,13 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
     setup = Setup(given.testbed, climatology, given.sensors)
-    assimilator = _assimilator(given, setup)
+    recipe = _recipe(given, setup)
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors)
-    keep: Keep = "members" if given.keep_members else "fields"
-    carry, history, seconds = run_segments(assimilator, given.testbed, keys, observed, truth, keep, report)
+    carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
-        analyses = jnp.asarray(result.mean[:, :: given.testbed.frames_per_cycle])
+        analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])
         result.per_truth["observation_rmse_withheld"] = np.asarray(
             misfit(given.grid, withheld, analyses, given.sensors)
         )
@@ -92,16 +89,14 @@ def _numbers(given: Experiment) -> Array:
     return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
 
 
-def _assimilator(given: Experiment, setup: Setup) -> Assimilator:
+def _recipe(given: Experiment, setup: Setup) -> Recipe:
     method = given.method
-    if isinstance(method, Assimilator):
-        return method
-    if isinstance(method, str):
-        return make_assimilator(method, setup, given.config, model=given.model)
+    if isinstance(method, str | Assimilator):
+        return Recipe(method, given.config, given.model)
     made = method(setup)
     if not isinstance(made, Assimilator):
         raise TypeError(f"method: expected the function to return an Assimilator, got {type(made).__name__}")
-    return made
+    return Recipe(made)
 
 
 def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, Observations]:
@@ -116,43 +111,3 @@ def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, O
     observed = observe_truths(keys, given.grid, jnp.asarray(truth), given.sensors, given.testbed.frames_per_cycle)
     check_values(observed)
     return truth, observed
-
-
-def run_segments(
-    assimilator: Assimilator,
-    testbed: Testbed,
-    keys: Array,
-    observed: Observations,
-    truth: np.ndarray | None,
-    keep: Keep,
-    report: Progress,
-) -> tuple[Carry, History, dict[str, float]]:
-    """Run the cycles one call at a time, so that progress shows and a divergence stops the run at once.
-
-    All truths go side by side, one key each; compiled once.  Returns the last carry, the histories joined
-    (truths leading, on the host) and the seconds that compiling and running took.
-    """
-    cycles, every = observed.values.shape[1], testbed.frames_per_cycle
-    scored = None if truth is None else testbed.grid
-    dtype = observed.values.dtype
-
-    def segment(key: Array, observations: Observations, frames: Array | None, carry: Carry) -> tuple[Carry, History]:
-        return run_cycles(assimilator, key, observations, frames, carry, keep, testbed)
-
-    def inputs(i: int) -> tuple[Observations, Array | None]:
-        frames = None if truth is None else jnp.asarray(truth[:, i * every : (i + 1) * every])
-        return jax.tree.map(lambda a: a[:, i : i + 1], observed), frames
-
-    began = time.perf_counter()
-    report("compile", 0, 1)
-    carry = jax.jit(jax.vmap(lambda key: start(assimilator, key, scored, dtype)))(keys)
-    step = jax.jit(jax.vmap(segment)).lower(keys, *inputs(0), carry).compile()
-    compiled = time.perf_counter()
-    parts = []
-    for i in range(cycles):
-        carry, history = step(keys, *inputs(i), carry)
-        parts.append(jax.tree.map(np.asarray, history))
-        check_healthy(parts[-1], testbed.frame * every, i)
-        report("cycle", i + 1, cycles)
-    joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts)
-    return carry, joined, {"compile": compiled - began, "run": time.perf_counter() - compiled}

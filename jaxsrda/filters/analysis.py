@@ -15,8 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import cholesky, matmul, solve
+from jaxsrda.core.roots import inverse_root, shrinkage, sqrt
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing.geometry import distance, grid_positions
@@ -45,6 +47,12 @@ def localization(a: Array, b: Array, half_width: Array) -> Array:
 
 # Analyses -------------------------------------------------------------------------------------
 
+LEAST_VARIANCE = 1e-4
+"""Least variance of an observation relative to the background's: one sensor shrinks a spread at most 100-fold."""
+
+OUT_OF_REACH = 1e3
+"""Distance of a masked sensor: beyond any localization, and finite for derivatives."""
+
 
 class Departures(NamedTuple):
     """What an analysis needs of the observations, masked slots made harmless.
@@ -60,16 +68,19 @@ class Departures(NamedTuple):
 def departures(predicted: Array, observations: Observations, params: FilterParams) -> Departures:
     """Anomalies, innovation and R in observation space; a masked sensor has no anomalies and no innovation.
 
-    R = (assumed_std² if that is above 0, else each sensor's variance) + representativeness.
+    R = (assumed_std² if that is above 0, else each sensor's variance) + representativeness, and at least
+    `LEAST_VARIANCE` times the largest variance of the predicted ensemble: duplicates of precise sensors stay tractable.
     """
     check_shape("predicted", predicted, (None, observations.capacity))
     mask = observations.mask
     mean = predicted.mean(0)
     own = jnp.where(params.assumed_std > 0, params.assumed_std**2, observations.variance)
+    anomalies = jnp.where(mask, predicted - mean, 0)
+    least = LEAST_VARIANCE * jnp.max(jnp.sum(anomalies**2, 0)) / (len(predicted) - 1)
     return Departures(
-        jnp.where(mask, predicted - mean, 0),
+        anomalies,
         jnp.where(mask, observations.values - mean, 0),
-        jnp.where(mask, own + params.representativeness, 1),
+        jnp.where(mask, jnp.maximum(own + params.representativeness, least), 1),
     )
 
 
@@ -90,7 +101,7 @@ def gain_increments(
 
 def perturbations(key: Array, members: int, seen: Departures) -> Array:
     """Observation perturbations (M, p) ~ N(0, R) with mean zero over the members."""
-    noise = jax.random.normal(key, (members, len(seen.variance)), seen.variance.dtype)
+    noise = draws.normal(key, (members, len(seen.variance)), seen.variance.dtype)
     return (noise - noise.mean(0)) * jnp.sqrt(seen.variance)
 
 
@@ -125,17 +136,20 @@ def square_root_update(anomalies: Array, scaled: Array, innovation: Array) -> tu
 
     With Y = `scaled` = R^{-1/2} H X′ / √(M−1), (M, p), and d = `innovation` = R^{-1/2}(y − H x̄), (p,):
     x̄ ← x̄ + X′ᵀ Y (I + YᵀY)⁻¹ d / √(M−1),   X′ ← (I + YYᵀ)^{-1/2} X′,
-    both from the eigenvectors of the p × p matrix YᵀY.  Hunt, Kostelich & Szunyogh (2007,
-    doi:10.1016/j.physd.2006.11.008) state the same filter with M × M matrices.
+    with M × M matrices, or with p × p ones where these are smaller: then (I + YYᵀ)^{-1/2} = I + Y G Yᵀ (`shrinkage`).
+    Hunt, Kostelich & Szunyogh (2007, doi:10.1016/j.physd.2006.11.008, eqs. 20–24).
     """
-    value, vector = jnp.linalg.eigh(matmul(scaled.T, scaled))
-    value = jnp.maximum(value, 0)
-    directions = matmul(scaled, vector)  # (M, p)
-    projected = matmul(directions.T, anomalies)  # (p, n)
-    mean = matmul((matmul(vector.T, innovation) / (1 + value))[None], projected)[0]
-    root = jnp.sqrt(1 + value)
-    shrink = -1 / (root * (1 + root))  # ((1 + λ)^{-1/2} − 1)/λ without the 0/0
-    return mean / math.sqrt(anomalies.shape[0] - 1), anomalies + matmul(directions * shrink, projected)
+    members, sensors = scaled.shape
+    if sensors < members:
+        inverse, shrink = shrinkage(matmul(scaled.T, scaled))
+        projected = matmul(scaled.T, anomalies)  # (p, n)
+        mean = matmul(matmul(innovation[None], inverse), projected)[0]
+        updated = anomalies + matmul(matmul(scaled, shrink), projected)
+    else:
+        root = inverse_root(jnp.eye(members, dtype=scaled.dtype) + matmul(scaled, scaled.T))
+        updated = matmul(root, anomalies)
+        mean = matmul(matmul(matmul(scaled, innovation[:, None]).T, root), updated)[0]
+    return mean / math.sqrt(members - 1), updated
 
 
 def whitened(predicted: Array, observations: Observations, params: FilterParams) -> tuple[Array, Array]:
@@ -175,13 +189,14 @@ def letkf(
     mean = states.mean(0)
     scaled, innovation = whitened(predicted, observations, params)
     here = grid_positions(grid, ensemble.dtype)
-    away = jnp.where(observations.mask, distance(here, observations.positions), jnp.inf)
+    away = jnp.where(observations.mask, distance(here, observations.positions), OUT_OF_REACH)
     nearness, nearest = jax.lax.top_k(-away, min(local, observations.capacity))
     weight = jnp.where(observations.mask[nearest], gaspari_cohn(-nearness / params.localization), 0)
 
+    @jax.checkpoint  # a derivative would keep every iteration of every column's root
     def column(point):
         anomalies, weight, nearest = point
-        taper = jnp.sqrt(weight)
+        taper = sqrt(weight)
         increment, updated = square_root_update(
             anomalies[:, None], scaled[:, nearest] * taper, innovation[nearest] * taper
         )
@@ -232,10 +247,10 @@ def ensf(
         # A likelihood step longer than the distance to the datum would overshoot it.
         pull = jnp.minimum((1 - t) * precision, 1 / (diffusion2 * dt))
         score = score + pull * (values - z)
-        noise = jax.random.normal(jax.random.fold_in(noise_key, k), z.shape, z.dtype)
+        noise = draws.normal(jax.random.fold_in(noise_key, k), z.shape, z.dtype)
         return z - dt * (drift * z - diffusion2 * score) + jnp.sqrt(diffusion2 * dt) * noise, None
 
-    z = jax.random.normal(start_key, states.shape, states.dtype)
+    z = draws.normal(start_key, states.shape, states.dtype)
     z, _ = jax.lax.scan(reverse, z, jnp.arange(steps, dtype=jnp.int32))
     updated = (scale * z).reshape(ensemble.shape).at[:, :, jnp.array([0, -1])].set(0.0)
     return jnp.where(observations.mask.any(), updated, ensemble)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core.roots import deviation
+
 # Inflation ------------------------------------------------------------------------------------
 
 
@@ -20,7 +22,7 @@ def relax_spread(analysis: Array, background: Array, alpha: Array) -> Array:
     Whitaker & Hamill (2012, doi:10.1175/MWR-D-11-00276.1, eq. 2).
     """
     mean = analysis.mean(0)
-    spread_a, spread_b = analysis.std(0), background.std(0)
+    spread_a, spread_b = deviation(analysis), deviation(background)
     safe = jnp.where(spread_a > 0, spread_a, 1)
     factor = jnp.where(spread_a > 0, alpha * (spread_b - spread_a) / safe, 0)
     return analysis + (analysis - mean) * factor

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.flow.grid import ChannelGrid, reflect_hat, regrid_hat, shift_hat
 from jaxsrda.flow.simulate import simulate
 from jaxsrda.flow.testbed import SYMMETRIES, Testbed
@@ -44,10 +45,9 @@ class Climatology:
         symmetries.  Times past the last are the last: the flow is close to statistically steady by then.
         """
         run_key, shift_key, side_key = jax.random.split(key, 3)
-        dtype = self.mean.dtype
-        run = jax.random.randint(run_key, (members,), 0, self.anomalies.shape[0])
-        distance = jax.random.uniform(shift_key, (members,), dtype, maxval=2 * np.pi)
-        side = jax.random.bernoulli(side_key, shape=(members,))
+        run = draws.integers(run_key, (members,), 0, self.anomalies.shape[0])
+        distance = 2 * np.pi * draws.uniform(shift_key, (members,), self.mean.dtype)
+        side = draws.coins(side_key, (members,))
         now = self.anomalies[:, jnp.minimum(time, self.anomalies.shape[1] - 1)]
 
         def one(run: Array, distance: Array, side: Array) -> Array:

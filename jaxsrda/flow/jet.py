@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_positive
 from jaxsrda.core.linalg import matmul
 from jaxsrda.flow.grid import ChannelGrid, bases, to_spectral
@@ -74,8 +75,8 @@ def initial_state(
     dtype = jnp.zeros((), dtype).dtype
     amplitude_key, phase_key = jax.random.split(key)
     size = jnp.asarray(physics.perturbation, dtype)
-    amplitude = size * jax.random.normal(amplitude_key, (len(k), len(l)), dtype)
-    phase = np.pi * jax.random.normal(phase_key, (len(k), len(l)), dtype)
+    amplitude = size * draws.normal(amplitude_key, (len(k), len(l)), dtype)
+    phase = np.pi * draws.normal(phase_key, (len(k), len(l)), dtype)
     kx, ly = np.outer(grid.x, k), np.outer(l, grid.y)
     cos_x, sin_x, cos_y, sin_y = (jnp.asarray(f, dtype) for f in (np.cos(kx), np.sin(kx), np.cos(ly), np.sin(ly)))
     # sin(kx + ly + φ) = sin(kx + ly) cos φ + cos(kx + ly) sin φ, each expanded in products.

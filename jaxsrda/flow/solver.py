@@ -22,6 +22,7 @@ from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.core.linalg import matmul
+from jaxsrda.core.roots import sqrt
 from jaxsrda.flow.grid import ChannelGrid, bases, dx_hat, streamfunction_hat, velocity
 
 Step = Callable[[Array], Array]
@@ -167,7 +168,7 @@ class Speeds(NamedTuple):
 def speeds(grid: ChannelGrid, omega_hat: Array) -> Speeds:
     """The `Speeds` of amplitudes [2K+1, L]; NaN if the state is not finite."""
     u, v = velocity(grid, omega_hat)
-    return Speeds((jnp.abs(u) * grid.kmax + jnp.abs(v) * grid.lmax).max(), jnp.sqrt((u * u + v * v).max()))
+    return Speeds((jnp.abs(u) * grid.kmax + jnp.abs(v) * grid.lmax).max(), sqrt((u * u + v * v).max()))
 
 
 def stable_step(rate: float, scheme: str = "etdrk4") -> float:

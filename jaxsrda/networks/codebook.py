@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core import draws
+
 
 class Codebook(NamedTuple):
     """vectors: the codes, (n, d); counts: running averages of how many vectors of a batch chose each, (n,); sums: of
@@ -77,7 +79,7 @@ def restart_dead(codebook: Codebook, key: Array, z: Array, least: float) -> Code
     Dhariwal et al. (2020, arXiv:2005.00341, section 3.1).  They count as chosen once, so they are given time.
     """
     flat = jax.lax.stop_gradient(z).reshape(-1, z.shape[-1])
-    fresh = flat[jax.random.randint(key, (len(codebook.counts),), 0, len(flat))]
+    fresh = flat[draws.integers(key, (len(codebook.counts),), 0, len(flat))]
     dead = codebook.counts < least
     return Codebook(
         jnp.where(dead[:, None], fresh, codebook.vectors),

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_fraction, check_shape
 from jaxsrda.networks.layers import DIMENSIONS, Attention, Conv, Dense, Embedding, GroupNorm, convolve
 from jaxsrda.networks.registry import NetworkKind, Sizes, register_network
@@ -83,7 +84,7 @@ def dropout(key: Array | None, x: Array, rate: float) -> Array:
     """
     if key is None or rate == 0:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    kept = draws.coins(key, x.shape, 1 - rate)
     return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core.roots import sqrt
 from jaxsrda.flow.grid import ChannelGrid
 
 
@@ -14,7 +15,7 @@ def distance(a: Array, b: Array) -> Array:
     dx = jnp.abs(a[:, None, 0] - b[None, :, 0])
     dx = jnp.minimum(dx, 2 * np.pi - dx)
     dy = a[:, None, 1] - b[None, :, 1]
-    return jnp.sqrt(dx * dx + dy * dy)
+    return sqrt(dx * dx + dy * dy)
 
 
 def grid_positions(grid: ChannelGrid, dtype) -> Array:

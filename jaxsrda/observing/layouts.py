@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_shape
 from jaxsrda.flow.grid import ChannelGrid
 
@@ -49,9 +50,9 @@ def lattice(grid: ChannelGrid, interval: int, fixed: bool) -> Layout:
 
     def place(fixed_key, time_key, _):
         in_x, in_y = jax.random.split(fixed_key if fixed else time_key)
-        i = jax.random.randint(in_x, (), 0, interval, jnp.int32) + interval * jnp.arange(columns, dtype=jnp.int32)
+        i = draws.integers(in_x, (), 0, interval) + interval * jnp.arange(columns, dtype=jnp.int32)
         # Offsets 1 … interval − 1, so that an interval which divides the channel always fills its rows.
-        first = jax.random.randint(in_y, (), 1, max(interval, 2), jnp.int32)
+        first = draws.integers(in_y, (), 1, max(interval, 2))
         j = first + interval * jnp.arange(rows, dtype=jnp.int32)
         mask = (i < grid.nx)[:, None] & (j < grid.ny - 1)[None, :]
         return on_grid(grid, jnp.repeat(i, rows), jnp.tile(j, columns), mask.ravel())
@@ -79,9 +80,9 @@ def tracks(grid: ChannelGrid, count: int) -> Layout:
 
     def place(_, time_key, __):
         start_key, slant_key, side_key = jax.random.split(time_key, 3)
-        start = 2 * np.pi * uniform(start_key, (count, 1))
-        slant = jnp.tan(np.pi / 6 * (1 + uniform(slant_key, (count, 1))))
-        side = jnp.where(uniform(side_key, (count, 1)) < 0.5, 1.0, -1.0)
+        start = 2 * np.pi * draws.uniform(start_key, (count, 1))
+        slant = jnp.tan(np.pi / 6 * (1 + draws.uniform(slant_key, (count, 1))))
+        side = jnp.where(draws.uniform(side_key, (count, 1)) < 0.5, 1.0, -1.0)
         y = np.pi * (jnp.arange(POINTS_PER_GROUP, dtype=start.dtype) + 0.5) / POINTS_PER_GROUP
         x = (start + side * slant * y) % (2 * np.pi)
         return inside(jnp.stack([x, jnp.broadcast_to(y, x.shape)], -1).reshape(-1, 2)), jnp.ones(x.size, bool)
@@ -96,8 +97,8 @@ def clusters(grid: ChannelGrid, count: int, radius: float = 0.4) -> Layout:
 
     def place(fixed_key, _, __):
         centre_key, point_key = jax.random.split(fixed_key)
-        centre = uniform(centre_key, (count, 1, 2)) * jnp.array([2 * np.pi, np.pi - 2 * radius])
-        offset = radius / 2 * jax.random.normal(point_key, (count, POINTS_PER_GROUP, 2), jnp.float32).astype(float)
+        centre = draws.uniform(centre_key, (count, 1, 2)) * jnp.array([2 * np.pi, np.pi - 2 * radius])
+        offset = radius / 2 * draws.normal(point_key, (count, POINTS_PER_GROUP, 2))
         positions = (centre + jnp.array([0.0, radius]) + offset).reshape(-1, 2)
         dy = grid.spacing[1]
         y = jnp.clip(positions[:, 1], dy, np.pi - dy)
@@ -121,7 +122,7 @@ def dropout(layout: Layout, probability: float) -> Layout:
 
     def place(fixed_key, time_key, time):
         positions, mask = layout.place(fixed_key, time_key, time)
-        return positions, mask & (uniform(jax.random.fold_in(time_key, 1), mask.shape) < 1 - probability)
+        return positions, mask & ~draws.coins(draws.stream(time_key, "dropout"), mask.shape, probability)
 
     return Layout(f"{layout.name}+dropout:{probability:g}", layout.capacity, place)
 
@@ -133,7 +134,7 @@ def silent(layout: Layout, probability: float) -> Layout:
 
     def place(fixed_key, time_key, time):
         positions, mask = layout.place(fixed_key, time_key, time)
-        return positions, mask & (uniform(jax.random.fold_in(time_key, 2), ()) < 1 - probability)
+        return positions, mask & ~draws.coins(draws.stream(time_key, "silent"), (), probability)
 
     return Layout(f"{layout.name}+silent:{probability:g}", layout.capacity, place)
 
@@ -143,11 +144,6 @@ def on_grid(grid: ChannelGrid, i: Array, j: Array, mask: Array) -> tuple[Array, 
     dx, dy = grid.spacing
     i, j = jnp.where(mask, i, 0), jnp.where(mask, j, 1)
     return jnp.stack([i.astype(float) * dx, j.astype(float) * dy], -1), mask
-
-
-def uniform(key: Array, shape: tuple[int, ...]) -> Array:
-    """Numbers in [0, 1), drawn in float32 whatever the precision, so that it moves no sensor."""
-    return jax.random.uniform(key, shape, jnp.float32).astype(float)
 
 
 def inside(positions: Array) -> Array:

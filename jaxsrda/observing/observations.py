@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_finite, check_positive, check_shape
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing.layouts import Layout, check_positions
@@ -149,7 +150,7 @@ def observe(
     place_key, noise_key = jax.random.split(jax.random.fold_in(key, 1 + jnp.asarray(time, jnp.uint32)))
     positions, mask = layout.place(here, place_key, time)
     positions = positions.astype(omega.dtype)
-    noise = jax.random.normal(noise_key, mask.shape, omega.dtype)
+    noise = draws.normal(noise_key, mask.shape, omega.dtype)
     values = operator(grid, omega, positions) + jnp.asarray(noise_std, omega.dtype) * noise
     variance = jnp.full(mask.shape, jnp.asarray(noise_std, omega.dtype) ** 2)
     return Observations(jnp.where(mask, values, 0), positions, mask, variance)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing.layouts import Layout, parse_layout
@@ -71,7 +72,7 @@ def observe_truths(
 
     def one(key: Array, frames: Array) -> Observations:
         # The first set's stream is the key's own; the others' are apart from it.
-        streams = [key, *(jax.random.fold_in(key, 0x66 + number) for number in range(1, len(sensors)))]
+        streams = [key, *(draws.stream(key, "further set", number) for number in range(1, len(sensors)))]
         parts = [
             observe_run(stream, grid, layout, frames, every, each.noise_std, each.measure)
             for stream, layout, each in zip(streams, layouts, sensors)
@@ -128,7 +129,7 @@ def withhold(
     Each assimilated sensor is kept with probability `fraction`, anew at each time.
     """
     shape = observed.mask.shape[1:]
-    drawn = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 0x77), fraction, shape))(keys)
+    drawn = jax.vmap(lambda key: draws.coins(draws.stream(key, "withheld"), shape, fraction))(keys)
     held = with_role(observed, sensors, "assimilated").mask & drawn
     return observed._replace(mask=observed.mask & ~held), observed._replace(mask=held)
 

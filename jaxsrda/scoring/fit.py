@@ -8,6 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from jaxsrda.core.checks import check_shape
+from jaxsrda.core.roots import sqrt
 from jaxsrda.scoring.point import member_variance
 
 # Observations and seeds -----------------------------------------------------------------------
@@ -31,7 +32,7 @@ def observation_fit(values: Array, predicted: Array, mask: Array, variance: Arra
     expected = jnp.where(used, jnp.asarray(variance, values.dtype) + member_variance(predicted), 1)
     number = jnp.maximum(count, 1).astype(values.dtype)
     return {
-        "rmse": jnp.sqrt((innovation**2).sum() / number),
+        "rmse": sqrt((innovation**2).sum() / number),
         "chi2": (innovation**2 / expected).sum() / number,
         "count": count,
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from jax import Array
 
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import matmul
+from jaxsrda.core.roots import deviation, sqrt
 from jaxsrda.flow.testbed import jet
 
 # One frame ------------------------------------------------------------------------------------
@@ -30,7 +32,7 @@ def maer(estimate: Array, truth: Array) -> Array:
 def rmse(estimate: Array, truth: Array) -> Array:
     """Error sqrt(<(ω̂ − ω)²>) of fields [nx, ny], in units of ω."""
     _check_pair(estimate, truth)
-    return jnp.sqrt(jnp.mean((estimate - truth) ** 2))
+    return sqrt(jnp.mean((estimate - truth) ** 2))
 
 
 def mssim_loss(estimate: Array, truth: Array, data_range: float | None = None) -> Array:
@@ -100,51 +102,87 @@ def _sort_members(ensemble: Array) -> Array:
 def spread(ensemble: Array) -> Array:
     """Ensemble spread sqrt(<s²>) of ω[M, nx, ny], s² the unbiased variance, in units of ω; 0 for M = 1."""
     check_shape("ensemble", ensemble, (None, None, None))
-    return jnp.sqrt(member_variance(ensemble).mean())
+    return sqrt(member_variance(ensemble).mean())
 
 
-def spread_skill(ensemble: Array, truth: Array) -> Array:
-    """Spread–skill ratio sqrt((M+1)/M) · spread / RMSE of the mean: 1 if calibrated, below if overconfident.
+def spread_skill(ensemble: Array, truth: Array, analysis: Array | None = None) -> Array:
+    """Spread–skill ratio: 1 if calibrated, below if overconfident.
 
-    Takes ω[M, nx, ny] and ω[nx, ny]; has no units.  Source: Fortin et al. (2014), doi:10.1175/JHM-D-14-0008.1.
+    sqrt((M+1)/M) · spread / RMSE of the members' mean, which has an error of its own (Fortin et al. 2014,
+    doi:10.1175/JHM-D-14-0008.1), or spread / RMSE of an analysis[nx, ny] that the members lie around.  Takes
+    ω[M, nx, ny] and ω[nx, ny]; has no units.
     """
-    members = check_ensemble(ensemble, truth)
-    return (1 + 1 / members) ** 0.5 * spread(ensemble) / rmse(ensemble.mean(0), truth)
-
-
-def error_spread_correlation(ensemble: Array, truth: Array) -> Array:
-    """Correlation in space of the standard deviation of ω[M, nx, ny] and |error of its mean|; 0 for M = 1."""
     check_ensemble(ensemble, truth)
-    return correlation(jnp.sqrt(member_variance(ensemble)), jnp.abs(ensemble.mean(0) - truth))
+    return sqrt(expected_error(ensemble, analysis)) / rmse(best(ensemble, analysis), truth)
+
+
+def error_spread_correlation(ensemble: Array, truth: Array, analysis: Array | None = None) -> Array:
+    """Correlation in space of the standard deviation of ω[M, nx, ny] and |error of the analysis|; 0 for M = 1.
+
+    The analysis[nx, ny] is the members' mean unless another is given.
+    """
+    check_ensemble(ensemble, truth)
+    return correlation(deviation(ensemble, ddof=1), jnp.abs(best(ensemble, analysis) - truth))
 
 
 def correlation(a: Array, b: Array) -> Array:
     """Pearson correlation of two maps [nx, ny]; 0 if either is constant."""
     _check_pair(a, b)
     a, b = a - a.mean(), b - b.mean()
-    norm = jnp.sqrt((a**2).sum() * (b**2).sum())
+    norm = sqrt((a**2).sum() * (b**2).sum())
     return jnp.where(norm > 0, (a * b).sum() / jnp.where(norm > 0, norm, 1), 0)
 
 
-Score = Callable[[Array, Array, float | None], Array]
-"""A score of an ensemble ω[M, nx, ny] and a truth ω[nx, ny], given the span of vorticity: a scalar."""
+class Scored(NamedTuple):
+    """What scores are of: an ensemble ω[M, nx, ny], the truth ω[nx, ny], the span of vorticity, and the analysis
+    ω[nx, ny] that the members lie around, None if that is their mean."""
+
+    ensemble: Array
+    truth: Array
+    span: float | None = None
+    analysis: Array | None = None
+
+    @property
+    def best(self) -> Array:
+        """The best estimate ω[nx, ny]."""
+        return best(self.ensemble, self.analysis)
+
+
+Score = Callable[[Scored], Array]
 
 SCORES: dict[str, Score] = {
-    "maer": lambda ensemble, truth, span: maer(ensemble.mean(0), truth),
-    "mssim_loss": lambda ensemble, truth, span: mssim_loss(ensemble.mean(0), truth, span),
-    "rmse": lambda ensemble, truth, span: rmse(ensemble.mean(0), truth),
-    "crps": lambda ensemble, truth, span: crps(ensemble, truth),
-    "spread": lambda ensemble, truth, span: spread(ensemble),
-    "spread_skill": lambda ensemble, truth, span: spread_skill(ensemble, truth),
-    "error_spread_correlation": lambda ensemble, truth, span: error_spread_correlation(ensemble, truth),
+    "maer": lambda of: maer(of.best, of.truth),
+    "mssim_loss": lambda of: mssim_loss(of.best, of.truth, of.span),
+    "rmse": lambda of: rmse(of.best, of.truth),
+    "crps": lambda of: crps(of.ensemble, of.truth),
+    "spread": lambda of: spread(of.ensemble),
+    "spread_skill": lambda of: spread_skill(of.ensemble, of.truth, of.analysis),
+    "error_spread_correlation": lambda of: error_spread_correlation(of.ensemble, of.truth, of.analysis),
 }
 """Scores of a frame by name; one more line is one more score in series, tables and files."""
 
 
-def frame_scores(ensemble: Array, truth: Array, data_range: float | None = None) -> dict[str, Array]:
-    """All scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny]; the estimate is the mean."""
+def frame_scores(
+    ensemble: Array, truth: Array, data_range: float | None = None, analysis: Array | None = None
+) -> dict[str, Array]:
+    """All scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny].
+
+    analysis: the estimate ω[nx, ny] that the members are independent draws around, by default their mean.
+    """
     check_ensemble(ensemble, truth)
-    return {name: score(ensemble, truth, data_range) for name, score in SCORES.items()}
+    of = Scored(ensemble, truth, data_range, analysis)
+    return {name: score(of) for name, score in SCORES.items()}
+
+
+def best(ensemble: Array, analysis: Array | None) -> Array:
+    """The analysis (nx, ny), the members' mean unless it is given."""
+    return ensemble.mean(0) if analysis is None else analysis
+
+
+def expected_error(ensemble: Array, analysis: Array | None) -> Array:
+    """Mean squared error to expect of the analysis from the members: their variance, 1 + 1/M of it for their mean."""
+    own = 1 + 1 / len(ensemble) if analysis is None else 1.0
+    return own * member_variance(ensemble).mean()
 
 
 def member_variance(ensemble: Array) -> Array:

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.core.checks import check_shape
+from jaxsrda.core.roots import sqrt
 
 
 def log_spectral_distance(spectrum: Array, reference: Array, floor: float = 1e-12) -> Array:
@@ -17,4 +18,4 @@ def log_spectral_distance(spectrum: Array, reference: Array, floor: float = 1e-1
     check_shape("spectrum", spectrum, reference.shape)
     least = jnp.maximum(floor * reference.max(), float(jnp.finfo(reference.dtype).tiny))
     decibels = 10 * jnp.log10(jnp.maximum(spectrum, least) / jnp.maximum(reference, least))
-    return jnp.sqrt(jnp.mean(decibels[1:] ** 2))
+    return sqrt(jnp.mean(decibels[1:] ** 2))

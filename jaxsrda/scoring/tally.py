@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws, roots
 from jaxsrda.core.checks import check_shape
 from jaxsrda.core.linalg import matmul
 from jaxsrda.flow.grid import ChannelGrid, spectra, to_spectral
-from jaxsrda.scoring.point import check_ensemble, member_variance
+from jaxsrda.scoring.point import best, check_ensemble, expected_error
 from jaxsrda.scoring.spectra import log_spectral_distance
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -44,15 +45,15 @@ SAMPLED_MEMBERS = 8
 class Tally(NamedTuple):
     """Sums over frames; `merge` adds two.  Counts are int32: room for 3·10⁴ frames of 128 × 65 points.
 
-    Pairs and triples are ordered truth, (ensemble mean,) members' average; M members, K shells,
+    Pairs and triples are ordered truth, (analysis,) members' average; M members, K shells,
     T = `THRESHOLDS`, R separations below nx / 2.
     """
 
     frames: Array  # () frames tallied
     ranks: Array  # (M + 1,) points whose truth has 0 … M members below it
     events: Array  # (T, 2, M + 1) points by ω ≤ or > threshold and members above the threshold
-    squared_error: Array  # () of the ensemble mean, area mean
-    variance: Array  # () unbiased, area mean
+    squared_error: Array  # () of the analysis, area mean
+    variance: Array  # () that the members make one expect of that error, area mean
     energy: Array  # (3, K) kinetic-energy spectra, as `grid.spectra`
     enstrophy: Array  # (3, K) enstrophy spectra
     structure: Array  # (2, 4, R) structure functions of orders 1 … 4
@@ -68,15 +69,16 @@ def empty_tally(grid: ChannelGrid, members: int, dtype: Any = jnp.float32) -> Ta
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def frame_tally(key: Array, grid: ChannelGrid, ensemble: Array, truth: Array) -> Tally:
+def frame_tally(key: Array, grid: ChannelGrid, ensemble: Array, truth: Array, analysis: Array | None = None) -> Tally:
     """The tally of one frame: ensemble ω[M, nx, ny] and truth ω[nx, ny] on `grid`; `key` breaks ties of rank.
 
+    analysis: the estimate ω[nx, ny] that the members are independent draws around, by default their mean.
     Structure functions are S_p(r) = <|ω(x + r, y) − ω(x, y)|^p> along the periodic x.  Those, p(ω) and the
     members' spectra use the first `SAMPLED_MEMBERS` members.
     """
     check_shape("truth", truth, grid.shape)
     check_ensemble(ensemble, truth)
-    mean, sample = ensemble.mean(0), ensemble[:SAMPLED_MEMBERS]
+    mean, sample = best(ensemble, analysis), ensemble[:SAMPLED_MEMBERS]
     inner, inner_truth, inner_sample = ensemble[:, :, 1:-1], truth[:, 1:-1], sample[:, :, 1:-1]
     spectra_of = jax.vmap(lambda field: jnp.stack(spectra(grid, to_spectral(grid, field))))
     energy, enstrophy = jnp.stack([spectra_of(f).mean(0) for f in (truth[None], mean[None], sample)], axis=1)
@@ -85,7 +87,7 @@ def frame_tally(key: Array, grid: ChannelGrid, ensemble: Array, truth: Array) ->
         ranks=_rank_counts(key, inner, inner_truth),
         events=jnp.stack([_event_counts(inner > level, inner_truth > level) for level in THRESHOLDS]),
         squared_error=jnp.mean((mean - truth) ** 2),
-        variance=member_variance(ensemble).mean(),
+        variance=expected_error(ensemble, analysis),
         energy=energy,
         enstrophy=enstrophy,
         structure=jnp.stack([_structure(inner_truth[None]), _structure(inner_sample)]),
@@ -103,7 +105,7 @@ def merge(a: Tally, b: Tally) -> Tally:
 def summarize(sums: Tally, grid: ChannelGrid) -> dict[str, Array]:
     """The statistics of a tally on `grid`, a flat dictionary of arrays; NaN where nothing was counted.
 
-    frames (); spread_skill (): sqrt((M+1)/M · mean variance / mean squared error) of all frames.
+    frames (); spread_skill (): sqrt(mean variance / mean squared error) of all frames (`point.spread_skill`).
     rank_histogram (M + 1,): frequencies, 1 / (M + 1) each if calibrated.
     coverage_nominal, _expected, _observed (levels,): an interval of level p lies between the m-th smallest
         and m-th largest member, m the integer nearest to (M + 1)(1 − p)/2, at least 1 and at most M / 2; a
@@ -131,7 +133,7 @@ def summarize(sums: Tally, grid: ChannelGrid) -> dict[str, Array]:
 
     result = {
         "frames": sums.frames,
-        "spread_skill": jnp.sqrt((1 + 1 / members) * sums.variance / sums.squared_error),
+        "spread_skill": roots.sqrt(sums.variance / sums.squared_error),
         "rank_histogram": ranks,
         "coverage_nominal": jnp.asarray(COVERAGE_LEVELS, dtype),
         "coverage_expected": jnp.asarray([1 - 2 * m / (members + 1) for m in trims], dtype),
@@ -164,7 +166,7 @@ def _count(index: Array, length: int) -> Array:
 def _rank_counts(key: Array, ensemble: Array, truth: Array) -> Array:
     """Points (M + 1) by the number of members below the truth; ties are broken at random."""
     below, ties = (ensemble < truth).sum(0, dtype=jnp.int32), (ensemble == truth).sum(0, dtype=jnp.int32)
-    above_ties = jax.random.uniform(key, truth.shape, truth.dtype) * (ties + 1).astype(truth.dtype)
+    above_ties = draws.uniform(key, truth.shape, truth.dtype) * (ties + 1).astype(truth.dtype)
     return _count(below + jnp.floor(above_ties).astype(jnp.int32), len(ensemble) + 1)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
 from jaxsrda.core.records import key_of
 from jaxsrda.core.trees import flatten, unflatten
@@ -76,7 +77,7 @@ def reconstruction_loss(
         penalty = config.commitment * committed + (0.0 if config.decay else 1.0) * moved
         metrics["used"], metrics["perplexity"] = usage(tallied(numbers, config.codes))
     else:
-        to_decode = z + jnp.exp(latent.log_variance / 2) * jax.random.normal(key, z.shape, z.dtype)
+        to_decode = z + jnp.exp(latent.log_variance / 2) * draws.normal(key, z.shape, z.dtype)
         divergence = 0.5 * (z**2 + jnp.exp(latent.log_variance) - latent.log_variance - 1).sum(-1).mean()
         penalty = config.divergence * divergence
         metrics["divergence"] = divergence
@@ -106,8 +107,8 @@ def make_autoencoder_step(
 
     def step(state: AutoencoderState, omega: Array) -> tuple[AutoencoderState, dict[str, Array]]:
         shift_key, side_key, noise_key, code_key = jax.random.split(jax.random.fold_in(base, state.step), 4)
-        shifts = jax.random.randint(shift_key, (len(omega),), 0, omega.shape[1])
-        sides = jax.random.bernoulli(side_key, shape=(len(omega), 1, 1))
+        shifts = draws.integers(shift_key, (len(omega),), 0, omega.shape[1])
+        sides = draws.coins(side_key, (len(omega), 1, 1))
         if "shift" in symmetries:
             omega = jax.vmap(functools.partial(jnp.roll, axis=0))(omega, shifts)
         if "reflection" in symmetries:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.diffsrda.model import ModelConfig, network, with_denoiser
 from jaxsrda.diffusion.denoiser import precondition, preconditioning
 from jaxsrda.diffusion.samplers import SAMPLERS, Knobs
@@ -87,7 +88,7 @@ def distillation_loss(
 
         return raw
 
-    noise = jax.random.normal(key, features.mean.shape, features.mean.dtype)
+    noise = draws.normal(key, features.mean.shape, features.mean.dtype)
     teach = precondition(model.parametrization, denoiser(teacher), model.sigma_data)
     states = jax.lax.stop_gradient(teacher_path(teach, noise, levels, TEACHER_STEPS // model.distilled))
     losses = []

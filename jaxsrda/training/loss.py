@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
@@ -150,7 +151,7 @@ def window_loss(
         sigma = vp_loss_sigma(level_key, level_shape, dtype=clean.dtype)
     else:
         sigma = edm_loss_sigma(level_key, level_shape, config.p_mean, config.p_std, clean.dtype)
-    noise = jax.random.normal(noise_key, clean.shape, clean.dtype)
+    noise = draws.normal(noise_key, clean.shape, clean.dtype)
     c = preconditioning(model.parametrization, sigma, model.sigma_data)
     wanted = training_target(model.parametrization, clean, noise, sigma, model.sigma_data)
     level = jnp.broadcast_to(c.level, level_shape).reshape(-1)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.condition import (
@@ -121,7 +122,7 @@ def forecast_windows(
         )
         anomaly_key, size_key, mix_key = jax.random.split(jax.random.fold_in(start_key, index), 3)
         if starts == "perturbed":
-            size = PERTURBATION * jax.random.uniform(size_key, (runs, 1, 1), truths.dtype)
+            size = PERTURBATION * draws.uniform(size_key, (runs, 1, 1), truths.dtype)
             began = began + size * setup.climatology.draw(anomaly_key, index - 1, runs, model.grid)
         first = model.forecast(began)
         second = model.forecast(first.ahead)
@@ -167,7 +168,7 @@ def mix_nearest(key: Array, forecasts: Array, candidates: int = 200) -> Array:
     distance = jax.lax.map(lambda a: jnp.sum((flat[others] - a) ** 2, axis=1), flat)
     itself = others[None, :] == jnp.arange(runs)[:, None]
     nearest = others[jnp.argmin(jnp.where(itself, jnp.inf, distance), axis=1)]
-    weight = jax.random.beta(weight_key, 2.0, 5.0, (runs,)).astype(forecasts.dtype)
+    weight = jax.random.beta(weight_key, 2.0, 5.0, (runs,), jnp.float32).astype(forecasts.dtype)
     weight = weight.reshape(runs, *(1,) * (forecasts.ndim - 1))
     return (1 - weight) * forecasts + weight * forecasts[nearest]
 
@@ -179,8 +180,8 @@ def augment(key: Array, windows: Windows, units: Conditioning, symmetries: tuple
     """
     shift_key, side_key = jax.random.split(key)
     count, nx = windows.condition.shape[:2]
-    shifts = jax.random.randint(shift_key, (count,), 0, nx)
-    sides = jax.random.bernoulli(side_key, shape=(count,))
+    shifts = draws.integers(shift_key, (count,), 0, nx)
+    sides = draws.coins(side_key, (count,))
 
     def one(window: Windows, shift: Array, side: Array) -> Windows:
         if "shift" in symmetries:

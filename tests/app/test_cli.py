@@ -271,7 +271,7 @@ def test_files_are_there_before_the_table(tmp_path, monkeypatch, capsys, truth_f
 )
 def test_bad_options_are_refused_at_once(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "run_segments", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
     monkeypatch.setattr("jaxsrda.experiment.truth.simulate_truth", lambda *_, **options: pytest.fail("worked"))
     truth = [] if {"--truth", "--truth-level"} & set(arguments) else ["--truth", truth_file]
     testbed = [] if "--testbed" in arguments else ON_SMALL
@@ -405,7 +405,7 @@ def test_options_reach_the_experiment():
         *("--guide-layout", "lattice:8", "--guide-operator", "speed", "--guide-noise", "0.3"),
         *("--withhold", "0.25", "--seed", "4", "--save-members"),
     ).experiment()
-    assert given.testbed is SMALL and given.withhold == 0.25 and given.seed == 4 and given.keep_members
+    assert given.testbed is SMALL and given.withhold == 0.25 and given.seed == 4 and given.keep == "members"
     first, second = given.sensors
     assert (first.layout.name, first.operator_name, first.noise_std, first.role) == (
         *("lattice:4", "vorticity", 0.2),
@@ -426,7 +426,7 @@ def test_options_of_filters_reach_the_experiment():
     options = [text for name, value in tuning.items() for text in (f"--{name}", str(value))]
     given = parsed(*ON_SMALL, "--method", "enkf-dual", *options).experiment()
     assert {name: getattr(given.config, name) for name in tuning} == tuning
-    assert given.sensors == (Sensors(given.sensors[0].layout),) and not given.keep_members
+    assert given.sensors == (Sensors(given.sensors[0].layout),) and given.keep == "scores"
 
 
 def test_guides_by_name_have_their_own_options():

@@ -171,12 +171,26 @@ def test_what_is_learned_is_what_is_placed():
         np.testing.assert_allclose(placed, expected, rtol=0, atol=2e-3 * float(jnp.abs(expected).max()))
 
 
-def test_centred_samples_have_the_conditioners_mean():
+def test_centred_samples_lie_around_the_conditioners_mean():
+    """All are moved by what the autoencoder loses of that mean, and by nothing else."""
     conditions = jnp.asarray(windows(1).condition, "float32")
-    drawn = quick_jit(make_draw(small_model(), configuration(centred=True)))(KEY, conditions)
+    free, centred = (
+        quick_jit(make_draw(small_model(), configuration(centred=each)).corrections)(KEY, conditions)
+        for each in (False, True)
+    )
     mean = encode(small_model(), conditions).mean[0] * SCALE
     inner = np.moveaxis(np.asarray(mean), -1, 0)[..., 1:-1]
-    np.testing.assert_allclose(drawn.mean(0)[..., 1:-1], inner, atol=1e-4 * np.abs(inner).max())
+    np.testing.assert_allclose(centred.mean[..., 1:-1], inner, atol=1e-4 * np.abs(inner).max())
+    moved = np.asarray(centred.samples - free.samples)
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[:1], moved.shape), atol=1e-4 * np.abs(inner).max())
+    model = small_model()
+    features = encode(model, conditions)
+    scale = models.still_walls(jnp.asarray(SCALE, jnp.float32), NY)
+    lost = placement(model, conditions, features, scale)(jnp.zeros((1, *model.config.drawn)))[0]
+    np.testing.assert_allclose(
+        moved[0][..., 1:-1], inner - np.moveaxis(np.asarray(lost), -1, 0)[..., 1:-1], atol=1e-4 * np.abs(inner).max()
+    )
+    assert np.abs(moved).max() > 1e-3
 
 
 def test_each_member_hears_its_own_condition():
@@ -231,7 +245,7 @@ def grid_model():
 def test_new_sensors_guide_on_the_grid_and_in_a_latent(name, latent):
     """By every method, with another operator than the others'; without new sensors nothing changes, bitwise.
 
-    Where new sensors are silent at a time, samples are centred and not in pairs, as without; bitwise without gradients.
+    Where new sensors are silent at a time, samples and analysis are as without; bitwise without gradients.
     """
     seen, joined, conditions = seen_twice()
     model = small_model() if latent else grid_model()
@@ -250,6 +264,11 @@ def test_new_sensors_guide_on_the_grid_and_in_a_latent(name, latent):
     exact = name in ("blend", "lifted", "diffpir", "oi") and not latent
     np.testing.assert_allclose(draw(KEY, conditions, silent), alone, atol=0 if exact else 1e-4, rtol=0)
     assert draw._cache_size() == 1
+    if name == "oi":
+        both = quick_jit(make_draw(model, config, other).corrections)
+        mean = make_draw(model, dataclasses.replace(plain, sampler="mean"))(KEY, conditions)[0]
+        np.testing.assert_allclose(both(KEY, conditions, silent).mean, mean, atol=1e-4)
+        assert np.abs(both(KEY, conditions, joined).mean - mean).max() > 1e-4
 
 
 @functools.cache
@@ -274,33 +293,44 @@ def test_blend_may_be_hard_and_narrow_in_the_last_steps():
     assert misfit(blur=(4.0, 0.1), hard_steps=1) < 1e-4 < 0.1 * misfit(blur=(4.0, 0.1), strength=1e-4)
 
 
-def test_guided_members_are_pairs_of_opposite_noise_unless_they_shall_not_be_centred():
+def test_the_analysis_of_guided_samples_is_the_path_without_noise():
+    """Many samples average to about it; they themselves are the same whether it is wanted or not."""
     _, joined, conditions = seen_twice()
-    paired, free = (
-        quick_jit(make_draw(grid_model(), configuration(members=2, guidance="blend", centred=centred), SETS))(
+    centred, free = (
+        quick_jit(make_draw(grid_model(), configuration(members=64, guidance="blend", centred=each), SETS).corrections)(
             KEY, conditions, joined
         )
-        for centred in (True, False)
+        for each in (True, False)
     )
-    np.testing.assert_array_equal(paired[0], free[0])
-    assert np.abs(paired[1] - free[1]).max() > 1e-3
+    np.testing.assert_array_equal(centred.samples, free.samples)
+    assert free.mean is None
+    error = free.samples.std(0, ddof=1) / 8
+    off = np.abs(free.samples.mean(0) - centred.mean)[..., 1:-1]
+    assert np.mean(off < 3 * error[..., 1:-1] + 1e-3) > 0.9
+    unguided = make_draw(grid_model(), configuration(sampler="mean"))(KEY, conditions)[0]
+    assert np.abs(centred.mean - unguided).max() > 10 * off.mean()
 
 
-def test_projected_members_are_centred_first():
+def test_the_analysis_of_projected_samples_is_projected_too():
     """Frames after t have the conditioner's mean; frame t has it too but for the kriged misfit of that mean."""
     seen, joined, conditions = seen_twice()
     told = {"members": 3, "centred": True}
     mean = quick_jit(make_draw(grid_model(), configuration(sampler="mean")))(KEY, conditions)[0]
     plain, projected = (
-        quick_jit(make_draw(grid_model(), configuration(guidance=name, **told), SETS))(KEY, conditions, joined)
+        quick_jit(make_draw(grid_model(), configuration(guidance=name, **told), SETS).corrections)(
+            KEY, conditions, joined
+        )
         for name in ("none", "projected")
     )
-    np.testing.assert_allclose(projected[:, 1:], plain[:, 1:], atol=1e-6)
-    np.testing.assert_allclose(projected[:, 1:].mean(0), mean[1:], atol=1e-4)
+    np.testing.assert_allclose(projected.samples[:, 1:], plain.samples[:, 1:], atol=1e-6)
+    np.testing.assert_allclose(projected.mean[1:], mean[1:], atol=1e-4)
     first = conditions[0, ..., 0] * FIELD_SCALE + mean[0]
     moved = krige(GRID, seen.values - vorticity(GRID, first, seen.positions), seen, UNITS)[0]
     assert abs(moved).max() > 0.1
-    np.testing.assert_allclose((projected - plain)[:, 0, :, 1:-1].mean(0), moved[:, 1:-1], atol=1e-4)
+    np.testing.assert_allclose((projected.mean - plain.mean)[0, :, 1:-1], moved[:, 1:-1], atol=1e-4)
+    own = conditions[0, ..., 0] * FIELD_SCALE + plain.samples[1, 0]
+    moved = krige(GRID, seen.values - vorticity(GRID, own, seen.positions), seen, UNITS)[0]
+    np.testing.assert_allclose((projected.samples - plain.samples)[1, 0, :, 1:-1], moved[:, 1:-1], atol=1e-4)
 
 
 def test_silent_guides_leave_projected_samples_as_they_are():

@@ -239,13 +239,20 @@ def test_a_certain_network_draws_what_it_is_certain_of(monkeypatch, sampler, tar
     close(got, np.broadcast_to(np.moveaxis(expected, -1, 0), got.shape))
 
 
-def test_centred_samples_have_the_conditioners_mean():
+def test_centred_samples_are_independent_draws_around_the_conditioners_mean():
+    """None of them moves: their own mean is off it by what so few samples are."""
     conditions = normal(1, NX, NY, CHANNELS)
     mean = drawn(conditions, sampler="mean")[0]
-    free, centred = drawn(conditions), drawn(conditions, centred=True)
-    close(centred.mean(0), mean, 1e-4)
-    assert np.abs(free.mean(0) - mean).max() > 1e-3
-    close(centred - centred.mean(0), free - free.mean(0), 1e-4)
+    free, centred = (
+        quick_jit(make_draw(small_model(), configuration(centred=each)).corrections)(KEY, conditions)
+        for each in (False, True)
+    )
+    assert free.mean is None
+    close(centred.mean, mean, 1e-4)
+    close(centred.samples, free.samples, 1e-6)
+    assert np.abs(centred.samples.mean(0) - mean).max() > 1e-3
+    one = make_draw(small_model(), configuration(members=1, centred=True)).corrections(KEY, conditions)
+    assert one.mean is None  # a single sample is the analysis
 
 
 # What is refused ------------------------------------------------------------------------------

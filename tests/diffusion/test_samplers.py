@@ -12,7 +12,6 @@ from jaxsrda.diffusion.denoiser import gaussian_denoiser, precondition
 from jaxsrda.diffusion.samplers import (
     SAMPLERS,
     Knobs,
-    Opposite,
     ddim_coefficients,
     evaluations,
     initial_noise,
@@ -372,11 +371,11 @@ def test_churn_is_traced_and_bounded():
 # Ensembles
 
 
-def members(count, chunk=None, conditions=None, denoise=None, dtype="float64", antithetic=False, **options):
+def members(count, chunk=None, conditions=None, denoise=None, dtype="float64", **options):
     one = functools.partial(sample, shape=SHAPE, sigmas=vp_sigmas(4), dtype=dtype, **options)
 
     def draw(conditions):
-        return sample_members(denoise or exact(dtype), KEY, count, one, conditions, chunk, antithetic)
+        return sample_members(denoise or exact(dtype), KEY, count, one, conditions, chunk)
 
     return quick_jit(draw)(conditions)
 
@@ -399,25 +398,15 @@ def test_a_member_is_the_same_in_any_chunk(dtype):
     np.testing.assert_allclose(alone(5, dtype), whole[5], atol=tolerance)
 
 
-@pytest.mark.parametrize("sampler, eta", [("dpmpp-2m", 0.0), ("ddim", 1.0), ("dpmpp-2m-sde", 0.0)])
-def test_antithetic_members_are_pairs_of_opposite_noise(sampler, eta):
-    one, pairs = members(3, sampler=sampler, eta=eta), members(5, 2, sampler=sampler, eta=eta, antithetic=True)
-    np.testing.assert_allclose(pairs[::2], one, atol=1e-12)
-    # A law with a linear denoiser has nothing even in the noise: the mean of a pair is that of no noise at all.
-    middle = (pairs[0] + pairs[1]) / 2
-    np.testing.assert_allclose(middle, (pairs[2] + pairs[3]) / 2, atol=1e-12)
-    assert abs(pairs[0] - pairs[1]).max() > 1e-2
-
-
-def test_a_key_of_opposite_noise_turns_every_draw():
-    """The second of a pair is the sample of the first one's key with the other sign, which may be traced."""
-    one = quick_jit(lambda key, sign: sample(exact(), Opposite(key, sign), SHAPE, vp_sigmas(4)))
-    key = jax.random.fold_in(KEY, 1)
-    pair = members(4, antithetic=True)[2:]
-    for sign, member in zip((1.0, -1.0), pair):
-        np.testing.assert_allclose(one(key, jnp.asarray(sign)), member, atol=1e-12)
-    np.testing.assert_allclose(one(key, jnp.asarray(1.0)), alone(1), atol=1e-12)
-    assert one._cache_size() == 1
+@pytest.mark.parametrize("sampler, eta", [("dpmpp-2m", 0.0), ("ddim", 1.0), ("dpmpp-2m-sde", 0.0), ("heun", 0.0)])
+def test_without_noise_the_path_ends_at_the_mean(sampler, eta):
+    """Of a law with a linear denoiser: what many samples average to, within their sampling error."""
+    options = {"sampler": sampler, "eta": eta}
+    quiet = quick_sample(exact(), None, SHAPE, vp_sigmas(4), **options)
+    many = members(4000, 500, **options)
+    error = many.std(0, ddof=1) / 4000**0.5
+    assert np.all(np.abs(many.mean(0) - quiet) < 4.5 * error) and error.max() < 0.02
+    assert np.abs(quiet - MEAN.reshape(SHAPE)).max() < 0.05
 
 
 def test_members_have_their_own_conditions():

@@ -417,3 +417,36 @@ def test_relaxation(dtype):
     ratio = (kept - kept.mean(0)) / (analysis - analysis.mean(0))[:, :, 1:-1]
     np.testing.assert_allclose(ratio, jnp.broadcast_to(ratio[:1], ratio.shape), rtol=2e-3)
     assert (ratio > 0).all()
+
+
+# Duplicates
+
+
+@pytest.mark.parametrize("name", ["enkf", "etkf", "letkf"])
+def test_precise_duplicates_are_borne_in_single_precision(name):
+    """Several sensors on each grid point with R = 1e-10, the paper's for lattice 4: finite, as in double."""
+    index = np.repeat(np.array([7 * i + j for i in range(12) for j in range(1, 6)]), 3)
+    options = {"assumed_std": 1e-5, "localization": 0.6}
+    single, double = (
+        run(name, fields(0, dtype=dtype), sensors(dtype, index), parameters(dtype, **options))
+        for dtype in ("float32", "float64")
+    )
+    assert np.isfinite(single).all()
+    background = fields(0)
+    moved = float(jnp.abs(double - background).max())
+    np.testing.assert_allclose(single, double, atol=0.05 * moved)
+    wanted = sensors(index=index, values=np.repeat(np.linspace(-1, 2, 60), 3))
+    close = run(name, background, wanted, parameters(**options))
+    misfit = [abs(seen_by(e, wanted).mean(0) - wanted.values).mean() for e in (close, background)]
+    assert misfit[0] < 0.35 * misfit[1]
+
+
+def test_the_least_variance_is_relative_to_the_background():
+    ensemble, observations = fields(0), sensors()
+    predicted = seen_by(ensemble, observations)
+    seen = analysis_module.departures(predicted, observations, parameters(assumed_std=1e-5))
+    largest = np.var(predicted, axis=0, ddof=1).max()
+    np.testing.assert_allclose(seen.variance, [1e-4 * largest] * 5, rtol=1e-9)
+    masked = sensors(mask=np.array([True, False, True, True, True]))
+    seen = analysis_module.departures(predicted, masked, parameters())
+    np.testing.assert_allclose(seen.variance, [0.25, 1, 0.25, 0.25, 0.25])

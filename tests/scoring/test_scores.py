@@ -116,8 +116,44 @@ def test_error_spread_correlation_finds_where_the_error_is():
     assert point.error_spread_correlation(ensemble[:, ::-1], truth) < 0
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["around a known mean", "around their own"])
+def test_a_perfect_gaussian_scores_its_exact_value(known):
+    """CRPS 1/√π and spread–skill 1, for independent members, whether the analysis is the law's mean or theirs."""
+    rng, shape = np.random.default_rng(3), (256, 257)
+    centre = rng.normal(size=shape)
+    truth = jnp.asarray(centre + rng.normal(size=shape))
+    members = jnp.asarray(centre + rng.normal(size=(30, *shape)))
+    analysis = jnp.asarray(centre) if known else None
+    got = point.frame_scores(members, truth, 10.0, analysis)
+    error = 3 / truth.size**0.5
+    assert abs(got["crps"] - np.pi**-0.5) < error * 0.6 and abs(got["spread_skill"] - 1) < error
+    np.testing.assert_allclose(got["rmse"], 1 if known else (1 + 1 / 30) ** 0.5, atol=error)
+    grid = ChannelGrid(*shape)
+    sums = tally_module.summarize(tally_module.frame_tally(jax.random.key(0), grid, members, truth, analysis), grid)
+    np.testing.assert_allclose(sums["spread_skill"], got["spread_skill"], rtol=1e-6)
+    # Members that are moved so that their mean is the law's are too close to it, and look better than perfect.
+    moved = members - members.mean(0) + centre
+    assert point.crps(moved, truth) < np.pi**-0.5 - 2 * error
+
+
+def test_scores_are_of_the_analysis_where_one_is_given():
+    ensemble, truth, analysis = fields(0, 4), fields(1), fields(2)
+    got = point.frame_scores(ensemble, truth, 7.0, analysis)
+    for name, score in (("maer", point.maer), ("rmse", point.rmse)):
+        np.testing.assert_allclose(got[name], score(analysis, truth))
+    np.testing.assert_allclose(got["mssim_loss"], point.mssim_loss(analysis, truth, 7.0))
+    np.testing.assert_allclose(got["spread_skill"], point.spread(ensemble) / point.rmse(analysis, truth))
+    correlation = point.correlation(ensemble.std(0, ddof=1), jnp.abs(analysis - truth))
+    np.testing.assert_allclose(got["error_spread_correlation"], correlation)
+    plain = point.frame_scores(ensemble, truth, 7.0)
+    assert all(got[name] == plain[name] for name in ("crps", "spread")) and got["rmse"] != plain["rmse"]
+    sums = tally_module.frame_tally(jax.random.key(0), GRID, ensemble, truth, analysis)
+    np.testing.assert_allclose(sums.squared_error, ((analysis - truth) ** 2).mean())
+    np.testing.assert_allclose(sums.variance, point.member_variance(ensemble).mean())
+
+
 def test_a_score_of_ones_own_is_one_more_entry(monkeypatch):
-    monkeypatch.setitem(point.SCORES, "bias", lambda ensemble, truth, span: (ensemble - truth).mean())
+    monkeypatch.setitem(point.SCORES, "bias", lambda of: (of.best - of.truth).mean())
     ensemble, truth = fields(0, 4), fields(1)
     got = point.frame_scores(ensemble, truth)
     assert list(got)[-1] == "bias" and len(got) == 8

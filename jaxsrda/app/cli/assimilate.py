@@ -102,6 +102,12 @@ class Assimilate:
     animate: bool = False
     """An animation (GIF) among them."""
 
+    @property
+    def keep(self) -> str:
+        """What of the ensemble leaves the device: no more than is written."""
+        written = self.out is not None or self.plot is not None or self.withhold > 0
+        return "members" if self.save_members else "fields" if written else "scores"
+
     def experiment(self) -> Any:
         """The experiment that the options describe, without its truth; everything is checked."""
         from jaxsrda.core.checks import check_positive
@@ -127,7 +133,7 @@ class Assimilate:
             guides_assimilated=self.guides_assimilated,
             withhold=self.withhold,
             seed=self.seed,
-            keep_members=self.save_members,
+            keep=self.keep,
         )
 
     def run(self) -> None:
@@ -180,7 +186,7 @@ class Assimilate:
         if self.plot is not None:
             report.pictures(self.plot, result, animate=self.animate)
             written.append(f"pictures: {self.plot}")
-        truths = f"{len(result.mean)} truth" + "s" * (len(result.mean) > 1)
+        truths = f"{result.truths} truth" + "s" * (result.truths > 1)
         config = given.config
         alone = getattr(config, "sampler", "") == "mean"
         members = f"one field on a prior of {config.members}" if alone else f"{config.members} members"

@@ -1,0 +1,157 @@
+"""One experiment is one compiled scan: what is compiled, what is kept between calls, and what leaves the device."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.core.progress import Progress
+from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
+from jaxsrda.experiment.registry import Config, make_assimilator
+from jaxsrda.experiment.result import check_healthy
+from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.sensors import Sensors
+
+SEGMENTS = 8
+"""About how often a run says how far it is."""
+
+PROGRAMS = 32
+"""Compiled programs that are kept."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recipe:
+    """What makes an assimilator from a `Setup`: a method's name, its configuration and model, or an assimilator.
+
+    Equal recipes on equal shapes share one compiled program: names and configurations are equal by value, models,
+    operators and assimilators if they are the same object.
+    """
+
+    method: str | Assimilator
+    config: Config | None = None
+    model: Any = None
+
+    def __call__(self, setup: Setup) -> Assimilator:
+        if isinstance(self.method, Assimilator):
+            return self.method
+        return make_assimilator(self.method, setup, self.config, model=self.model)
+
+    @property
+    def _identity(self) -> tuple[Any, ...]:
+        try:
+            hash(self.config)
+        except TypeError:  # a guide that holds arrays
+            return self.method, id(self.config), id(self.model)
+        return self.method, self.config, id(self.model)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+
+class Program:
+    """The start and the scan of a recipe, compiled at their first call and used again for the same shapes."""
+
+    def __init__(self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep):
+        self.recipe, self.sensors, self.keep = recipe, sensors, keep
+        self.compiled: dict[Any, Any] = {}
+        self.seconds = 0.0
+        """Spent on compiling, ever."""
+
+    def begin(self, setup: Setup, keys: Array, scored: bool, dtype: Any) -> Carry:
+        """The carries of all truths before the first cycle."""
+
+        def begin(testbed: Any, climatology: Any, keys: Array) -> Carry:
+            assimilator = self.recipe(Setup(testbed, climatology, self.sensors))
+            grid = testbed.grid if scored else None
+            return jax.vmap(lambda key: start(assimilator, key, grid, dtype))(keys)
+
+        return self._compiled(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
+
+    def advance(
+        self, setup: Setup, keys: Array, observed: Observations, truth: Array | None, carry: Carry
+    ) -> tuple[Carry, History]:
+        """All truths side by side over the cycles of `observed`; the carry is donated."""
+
+        def advance(testbed, climatology, carry, keys, observed, truth):
+            assimilator = self.recipe(Setup(testbed, climatology, self.sensors))
+
+            def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
+                return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed)
+
+            return jax.vmap(one)(keys, observed, truth, carry)
+
+        return self._compiled(("advance",), advance, setup.testbed, setup.climatology, carry, keys, observed, truth)
+
+    def _compiled(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
+        leaves, structure = jax.tree.flatten(arguments)
+        key = (*name, structure, tuple(jax.typeof(leaf) for leaf in leaves))
+        if key not in self.compiled:
+            began = time.perf_counter()
+            jitted = jax.jit(function, donate_argnums=2 if name == ("advance",) else ())
+            self.compiled[key] = jitted.lower(*arguments).compile()
+            self.seconds += time.perf_counter() - began
+        return self.compiled[key](*arguments)
+
+
+@functools.lru_cache(PROGRAMS)
+def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep) -> Program:
+    """The program of a recipe for sensors that measure the same and have the same roles."""
+    return Program(recipe, sensors, keep)
+
+
+def run_scan(
+    recipe: Recipe,
+    setup: Setup,
+    keys: Array,
+    observed: Observations,
+    truth: np.ndarray | None,
+    keep: Keep,
+    report: Progress | None = None,
+) -> tuple[Carry, History, dict[str, float]]:
+    """Run all cycles in one scan, or, to report progress, the same scan in a few segments of equal length.
+
+    All truths go side by side, one key each.  Returns the last carry, the history (truths leading, on the host) and the
+    seconds that compiling and running took.  Raises `DivergedError` for an ensemble that did not stay finite.
+    """
+    cycles, every = observed.values.shape[1], setup.testbed.frames_per_cycle
+    length = cycles if report is None else segment_length(cycles)
+    # Where the sensors are and how noisy is part of the observations; what they measure and are for is compiled.
+    sensors = tuple(Sensors("own", each.measure, role=each.role) for each in setup.sensors)
+    compiled = program(recipe, sensors, keep)
+    frames = None if truth is None else jnp.asarray(truth)
+
+    def part(i: int) -> tuple[Observations, Array | None]:
+        if length == cycles:
+            return observed, frames
+        own = None if frames is None else frames[:, i * every : (i + length) * every]
+        return jax.tree.map(lambda a: a[:, i : i + length], observed), own
+
+    began, before = time.perf_counter(), compiled.seconds
+    if report is not None:
+        report("compile", 0, 1)
+    carry, parts = compiled.begin(setup, keys, truth is not None, observed.values.dtype), []
+    for i in range(0, cycles, length):
+        carry, history = compiled.advance(setup, keys, *part(i), carry)
+        parts.append(jax.device_get(history))
+        check_healthy(parts[-1], setup.testbed.frame * every, i)
+        if report is not None:
+            report("cycle", i + length, cycles)
+    joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts) if len(parts) > 1 else parts[0]
+    compiling = compiled.seconds - before
+    return carry, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
+
+
+def segment_length(cycles: int) -> int:
+    """The largest divisor of `cycles` that makes about `SEGMENTS` segments or more, so that one program serves all."""
+    return max(d for d in range(1, max(cycles // SEGMENTS, 1) + 1) if cycles % d == 0)
