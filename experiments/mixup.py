@@ -7,7 +7,7 @@ A regression around one bare LR forecast (prior lr, restart mean), trained from 
 the same runs and the same number of windows seen, then cycled on the same truths.
 
     clean      forecasts from the truth, low-passed
-    mixup      the same, mixed with the most similar other one (Yasuda & Onishi 2025, arXiv:2308.03351)
+    mixup      the same, mixed with the most similar other one (Yasuda & Onishi 2023, arXiv:2212.03656)
     perturbed  forecasts from the truth plus a random climatological anomaly, as if from an analysis
     own cycle  forecasts that the model trained on `perturbed` restarts in its own cycling
 

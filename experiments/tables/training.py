@@ -22,7 +22,7 @@ NETWORKS = {
 
 FORECASTS = {
     "clean": "`clean`: from the truth",
-    "mixup": "`mixup`: SR-mixup of these (Yasuda & Onishi 2025, [arXiv:2308.03351](https://arxiv.org/abs/2308.03351))",
+    "mixup": "`mixup`: SR-mixup of these (Yasuda & Onishi 2023, [arXiv:2212.03656](https://arxiv.org/abs/2212.03656))",
     "perturbed": "`perturbed`: from the truth with climatological anomalies",
     "own cycle": "`own cycle`: as the model that was trained on `perturbed` restarts them",
 }

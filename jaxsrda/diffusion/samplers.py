@@ -286,7 +286,8 @@ def sample_members(
     draw: `sample` with all but its first two arguments given.  Member i's key is fold_in(key, i), so a member is the
     same whatever the chunk or the number of members.  With `antithetic` (which may be traced) members come in pairs of
     opposite noise, of key fold_in(key, ⌊i/2⌋): each alone is a sample as before, and their mean keeps of the noise only
-    what is even in it (Owen 2013, Monte Carlo theory, methods and examples, section 8.2).
+    what is even in it (Owen 2013, Monte Carlo theory, methods and examples, section 8.2,
+    https://artowen.su.domains/mc).
 
     `conditions`, a pytree with a leading member axis, is what differs between members: the denoiser is
     then called as denoiser(condition, x, σ), and without it as denoiser(x, σ).  Raises ValueError as
