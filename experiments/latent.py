@@ -38,6 +38,7 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.app import plotting
+from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.diffsrda.latent import LatentSpace, latent_nodes
 from jaxsrda.flow.grid import spectra
 from jaxsrda.networks.autoencoder import PRESETS
@@ -76,6 +77,8 @@ class Experiment:
     """Truth seeds 0 … truths − 1."""
     out: Path = Path(__file__).parent / "results" / "latent.json"
     """JSON record; the pictures lie beside it."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def job(experiment: Experiment, preset: str) -> jaxsrda.Job:
@@ -114,7 +117,7 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
     config = PRESETS[preset]
     used, perplexity = map(float, usage(jnp.asarray(counts.sum(0), jnp.float32)))
     statistics = {"shell": shell, "energy_truth": energy.sum(0), "energy_members": back.sum(0)}
-    return {
+    row = {
         "per_truth": {"relative_l1": (off / size).tolist()},
         "numbers": config.channels * math.prod(latent_nodes(config, *testbed.grid.shape)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(space.params)) + space.codes.size,
@@ -124,9 +127,11 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
         "spectra": {"truth": energy.mean(0), "returned": back.mean(0)},
         "training": record,
     }
+    return stamped(row)
 
 
 def main(experiment: Experiment) -> None:
+    this_run()  # the code as it is now
     console = Console(width=160)
     truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
     coded = {preset: loss_of(preset, experiment, truth, console) for preset in experiment.autoencoders}
@@ -140,7 +145,8 @@ def main(experiment: Experiment) -> None:
     console.print(table)
 
     jobs = {preset: job(experiment, preset) for preset in experiment.denoisers}
-    weights = {preset: common.trained("latent", preset, jobs[preset], console) for preset in jobs}
+    any_code = experiment.reuse_any_code
+    weights = {preset: common.trained("latent", preset, jobs[preset], console, any_code) for preset in jobs}
     plan = {"diffsrda": ("diffsrda-small", {})}
     for preset, path in weights.items():
         rows = ROWS if preset in experiment.guided else {name: ROWS[name] for name in ("", "uncentred")}

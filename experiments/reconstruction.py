@@ -6,7 +6,7 @@
 Expected (the paper gives curves, not numbers; these are this project's targets): EnKF-HR MAER ≤ 0.13 with
 spread–skill 0.8–1.25, EnKF-SR ≤ 0.28, enkf-dual ≤ 0.165; DiffSRDA no worse than EnKF-HR with prior dual, ≤ 0.18 on LR
 forecasts only, spread–skill 0.85–1.15.  Obtained: results/reconstruction.json beside this file.  A method that is in
-the results already, with the same settings, is not run again.
+the results already, with the same settings and from the same source, is not run again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rich.console import Console
 import jaxsrda
 from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.core.records import described
 from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.experiment.registry import method_preset
@@ -61,6 +62,8 @@ class Experiment:
     """Truths run side by side."""
     out: Path = Path(__file__).parent / "results"
     """Folder of the results."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, jaxsrda.Result]:
@@ -96,7 +99,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "finite": all(part.finite for part in parts),
         "load": os.getloadavg()[0],
     }
-    return record, parts[0]
+    return stamped(record), parts[0]
 
 
 def tuned(experiment: Experiment, method: str) -> tuple[str, jaxsrda.FilterConfig | jaxsrda.DiffSRDAConfig]:
@@ -137,6 +140,7 @@ def renewed(settings: dict) -> dict:
 
 
 def main(experiment: Experiment) -> None:
+    this_run()  # the code as it is now
     console = Console()
     experiment.out.mkdir(exist_ok=True)
     path = experiment.out / "reconstruction.json"
@@ -151,7 +155,7 @@ def main(experiment: Experiment) -> None:
         # Options that came later have their defaults in older records.
         settings = described(type(config)()) | renewed(found.get("settings", {}))
         same = settings == described(config) and all(found.get(key) == wanted[key] for key in wanted)
-        if found and same:
+        if found and same and same_code(found, experiment.reuse_any_code):
             records[method] |= trained
             continue
         records[method], first = run(experiment, method, truth)
