@@ -68,8 +68,16 @@ def parameters(model: jaxsrda.Model) -> int:
     return sum(leaf.size for tree in trees for leaf in jax.tree.leaves(tree))
 
 
-def scored(weights: str | Path, config: jaxsrda.DiffSRDAConfig, truth: np.ndarray, at_once: int = 5) -> dict:
-    """Scores of weights in their own cycle over truths 0, 1, … , `at_once` of them side by side.
+def truth_seeds(experiment: Any) -> range:
+    """The seeds of an experiment's truths: test truths for tables, validation truths for choices."""
+    first = 0 if experiment.test_truths else VALIDATION
+    return range(first, first + experiment.truths)
+
+
+def scored(
+    weights: str | Path, config: jaxsrda.DiffSRDAConfig, truth: np.ndarray, seeds: range, at_once: int = 5
+) -> dict:
+    """Scores of weights in their own cycle over truths of these seeds, `at_once` of them side by side.
 
     A model without samples, a regression, is run with sampler mean.
     """
@@ -78,9 +86,8 @@ def scored(weights: str | Path, config: jaxsrda.DiffSRDAConfig, truth: np.ndarra
         config = dataclasses.replace(config, sampler="mean")
     parts = []
     for first in range(0, len(truth), at_once):
-        batch = truth[first : first + at_once]
-        seeds = range(first, first + len(batch))
-        parts.append(jaxsrda.assimilate("diffsrda", batch, config=config, model=model, truth_seeds=seeds))
+        side = slice(first, first + at_once)
+        parts.append(jaxsrda.assimilate("diffsrda", truth[side], config=config, model=model, truth_seeds=seeds[side]))
     per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
     statistics = report.mean_statistics([s for part in parts for s in part.statistics])
     row = {

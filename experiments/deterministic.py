@@ -48,7 +48,9 @@ class Experiment:
     bf16: bool = True
     """Train in bfloat16."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Which to train and score."""
     out: Path = Path(__file__).parent / "results" / "deterministic.json"
@@ -74,10 +76,11 @@ def job(experiment: Experiment, kind: str) -> jaxsrda.Job:
 def main(experiment: Experiment) -> None:
     console = Console(width=160)  # the table is wide
     rows = common.kept(experiment)
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
     for kind in (kind for kind in experiment.kinds if kind not in rows):
         path = common.trained("deterministic", kind, job(experiment, kind), console, experiment.reuse_any_code)
-        rows[kind] = common.scored(path, jaxsrda.DiffSRDAConfig(prior="dual"), truth)
+        rows[kind] = common.scored(path, jaxsrda.DiffSRDAConfig(prior="dual"), truth, seeds)
     columns = ("maer", "mssim_loss", "crps", "spread_skill", "energy_distance_members")
     table = Table("network", "parameters", *columns, f"energy at k ≥ {common.SMALL_SCALES}", title="Trained alike")
     for kind, row in rows.items():

@@ -48,9 +48,9 @@ class Experiment:
     weights: str = ""
     """Weights, by default the released ones for the prior."""
     truths: int = 10
-    """How many truths: seeds 1000, 1001, …"""
+    """How many truths."""
     test_truths: bool = False
-    """Take test truths, seeds 0, 1, …, for a table; nothing may be chosen by it."""
+    """Test truths, seeds 0, 1, …, for a table of what was chosen before by validation truths, seeds 1000, 1001, …"""
     times: tuple[int, ...] = (12,)
     """Assimilation times at which members are drawn."""
     members: int = 30
@@ -67,16 +67,10 @@ class Experiment:
     """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
-def truth_seeds(experiment: Experiment) -> range:
-    """The seeds of the truths."""
-    first = 0 if experiment.test_truths else common.VALIDATION
-    return range(first, first + experiment.truths)
-
-
 def conditions(experiment: Experiment, setup: jaxsrda.Setup, model: jaxsrda.Model) -> tuple[jax.Array, jax.Array]:
     """Conditions (n, nx, ny, C) and true frames (n, 5, nx, ny) at the chosen times of all truths."""
     testbed, layout = setup.testbed, setup.sensors[0].placed(setup.grid)
-    seeds = truth_seeds(experiment)
+    seeds = common.truth_seeds(experiment)
     truths = jaxsrda.simulate_truth(testbed, seeds)[:, : 1 - testbed.frames_per_cycle]
     config = jaxsrda.DiffSRDAConfig(prior=experiment.prior, members=experiment.members)
     if config.restart == "each":

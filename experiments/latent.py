@@ -74,7 +74,9 @@ class Experiment:
     guided: tuple[str, ...] = ("kl",)
     """In which of them to guide."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "latent.json"
     """JSON record; the pictures lie beside it."""
     reuse_any_code: bool = False
@@ -133,7 +135,8 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
 def main(experiment: Experiment) -> None:
     this_run()  # the code as it is now
     console = Console(width=160)
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
     coded = {preset: loss_of(preset, experiment, truth, console) for preset in experiment.autoencoders}
     columns = ("parameters", "numbers a frame", "relative L1", "codes used", "perplexity")
     energy = f"energy at k ≥ {common.SMALL_SCALES}"
@@ -155,7 +158,7 @@ def main(experiment: Experiment) -> None:
     table = Table("samples", "parameters", *scores, energy, title="Drawn in a latent")
     done, rows = common.kept(experiment), {}
     for name, (path, changes) in plan.items():
-        rows[name] = row = done.get(name) or common.scored(path, jaxsrda.DiffSRDAConfig(**changes), truth)
+        rows[name] = row = done.get(name) or common.scored(path, jaxsrda.DiffSRDAConfig(**changes), truth, seeds)
         row["small_scales"] = common.small_scales(row["statistics"])
         common.write(experiment, rows, SCORES, autoencoders=coded)
         cells = [common.interval(row, score) for score in scores]

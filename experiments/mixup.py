@@ -46,7 +46,9 @@ class Experiment:
     forecasts: tuple[str, ...] = (*STARTS, "own cycle")
     """Which of them."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "mixup.json"
     """JSON record; the picture lies beside it."""
     reuse_any_code: bool = False
@@ -82,9 +84,12 @@ def main(experiment: Experiment) -> None:
         "forecasts", "held-out L1 (own windows)", "MAER", "MSSIM loss", "over the first", title="Forecasts to train on"
     )
     done, rows = common.kept(experiment), {}
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
     for name in (name for name in (*STARTS, "own cycle") if name in experiment.forecasts):
-        rows[name] = row = done.get(name) or common.scored(weights_of(experiment, name, console), config, truth)
+        if not (row := done.get(name)):
+            row = common.scored(weights_of(experiment, name, console), config, truth, seeds)
+        rows[name] = row
         held_out = f"{row['held_out']['regression']:.3f}"
         scores = (common.interval(row, score) for score in ("maer", "mssim_loss"))
         table.add_row(name, held_out, *scores, common.over(row, rows[experiment.forecasts[0]]))

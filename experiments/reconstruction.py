@@ -51,7 +51,9 @@ class Experiment:
     methods: tuple[str, ...] = (*jaxsrda.METHODS, *VARIANTS)
     """Methods and variants to run; "enkf-hr/paper" takes the paper's tuning."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     truth_level: str = "fine"
     """fine or uhr."""
     layout: str = jaxsrda.Sensors.layout
@@ -71,9 +73,9 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     name, config = tuned(experiment, method)
     parts = []
     for start in range(0, len(truth), experiment.at_once):
-        batch = truth[start : start + experiment.at_once]
-        seeds = range(start, start + len(batch))
-        parts.append(jaxsrda.assimilate(name, batch, layout=experiment.layout, config=config, truth_seeds=seeds))
+        side = slice(start, start + experiment.at_once)
+        some = common.truth_seeds(experiment)[side]
+        parts.append(jaxsrda.assimilate(name, truth[side], layout=experiment.layout, config=config, truth_seeds=some))
     per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
     scores = {name: jaxsrda.bootstrap_interval(values) for name, values in per_truth.items()}
     series = {name: np.concatenate([part.series[name] for part in parts]) for name in parts[0].series}
@@ -87,6 +89,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "settings": described(config),
         **weights(experiment, method),
         "truths": len(truth),
+        "test_truths": experiment.test_truths,
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
         "scores": report.scores_record(scores),
@@ -145,13 +148,13 @@ def main(experiment: Experiment) -> None:
     experiment.out.mkdir(exist_ok=True)
     path = experiment.out / "reconstruction.json"
     records = json.loads(path.read_text()) if path.exists() else {}
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths), experiment.truth_level)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), common.truth_seeds(experiment), experiment.truth_level)
     for method in experiment.methods:
         config = tuned(experiment, method)[1]
         trained = weights(experiment, method)
         wanted = {"truths": experiment.truths, "weights": trained["weights"]}
-        wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
-        found = records.get(method, {})
+        wanted |= {name: getattr(experiment, name) for name in ("test_truths", "truth_level", "layout")}
+        found = {"test_truths": True} | records[method] if method in records else {}  # older rows do not say so
         # Options that came later have their defaults in older records.
         settings = described(type(config)()) | renewed(found.get("settings", {}))
         same = settings == described(config) and all(found.get(key) == wanted[key] for key in wanted)
@@ -198,7 +201,11 @@ def ratios(records: dict[str, dict], base: str = "enkf-hr") -> str:
 
     def seen(name: str) -> tuple:
         record = records.get(name, {})
-        return "per_truth" in record, *(record.get(key) for key in ("truths", "truth_level", "layout"))
+        return (
+            "per_truth" in record,
+            *(record.get(key) for key in ("truths", "truth_level", "layout")),
+            record.get("test_truths", True),
+        )
 
     lines = []
     for name in records:

@@ -322,8 +322,7 @@ def main(experiment: Experiment) -> None:
                     save(experiment.out, tuning, rows)
                     continue
             try:
-                if strength is not None:
-                    config = strengthened(config, strength)
+                config = config if strength is None else strengthened(config, strength)
                 parts = analyse(shift, method, config, truth, seeds, experiment.at_once)
                 made = scored(shift, strength, parts, truth, seeds, experiment.at_once)
             except jaxsrda.DivergedError as error:

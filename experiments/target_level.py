@@ -39,7 +39,9 @@ class Experiment:
     bf16: bool = True
     """Train in bfloat16."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "target_level.json"
     """JSON record."""
     reuse_any_code: bool = False
@@ -62,13 +64,12 @@ def main(experiment: Experiment) -> None:
         for level in NAMES
     }
     table = Table("trained on", "truth", "MAER", title="Level of the training runs")
-    rows = []
+    rows, seeds = [], common.truth_seeds(experiment)
     for scored in NAMES:
-        truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths), scored)
+        truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds, scored)
         for level in NAMES:
-            row = common.scored(
-                weights[level], jaxsrda.DiffSRDAConfig(prior="enkf-sr", restart="open"), truth, len(truth)
-            )
+            config = jaxsrda.DiffSRDAConfig(prior="enkf-sr", restart="open")
+            row = common.scored(weights[level], config, truth, seeds, len(truth))
             kept = {name: row[name] for name in ("weights", "weights_name", "provenance")}
             rows.append({"trained": level, "truth": scored, "maer": row["scores"]["maer"], **kept})
             table.add_row(level, scored, common.interval(row, "maer"))

@@ -39,7 +39,9 @@ class Experiment:
     bf16: bool = True
     """Train in bfloat16."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "training_length.json"
     """JSON record; the picture lies beside it."""
     reuse_any_code: bool = False
@@ -64,13 +66,14 @@ def main(experiment: Experiment) -> None:
     plan = [(runs, 0) for runs in experiment.runs] + [(max(experiment.runs), times) for times in experiment.times]
     table = Table("runs", "times", "MAER", "MSSIM loss", title="Number and length of training runs")
     done, rows = common.kept(experiment), {}
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
     for runs, times in plan:
         name, task = f"{runs} runs, {times or 'all'} times", job(experiment, runs, times)
         if not (row := done.get(name)):
             file = name.replace(" ", "-")
             weights = common.trained("training_length", file, task, console, experiment.reuse_any_code)
-            row = common.scored(weights, jaxsrda.DiffSRDAConfig(prior="dual"), truth)
+            row = common.scored(weights, jaxsrda.DiffSRDAConfig(prior="dual"), truth, seeds)
         rows[name] = row = {"runs": runs, "times": times, **row}
         table.add_row(str(runs), str(times or "all"), *(common.interval(row, k) for k in ("maer", "mssim_loss")))
     console.print(table)

@@ -83,6 +83,11 @@ def training_options(settings: dict[str, Any]) -> str:
     return f"--runs {runs} --samples {settings['samples']}" + ("" if settings["bf16"] else " --no-bf16")
 
 
+def truth_level(data: dict[str, Any]) -> str:
+    """The level of training runs; an empty name is that of the truths of the testbed."""
+    return data["level"] or data["testbed"]["truth"]["name"]
+
+
 def total_windows(record: dict[str, Any]) -> int:
     """Windows of a training and of all trainings before it."""
     return record["samples"] + (total_windows(record["parent"]) if record["parent"] else 0)
