@@ -47,6 +47,7 @@ from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.core.records import described
+from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.experiment.registry import configured_model
 from jaxsrda.observing.observations import observation_key
 from jaxsrda.observing.sensors import misfit, observe_truths, with_role
@@ -242,13 +243,8 @@ def scored(
     }
 
 
-COLUMNS = {
-    "maer": "MAER",
-    "crps": "CRPS",
-    "spread_skill": "spread–skill",
-    "fit_new": "fit, new sensors",
-    "fit_withheld": "fit, withheld",
-}
+COLUMNS = {"maer": "MAER", "crps": "CRPS", "spread_skill": "spread–skill"}
+COLUMNS |= {"fit_new": "fit, new sensors", "fit_withheld": "fit, withheld"}
 PAIRS = (("maer", "none"), ("crps", "blend"))
 """Scores over those of another method on the same truths."""
 
@@ -277,8 +273,12 @@ def save(out: Path, tuning: dict[str, dict], rows: dict[str, dict]) -> None:
 
 def settings_of(experiment: Experiment, shift: Shift, config: Config) -> dict:
     """What a row depends on besides the number of test truths; the strength is a result."""
-    judged = {"seeds": experiment.validation, "frames": experiment.validation_frames}
-    return common.plain({"sensors": described(shift), "config": described(config), "validation": judged})
+    settings = {"sensors": described(shift), "config": described(config)}
+    if isinstance(config, jaxsrda.DiffSRDAConfig):
+        settings["weights"] = jaxsrda.load_model(config.weights or default_weights(config.prior))[1]["sha256"]
+        if config.guidance is not None:
+            settings["validation"] = {"seeds": experiment.validation, "frames": experiment.validation_frames}
+    return common.plain(settings)
 
 
 def reusable(row: dict, experiment: Experiment, settings: dict) -> bool:
@@ -314,11 +314,9 @@ def main(experiment: Experiment) -> None:
                 without = choose(console, tuning, f"{name}/none", plain, *given)[1]
                 if crps >= without:
                     best = crps if np.isfinite(crps) else None  # None: it diverged at every strength
-                    made = {"truths": experiment.truths, "declined": {"best": best, "none": without}}
-                    rows[row] = stamped(made | {"settings": settings})
-                    console.print(
-                        f"{row}: CRPS on validation truths {crps:.4f} at best, {without:.4f} without; not run"
-                    )
+                    made = {"truths": experiment.truths, "settings": settings}
+                    rows[row] = stamped(made | {"declined": {"best": best, "none": without}})
+                    console.print(f"{row}: CRPS on validation truths {crps:.4f}, {without:.4f} without; not run")
                     save(experiment.out, tuning, rows)
                     continue
             try:
