@@ -22,6 +22,7 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.networks.layers import DIMENSIONS, convolve
 from jaxsrda.training.loss import initial_state, make_train_step
 from jaxsrda.training.windows import Windows
@@ -72,17 +73,16 @@ def convolutions(repeats: int) -> list[dict]:
 
                 forward = median_seconds(jax.jit(function), (padded, kernel), repeats)
                 both = median_seconds(jax.jit(pulled), (padded, kernel), repeats)
-                rows.append(
-                    {
-                        "size": [batch, nx, ny, channels],
-                        "dtype": jnp.dtype(dtype).name,
-                        "by": name,
-                        "forward_ms": 1e3 * forward,
-                        "with_gradients_ms": 1e3 * both,
-                        "forward_gflops": products / forward,
-                        "with_gradients_gflops": 3 * products / both,
-                    }
-                )
+                row = {
+                    "size": [batch, nx, ny, channels],
+                    "dtype": jnp.dtype(dtype).name,
+                    "by": name,
+                    "forward_ms": 1e3 * forward,
+                    "with_gradients_ms": 1e3 * both,
+                    "forward_gflops": products / forward,
+                    "with_gradients_gflops": 3 * products / both,
+                }
+                rows.append(stamped(row))
                 print(
                     "{size} {dtype:8} {by}: {forward_gflops:6.0f}, {with_gradients_gflops:6.0f} GFLOP/s".format(
                         **rows[-1]
@@ -104,13 +104,15 @@ def training_steps(network: str, repeats: int) -> list[dict]:
             state, _ = jax.block_until_ready(step(state, jax.random.key(0), windows))
             seconds.append(time.perf_counter() - began)
         rate = config.batch / statistics.median(seconds[1:])
-        rows.append({"network": network, "bfloat16": half, "compile_seconds": seconds[0], "samples_per_s": rate})
+        row = {"network": network, "bfloat16": half, "compile_seconds": seconds[0], "samples_per_s": rate}
+        rows.append(stamped(row))
         print(f"training step, {network}, {'bfloat16' if half else 'float32'}: {rate:.1f} samples/s")
     return rows
 
 
 def main(benchmark: Benchmark) -> None:
-    record = {"machine": machine(), "convolutions": convolutions(benchmark.repeats)}
+    this_run()  # the code as it is now
+    record = stamped({"machine": machine(), "convolutions": convolutions(benchmark.repeats)})
     record["training"] = training_steps(benchmark.network, benchmark.repeats)
     write_json(benchmark.out, record)
 

@@ -20,6 +20,7 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.observing.observations import observation_key
 
 
@@ -40,6 +41,7 @@ class Benchmark:
 
 
 def main(benchmark: Benchmark) -> None:
+    this_run()  # the code as it is now
     testbed = jaxsrda.jet()
     grid, every = testbed.grid, testbed.frames_per_cycle
     setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology())
@@ -72,19 +74,19 @@ def main(benchmark: Benchmark) -> None:
             carry, _ = jax.block_until_ready(compiled(*inputs, carry))
             seconds.append(time.perf_counter() - began)
         memory = compiled.memory_analysis()
-        rows[method] = {
+        row = {
             "members": config.members,
             "compile_seconds": seconds[0],
             "cycle_seconds": statistics.median(seconds[2:]),
             "temporary_mb": memory.temp_size_in_bytes / 1e6 if memory else None,
         }
-        row = rows[method]
+        rows[method] = stamped(row)
         print(
             f"{method:12} {row['members']:4d} members  compile {row['compile_seconds']:5.1f} s  "
             f"cycle {row['cycle_seconds']:7.3f} s  memory {row['temporary_mb'] or 0:6.0f} MB",
             flush=True,
         )
-    record = {"machine": machine(), "methods": rows}
+    record = stamped({"machine": machine(), "methods": rows})
     if "enkf-hr" in rows:
         slowest = rows["enkf-hr"]["cycle_seconds"]
         record["enkf_hr_over"] = {name: slowest / row["cycle_seconds"] for name, row in rows.items()}

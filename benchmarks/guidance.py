@@ -23,6 +23,7 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped, this_run
 
 
 @dataclasses.dataclass
@@ -46,6 +47,7 @@ class Benchmark:
 
 
 def main(benchmark: Benchmark) -> None:
+    this_run()  # the code as it is now
     grid = jaxsrda.jet().grid
     model = jaxsrda.load_model(benchmark.weights)[0]
     field = jax.random.normal(jax.random.key(1), grid.shape, jnp.float32)
@@ -69,13 +71,13 @@ def main(benchmark: Benchmark) -> None:
     rows = {}
     for name, row in seconds.items():
         median = float(np.median(row["runs"][1:]))
-        rows[name] = {"compile": row["compile"], "seconds": median}
-        rows[name]["ratio"] = median / rows["none"]["seconds"]
+        ratio = median / (rows["none"]["seconds"] if rows else median)
+        rows[name] = stamped({"compile": row["compile"], "seconds": median, "ratio": ratio})
         table.add_row(name, f"{row['compile']:.1f}", f"{median:.3f}", f"{rows[name]['ratio']:.2f}")
     Console().print(table)
     out = benchmark.out or Path(__file__).parent / "results" / f"guidance_{Path(benchmark.weights).stem}.json"
     settings = {key: value for key, value in dataclasses.asdict(benchmark).items() if key != "out"}
-    write_json(out, {"settings": settings, "machine": machine(), "rows": rows})
+    write_json(out, stamped({"settings": settings, "machine": machine(), "rows": rows}))
 
 
 if __name__ == "__main__":

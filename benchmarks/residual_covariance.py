@@ -21,6 +21,7 @@ from rich.console import Console
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.diffsrda.covariance import estimate_residual_covariance
 from jaxsrda.diffsrda.model import encode
 from jaxsrda.diffsrda.weights import default_weights
@@ -60,6 +61,7 @@ def variances(model: jaxsrda.Model, windows: WindowSet, count: int) -> list[floa
 
 
 def main(measure: Measure) -> None:
+    this_run()  # the code as it is now
     name, testbed = default_weights(measure.prior), jaxsrda.jet()
     model = jaxsrda.load_model(name)[0]
     setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology())
@@ -71,7 +73,7 @@ def main(measure: Measure) -> None:
     print(np.round(covariance.between, 3))
     record = {"settings": {k: v for k, v in dataclasses.asdict(measure).items() if k != "out"}, "weights": name}
     record |= {"machine": machine(), **covariance._asdict(), "variance": variances(model, held_out, measure.windows)}
-    write_json(measure.out, record)
+    write_json(measure.out, stamped(record))
     Console().print(f"{measure.out}")
 
 

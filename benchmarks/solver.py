@@ -25,6 +25,7 @@ from jax import Array
 from machine import machine
 
 import jaxsrda
+from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.filters.analysis import enkf
 from jaxsrda.flow.jet import truth_key
 from jaxsrda.flow.solver import stepper
@@ -221,6 +222,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
+    this_run()  # the code as it is now
     results: dict = {"machine": machine() | {"cores_used": len(os.sched_getaffinity(0))}}
     for part in options.parts:
         results[part] = PARTS[part]()
@@ -229,6 +231,10 @@ def main() -> None:
     results["machine"]["load_after"] = os.getloadavg()[0]
     show({name: results[name] for name in ("machine", "targets")})
     if options.out:
+        for part in options.parts:
+            measured = results[part]
+            results[part] = [stamped(row) for row in measured] if isinstance(measured, list) else stamped(measured)
+        results = stamped(results)
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

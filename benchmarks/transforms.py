@@ -25,6 +25,7 @@ from solver import compiled, seconds
 
 import jaxsrda
 from jaxsrda.core.linalg import matmul
+from jaxsrda.core.provenance import stamped
 from jaxsrda.flow.grid import bases
 
 LEVELS = {level.name: level for level in jaxsrda.jet().levels}
@@ -202,7 +203,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
-    results: dict = {"machine": machine(), "transforms": []}
+    results: dict = stamped({"machine": machine(), "transforms": []})
     print(
         f"{'level':6} {'batch':>5} {'basis':7}" + "".join(f"{name:>14}" for name in VARIANTS) + "   µs a field, float32"
     )
@@ -210,7 +211,7 @@ def main() -> None:
         for batch in (1, 4 if level == "uhr" else 100):
             for sine in (True, False):
                 row = compare(level, batch, sine, options.rounds)
-                results["transforms"].append(row)
+                results["transforms"].append(stamped(row))
                 numbers = "".join(f"{row['microseconds_least'][name]:14.1f}" for name in VARIANTS)
                 print(f"{level:6} {batch:5} {row['basis']:7}{numbers}   {row['fastest']}", flush=True)
     results["machine"]["load_after"] = machine()["load"]

@@ -3,7 +3,7 @@
     python benchmarks/tune_filters.py enkf-dual --localization 0.4 0.5 0.6 --additive 0.05 0.1 --truths 4
 
 Compiles once; results go to benchmarks/results/tune_<method>.json after every setting, and settings
-that are there already are not run again.
+that are there already, from the same source, are not run again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.observing.observations import observation_key
 from jaxsrda.observing.sensors import observe_truths
 
@@ -54,6 +55,8 @@ class Tune:
     """Validation truths."""
     layout: str = jaxsrda.Sensors.layout
     """Sensors."""
+    reuse_any_code: bool = False
+    """Keep settings that other code ran too; they keep their own provenance."""
 
 
 def renewed(label: dict) -> dict:
@@ -63,6 +66,7 @@ def renewed(label: dict) -> dict:
 
 
 def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
+    this_run()  # the code as it is now
     base = jaxsrda.FILTERS[tune.method]
     base = base if tune.members is None else dataclasses.replace(base, members=tune.members)
     axes = {
@@ -89,13 +93,16 @@ def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     for values in itertools.product(*axes.values()):
         config = dataclasses.replace(base, **dict(zip(axes, values)))
         label = {"config": dataclasses.asdict(config), "layout": tune.layout, "truth_seeds": list(seeds)}
-        if any(renewed(run["label"]) == label for run in record["runs"]):
+        alike = [run for run in record["runs"] if renewed(run["label"]) == label]
+        if any(same_code(run, tune.reuse_any_code) for run in alike):
             continue
         began = time.perf_counter()
         scores = {name: np.asarray(s)[0] for name, s in score(jaxsrda.filter_params(config)).items()}
         run = {"label": label, "mean": {name: s.mean() for name, s in scores.items()}, "maer": scores["maer"]}
         run["seconds"] = time.perf_counter() - began
-        record = {"machine": machine(), "runs": [*record["runs"], run]}
+        # One that other code ran gives way.
+        runs = [run for run in record["runs"] if run not in alike]
+        record = stamped({"machine": machine(), "runs": [*runs, stamped(run | {"machine": machine()})]})
         write_json(path, record)
         shown = ", ".join(f"{name} {value:g}" for name, value in zip(axes, values))
         mean = run["mean"]

@@ -43,16 +43,20 @@ class Experiment:
     """Training runs."""
     samples: int = 16_000
     """Windows that each training sees."""
-    visitor: str = "diffsrda-small"
+    policy_weights: str = "diffsrda-small"
     """Weights whose cycling gives the windows."""
     bf16: bool = True
     """Train in bfloat16."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     kinds: tuple[str, ...] = tuple(KINDS)
     """Which to train and score."""
     out: Path = Path(__file__).parent / "results" / "deterministic.json"
     """JSON record; the picture lies beside it."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def job(experiment: Experiment, kind: str) -> jaxsrda.Job:
@@ -62,7 +66,7 @@ def job(experiment: Experiment, kind: str) -> jaxsrda.Job:
         (jaxsrda.DataConfig(prior="dual", runs=experiment.runs),),
         jaxsrda.ModelConfig(network=network, target=target, sigma_data=sigma_data),
         jaxsrda.TrainConfig(samples=experiment.samples, noises=1, bfloat16=experiment.bf16),
-        policy_weights=experiment.visitor,
+        policy_weights=experiment.policy_weights,
         on_policy="best",
         open_loop=False,
         cycling=0,
@@ -71,9 +75,12 @@ def job(experiment: Experiment, kind: str) -> jaxsrda.Job:
 
 def main(experiment: Experiment) -> None:
     console = Console(width=160)  # the table is wide
-    weights = {kind: common.trained("deterministic", kind, job(experiment, kind), console) for kind in experiment.kinds}
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
-    rows = {kind: common.scored(path, jaxsrda.DiffSRDAConfig(prior="dual"), truth) for kind, path in weights.items()}
+    rows = common.kept(experiment)
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
+    for kind in (kind for kind in experiment.kinds if kind not in rows):
+        path = common.trained("deterministic", kind, job(experiment, kind), console, experiment.reuse_any_code)
+        rows[kind] = common.scored(path, jaxsrda.DiffSRDAConfig(prior="dual"), truth, seeds)
     columns = ("maer", "mssim_loss", "crps", "spread_skill", "energy_distance_members")
     table = Table("network", "parameters", *columns, f"energy at k ≥ {common.SMALL_SCALES}", title="Trained alike")
     for kind, row in rows.items():

@@ -1,9 +1,11 @@
 """Claim 3 of arXiv:2604.21180: few sampling steps are enough.
 
-    python experiments/few_steps.py                       # released weights, up to 50 steps
+    python experiments/few_steps.py                       # released weights, up to 50 steps, validation truths
     python experiments/few_steps.py --most 1000           # the paper's whole range: hours on a CPU
+    python experiments/few_steps.py --test-truths         # the table of what was chosen before
 
-Every row draws from the same conditions: the prior and the model's mean (no sampling) cycle over test truths as the
+Sampler and number of steps are chosen by this, so the truths are validation truths; test truths choose nothing.
+Every row draws from the same conditions: the prior and the model's mean (no sampling) cycle over the truths as the
 method does, and at some of their assimilation times the model draws its members with the row's sampler, steps and η.
 Scores are of frames t … t + 3, so rows differ by the sampling alone; the mean is the samples' own unless `--centred`.
 Expected: 4 steps lose at most 5 % of MAER and CRPS against 50.  Obtained: results/few_steps.json beside this file.
@@ -13,11 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import os
 import time
 from pathlib import Path
 
+import common
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +30,7 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.training.windows import cycle_windows
@@ -45,25 +48,30 @@ class Experiment:
     weights: str = ""
     """Weights, by default the released ones for the prior."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = False
+    """Test truths, seeds 0, 1, …, for a table of what was chosen before by validation truths, seeds 1000, 1001, …"""
     times: tuple[int, ...] = (12,)
     """Assimilation times at which members are drawn."""
     members: int = 30
     """Members drawn."""
     most: int = 50
     """Largest number of steps."""
-    noise: str = "edm"
+    sigmas: str = "edm"
     """Noise grid: edm, log or vp."""
     centred: bool = False
     """Put the conditioner's mean in the place of the samples' own, as the cycle does; then no row's mean differs."""
     out: Path = Path(__file__).parent / "results"
     """Folder of the results."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def conditions(experiment: Experiment, setup: jaxsrda.Setup, model: jaxsrda.Model) -> tuple[jax.Array, jax.Array]:
     """Conditions (n, nx, ny, C) and true frames (n, 5, nx, ny) at the chosen times of all truths."""
     testbed, layout = setup.testbed, setup.sensors[0].placed(setup.grid)
-    truths = jaxsrda.simulate_truth(testbed, range(experiment.truths))[:, : 1 - testbed.frames_per_cycle]
+    seeds = common.truth_seeds(experiment)
+    truths = jaxsrda.simulate_truth(testbed, seeds)[:, : 1 - testbed.frames_per_cycle]
     config = jaxsrda.DiffSRDAConfig(prior=experiment.prior, members=experiment.members)
     if config.restart == "each":
         raise ValueError(f"prior: its members restart from samples, which rows would not share; got {experiment.prior}")
@@ -73,7 +81,7 @@ def conditions(experiment: Experiment, setup: jaxsrda.Setup, model: jaxsrda.Mode
     run = jax.jit(lambda key, truth: cycle(key, truth))
     chosen = np.asarray(experiment.times)
     parts = []
-    for seed, truth in enumerate(truths):
+    for seed, truth in zip(seeds, truths, strict=True):
         windows = run(jax.random.fold_in(jax.random.key(0x5354), seed), jnp.asarray(truth))
         condition = np.asarray(windows.condition)[chosen, 0]
         correction = np.asarray(windows.correction)[chosen, 0]
@@ -119,17 +127,14 @@ def main(experiment: Experiment) -> None:
     model, record = jaxsrda.load_model(experiment.weights or default_weights(experiment.prior))
     path = experiment.out / "few_steps.json"
     experiment.out.mkdir(exist_ok=True)
-    settings = {key: value for key, value in dataclasses.asdict(experiment).items() if key not in ("out", "most")}
-    settings = json.loads(json.dumps(settings)) | {"weights": record["sha256"]}
-    results = json.loads(path.read_text()) if path.exists() else {}
-    if results.get("settings") != settings:
-        results = {"settings": settings, "rows": {}}
+    rows = common.kept(experiment, path, older={"test_truths": True}, weights=record["sha256"])
+    settings = common.settings_of(experiment) | {"weights": record["sha256"]}
     setup = jaxsrda.Setup(jaxsrda.jet(), jaxsrda.default_climatology())
     given, truth = conditions(experiment, setup, model)
     for sampler, eta in SAMPLERS:
         for steps in [steps for steps in STEPS if steps <= experiment.most]:
             name = f"{sampler}{f' eta={eta:g}' if sampler == 'ddim' else ''}, {steps}"
-            if name in results["rows"]:
+            if name in rows:
                 continue
             config = jaxsrda.DiffSRDAConfig(
                 prior=experiment.prior,
@@ -137,22 +142,22 @@ def main(experiment: Experiment) -> None:
                 steps=steps,
                 sampler=sampler,
                 eta=eta,
-                sigmas=experiment.noise,
+                sigmas=experiment.sigmas,
                 centred=experiment.centred,
             )
             row = measure(experiment, model, given, truth, config)
-            results["rows"][name] = row | {"load": os.getloadavg()[0]}
-            write_json(path, results)
+            rows[name] = stamped(row | {"load": os.getloadavg()[0]})
+            write_json(path, stamped({"settings": settings, "rows": rows}))
             console.print(
                 f"{name:>24}: MAER {row['maer']['mean']:.4f}, CRPS {row['crps']['mean']:.4f}, "
                 f"spread–skill {row['spread_skill']:.3f}, {row['seconds']:.2f} s"
             )
     table = Table("sampler, steps", "MAER", "MSSIM loss", "CRPS", "spread–skill", "s a window", title="Few steps")
-    for name, row in results["rows"].items():
+    for name, row in rows.items():
         numbers = [row[column]["mean"] for column in ("maer", "mssim_loss", "crps")]
         table.add_row(name, *(f"{n:.4f}" for n in numbers), f"{row['spread_skill']:.3f}", f"{row['seconds']:.2f}")
     console.print(table)
-    picture(results["rows"], experiment.out / "few_steps.png")
+    picture(rows, experiment.out / "few_steps.png")
 
 
 def picture(rows: dict[str, dict], path: Path) -> None:

@@ -38,6 +38,7 @@ from rich.table import Table
 
 import jaxsrda
 from jaxsrda.app import plotting
+from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.diffsrda.latent import LatentSpace, latent_nodes
 from jaxsrda.flow.grid import spectra
 from jaxsrda.networks.autoencoder import PRESETS
@@ -73,9 +74,13 @@ class Experiment:
     guided: tuple[str, ...] = ("kl",)
     """In which of them to guide."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "latent.json"
     """JSON record; the pictures lie beside it."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def job(experiment: Experiment, preset: str) -> jaxsrda.Job:
@@ -114,7 +119,7 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
     config = PRESETS[preset]
     used, perplexity = map(float, usage(jnp.asarray(counts.sum(0), jnp.float32)))
     statistics = {"shell": shell, "energy_truth": energy.sum(0), "energy_members": back.sum(0)}
-    return {
+    row = {
         "per_truth": {"relative_l1": (off / size).tolist()},
         "numbers": config.channels * math.prod(latent_nodes(config, *testbed.grid.shape)),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(space.params)) + space.codes.size,
@@ -124,11 +129,14 @@ def loss_of(preset: str, experiment: Experiment, truth: np.ndarray, console: Con
         "spectra": {"truth": energy.mean(0), "returned": back.mean(0)},
         "training": record,
     }
+    return stamped(row)
 
 
 def main(experiment: Experiment) -> None:
+    this_run()  # the code as it is now
     console = Console(width=160)
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
     coded = {preset: loss_of(preset, experiment, truth, console) for preset in experiment.autoencoders}
     columns = ("parameters", "numbers a frame", "relative L1", "codes used", "perplexity")
     energy = f"energy at k ≥ {common.SMALL_SCALES}"
@@ -140,7 +148,8 @@ def main(experiment: Experiment) -> None:
     console.print(table)
 
     jobs = {preset: job(experiment, preset) for preset in experiment.denoisers}
-    weights = {preset: common.trained("latent", preset, jobs[preset], console) for preset in jobs}
+    any_code = experiment.reuse_any_code
+    weights = {preset: common.trained("latent", preset, jobs[preset], console, any_code) for preset in jobs}
     plan = {"diffsrda": ("diffsrda-small", {})}
     for preset, path in weights.items():
         rows = ROWS if preset in experiment.guided else {name: ROWS[name] for name in ("", "uncentred")}
@@ -149,7 +158,7 @@ def main(experiment: Experiment) -> None:
     table = Table("samples", "parameters", *scores, energy, title="Drawn in a latent")
     done, rows = common.kept(experiment), {}
     for name, (path, changes) in plan.items():
-        rows[name] = row = done.get(name) or common.scored(path, jaxsrda.DiffSRDAConfig(**changes), truth)
+        rows[name] = row = done.get(name) or common.scored(path, jaxsrda.DiffSRDAConfig(**changes), truth, seeds)
         row["small_scales"] = common.small_scales(row["statistics"])
         common.write(experiment, rows, SCORES, autoencoders=coded)
         cells = [common.interval(row, score) for score in scores]

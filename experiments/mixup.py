@@ -7,7 +7,7 @@ A regression around one bare LR forecast (prior lr, restart mean), trained from 
 the same runs and the same number of windows seen, then cycled on the same truths.
 
     clean      forecasts from the truth, low-passed
-    mixup      the same, mixed with the most similar other one (Yasuda & Onishi 2025, arXiv:2308.03351)
+    mixup      the same, mixed with the most similar other one (Yasuda & Onishi 2023, arXiv:2212.03656)
     perturbed  forecasts from the truth plus a random climatological anomaly, as if from an analysis
     own cycle  forecasts that the model trained on `perturbed` restarts in its own cycling
 
@@ -46,45 +46,50 @@ class Experiment:
     forecasts: tuple[str, ...] = (*STARTS, "own cycle")
     """Which of them."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "mixup.json"
     """JSON record; the picture lies beside it."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
-def job(experiment: Experiment, starts: str, visitor: str = "") -> jaxsrda.Job:
+def job(experiment: Experiment, starts: str, policy_weights: str = "") -> jaxsrda.Job:
     """The training on one kind of forecasts."""
     return jaxsrda.Job(
         (jaxsrda.DataConfig(prior="lr", runs=experiment.runs, starts=starts, extra_layouts=()),),
         jaxsrda.ModelConfig(network=experiment.network, priors=("lr",), target="regression"),
         jaxsrda.TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
-        policy_weights=visitor,
-        on_policy="mean" if visitor else "none",
-        open_loop=not visitor,
+        policy_weights=policy_weights,
+        on_policy="mean" if policy_weights else "none",
+        open_loop=not policy_weights,
         cycling=0,
     )
 
 
+def weights_of(experiment: Experiment, name: str, console: Console) -> Path:
+    """The weights that learned from one kind of forecasts."""
+    any_code = experiment.reuse_any_code
+    if name != "own cycle":
+        return common.trained("mixup", name, job(experiment, name), console, any_code)
+    own = job(experiment, "perturbed", str(weights_of(experiment, "perturbed", console)))
+    return common.trained("mixup", "own-cycle", own, console, any_code)
+
+
 def main(experiment: Experiment) -> None:
     console = Console()
-    weights = {
-        starts: common.trained("mixup", starts, job(experiment, starts), console)
-        for starts in STARTS
-        if starts in experiment.forecasts
-    }
-    if "own cycle" in experiment.forecasts:
-        visitor = weights.get("perturbed") or common.trained(
-            "mixup", "perturbed", job(experiment, "perturbed"), console
-        )
-        own = job(experiment, "perturbed", str(visitor))
-        weights["own cycle"] = common.trained("mixup", "own-cycle", own, console)
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
     config = jaxsrda.DiffSRDAConfig(prior="lr", restart="mean", sampler="mean")
     table = Table(
         "forecasts", "held-out L1 (own windows)", "MAER", "MSSIM loss", "over the first", title="Forecasts to train on"
     )
-    rows = {}
-    for name, path in weights.items():
-        rows[name] = row = common.scored(path, config, truth)
+    done, rows = common.kept(experiment), {}
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
+    for name in (name for name in (*STARTS, "own cycle") if name in experiment.forecasts):
+        if not (row := done.get(name)):
+            row = common.scored(weights_of(experiment, name, console), config, truth, seeds)
+        rows[name] = row
         held_out = f"{row['held_out']['regression']:.3f}"
         scores = (common.interval(row, score) for score in ("maer", "mssim_loss"))
         table.add_row(name, held_out, *scores, common.over(row, rows[experiment.forecasts[0]]))

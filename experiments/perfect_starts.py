@@ -19,6 +19,7 @@ import tyro
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped, this_run
 
 
 def errors(testbed: jaxsrda.Testbed, level: jaxsrda.Level, truth: jax.Array) -> jax.Array:
@@ -36,6 +37,7 @@ def errors(testbed: jaxsrda.Testbed, level: jaxsrda.Level, truth: jax.Array) -> 
 
 def main(truths: int = 10, out: Path = Path(__file__).parent / "results" / "perfect_starts.json") -> None:
     """Run both models from perfect starts on truth seeds 0 … truths − 1."""
+    this_run()  # the code as it is now
     testbed = jaxsrda.jet()
     truth = jnp.asarray(jaxsrda.simulate_truth(testbed, range(truths)))
     record = {}
@@ -43,7 +45,7 @@ def main(truths: int = 10, out: Path = Path(__file__).parent / "results" / "perf
         by_truth = np.asarray(jax.lax.map(functools.partial(errors, testbed, level), truth)).mean(1)
         mean, low, high = jaxsrda.bootstrap_interval(by_truth)
         leads = [testbed.frame * i for i in range(testbed.window)]
-        record[level.name] = {"lead": leads, "maer": mean, "low": low, "high": high}
+        record[level.name] = stamped({"lead": leads, "maer": mean, "low": low, "high": high})
         print(level.name, " ".join(f"{m:.3f} [{a:.3f}, {b:.3f}]" for m, a, b in zip(mean, low, high)))
     write_json(out, {"truths": truths, **record})
 

@@ -6,7 +6,7 @@
 Expected (the paper gives curves, not numbers; these are this project's targets): EnKF-HR MAER ≤ 0.13 with
 spread–skill 0.8–1.25, EnKF-SR ≤ 0.28, enkf-dual ≤ 0.165; DiffSRDA no worse than EnKF-HR with prior dual, ≤ 0.18 on LR
 forecasts only, spread–skill 0.85–1.15.  Obtained: results/reconstruction.json beside this file.  A method that is in
-the results already, with the same settings, is not run again.
+the results already, with the same settings and from the same source, is not run again.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from rich.console import Console
 import jaxsrda
 from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.core.records import described
 from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.experiment.registry import method_preset
@@ -50,7 +51,9 @@ class Experiment:
     methods: tuple[str, ...] = (*jaxsrda.METHODS, *VARIANTS)
     """Methods and variants to run; "enkf-hr/paper" takes the paper's tuning."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     truth_level: str = "fine"
     """fine or uhr."""
     layout: str = jaxsrda.Sensors.layout
@@ -61,6 +64,8 @@ class Experiment:
     """Truths run side by side."""
     out: Path = Path(__file__).parent / "results"
     """Folder of the results."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, jaxsrda.Result]:
@@ -68,9 +73,9 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     name, config = tuned(experiment, method)
     parts = []
     for start in range(0, len(truth), experiment.at_once):
-        batch = truth[start : start + experiment.at_once]
-        seeds = range(start, start + len(batch))
-        parts.append(jaxsrda.assimilate(name, batch, layout=experiment.layout, config=config, truth_seeds=seeds))
+        side = slice(start, start + experiment.at_once)
+        some = common.truth_seeds(experiment)[side]
+        parts.append(jaxsrda.assimilate(name, truth[side], layout=experiment.layout, config=config, truth_seeds=some))
     per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
     scores = {name: jaxsrda.bootstrap_interval(values) for name, values in per_truth.items()}
     series = {name: np.concatenate([part.series[name] for part in parts]) for name in parts[0].series}
@@ -84,6 +89,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "settings": described(config),
         **weights(experiment, method),
         "truths": len(truth),
+        "test_truths": experiment.test_truths,
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
         "scores": report.scores_record(scores),
@@ -96,7 +102,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "finite": all(part.finite for part in parts),
         "load": os.getloadavg()[0],
     }
-    return record, parts[0]
+    return stamped(record), parts[0]
 
 
 def tuned(experiment: Experiment, method: str) -> tuple[str, jaxsrda.FilterConfig | jaxsrda.DiffSRDAConfig]:
@@ -137,21 +143,22 @@ def renewed(settings: dict) -> dict:
 
 
 def main(experiment: Experiment) -> None:
+    this_run()  # the code as it is now
     console = Console()
     experiment.out.mkdir(exist_ok=True)
     path = experiment.out / "reconstruction.json"
     records = json.loads(path.read_text()) if path.exists() else {}
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths), experiment.truth_level)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), common.truth_seeds(experiment), experiment.truth_level)
     for method in experiment.methods:
         config = tuned(experiment, method)[1]
         trained = weights(experiment, method)
         wanted = {"truths": experiment.truths, "weights": trained["weights"]}
-        wanted |= {"truth_level": experiment.truth_level, "layout": experiment.layout}
-        found = records.get(method, {})
+        wanted |= {name: getattr(experiment, name) for name in ("test_truths", "truth_level", "layout")}
+        found = {"test_truths": True} | records[method] if method in records else {}  # older rows do not say so
         # Options that came later have their defaults in older records.
         settings = described(type(config)()) | renewed(found.get("settings", {}))
         same = settings == described(config) and all(found.get(key) == wanted[key] for key in wanted)
-        if found and same:
+        if found and same and same_code(found, experiment.reuse_any_code):
             records[method] |= trained
             continue
         records[method], first = run(experiment, method, truth)
@@ -194,7 +201,11 @@ def ratios(records: dict[str, dict], base: str = "enkf-hr") -> str:
 
     def seen(name: str) -> tuple:
         record = records.get(name, {})
-        return "per_truth" in record, *(record.get(key) for key in ("truths", "truth_level", "layout"))
+        return (
+            "per_truth" in record,
+            *(record.get(key) for key in ("truths", "truth_level", "layout")),
+            record.get("test_truths", True),
+        )
 
     lines = []
     for name in records:

@@ -45,6 +45,9 @@ from rich.table import Table
 import jaxsrda
 from jaxsrda.app import plotting, report
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import same_code, stamped, this_run
+from jaxsrda.core.records import described
+from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.experiment.registry import configured_model
 from jaxsrda.observing.observations import observation_key
 from jaxsrda.observing.sensors import misfit, observe_truths, with_role
@@ -108,6 +111,8 @@ class Experiment:
     """Widths of blend's blur at the first and the last step."""
     out: Path = Path(__file__).parent / "results" / "sensor_shift.json"
     """JSON record, written row by row; the pictures lie beside it."""
+    reuse_any_code: bool = False
+    """Keep rows and tried strengths that other code made too; they keep their own provenance."""
 
 
 class Strength(NamedTuple):
@@ -156,25 +161,39 @@ def tune(
     return {str(value): float(score) if np.isfinite(score) else None for value, score in zip(values, crps)}
 
 
+def tried(entry: dict, judged: dict, any_code: bool) -> dict:
+    """What a record has of a method's strengths on the same truths, without those that other code tried.
+
+    `by` has the provenance of each strength.
+    """
+    known = {key: value for key, value in entry.items() if key not in ("crps", "by", "device")}
+    if known != judged:
+        return judged | {"crps": {}, "by": {}}
+    by = entry.get("by", {})
+    same = [value for value in entry["crps"] if same_code({"provenance": by.get(value, {})}, any_code)]
+    parts = {"crps": {value: entry["crps"][value] for value in same}, "by": {v: by[v] for v in same if v in by}}
+    return parts | judged | ({"device": entry["device"]} if same and "device" in entry else {})
+
+
 def choose(
     console: Console,
     tuning: dict[str, dict],
-    name: str,
-    method: str,
+    row: str,
     config: jaxsrda.DiffSRDAConfig,
     truth: np.ndarray,
     seeds: range,
+    any_code: bool,
 ) -> tuple[float, float]:
     """The strength of least CRPS, and this; those that the record has for the same truths are not tried again."""
-    row, judged = f"{name}/{method}", {"truths": list(seeds), "frames": truth.shape[1]}
+    (name, _, method), judged = row.partition("/"), {"truths": list(seeds), "frames": truth.shape[1]}
     if method == "blend":
         judged["blur"] = list(config.guidance.blur)
-    known = {key: value for key, value in tuning.get(row, {}).items() if key not in ("crps", "device")}
-    if known != judged:
-        tuning[row] = judged | {"crps": {}}
-    crps = tuning[row]["crps"]
+    tuning[row] = entry = tried(tuning.get(row, {}), judged, any_code)
+    crps = entry["crps"]
     if new := [value for value in STRENGTHS[method] if str(value) not in crps]:
-        crps |= tune(SHIFTS[name], config, new, truth, seeds)
+        found = tune(SHIFTS[name], config, new, truth, seeds)
+        crps |= found
+        entry["by"] |= dict.fromkeys(found, this_run())
         console.print(f"{row}: CRPS on validation truths by strength {crps}")
     finite = {float(strength): score for strength, score in crps.items() if score is not None}
     return min(finite.items(), key=lambda item: item[1], default=(STRENGTHS[method][0], np.inf))
@@ -224,13 +243,8 @@ def scored(
     }
 
 
-COLUMNS = {
-    "maer": "MAER",
-    "crps": "CRPS",
-    "spread_skill": "spread–skill",
-    "fit_new": "fit, new sensors",
-    "fit_withheld": "fit, withheld",
-}
+COLUMNS = {"maer": "MAER", "crps": "CRPS", "spread_skill": "spread–skill"}
+COLUMNS |= {"fit_new": "fit, new sensors", "fit_withheld": "fit, withheld"}
 PAIRS = (("maer", "none"), ("crps", "blend"))
 """Scores over those of another method on the same truths."""
 
@@ -254,13 +268,31 @@ def of_shift(rows: dict[str, dict], shift: str) -> dict[str, dict]:
 
 def save(out: Path, tuning: dict[str, dict], rows: dict[str, dict]) -> None:
     """The record so far."""
-    write_json(out, {"device": jax.devices()[0].device_kind, "tuning": tuning, "rows": rows})
+    write_json(out, stamped({"tuning": tuning, "rows": rows}))
+
+
+def settings_of(experiment: Experiment, shift: Shift, config: Config) -> dict:
+    """What a row depends on besides the number of test truths; the strength is a result."""
+    settings = {"sensors": described(shift), "config": described(config)}
+    if isinstance(config, jaxsrda.DiffSRDAConfig):
+        settings["weights"] = jaxsrda.load_model(config.weights or default_weights(config.prior))[1]["sha256"]
+        if config.guidance is not None:
+            settings["validation"] = {"seeds": experiment.validation, "frames": experiment.validation_frames}
+    return common.plain(settings)
+
+
+def reusable(row: dict, experiment: Experiment, settings: dict) -> bool:
+    """Whether a row need not be made again: the same truths, settings (older rows have none) and source."""
+    same = row.get("truths") == experiment.truths and row.get("settings", settings) == settings
+    return same and same_code(row, experiment.reuse_any_code)
 
 
 def main(experiment: Experiment) -> None:
+    this_run()  # the code as it is now
     console = Console(width=220)
     truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
-    seeds, validation = range(experiment.truths), range(1000, 1000 + experiment.validation)
+    seeds = range(experiment.truths)
+    validation = range(common.VALIDATION, common.VALIDATION + experiment.validation)
     held = jaxsrda.simulate_truth(jaxsrda.jet(), validation)[:, : experiment.validation_frames]
     record = json.loads(experiment.out.read_text()) if experiment.out.exists() else {}
     rows, tuning = record.get("rows", {}), record.get("tuning", {})
@@ -271,33 +303,33 @@ def main(experiment: Experiment) -> None:
                 continue  # it kriges departures of vorticity
             if method == "condition" and len(shift) == 1:
                 continue  # it is `none`
-            row = f"{name}/{method}"
-            if row in rows and rows[row]["truths"] == experiment.truths:
+            row, strength, config = f"{name}/{method}", None, configured(shift, method, experiment.blur)
+            settings = settings_of(experiment, shift, config)
+            if reusable(rows.get(row, {}), experiment, settings):
                 continue
-            strength, config = None, configured(shift, method, experiment.blur)
             if method in STRENGTHS and method != "none":
-                strength, crps = choose(console, tuning, name, method, config, held, validation)
+                given = held, validation, experiment.reuse_any_code
+                strength, crps = choose(console, tuning, row, config, *given)
                 plain = jaxsrda.METHODS["diffsrda"].config
-                without = choose(console, tuning, name, "none", plain, held, validation)[1]
+                without = choose(console, tuning, f"{name}/none", plain, *given)[1]
                 if crps >= without:
                     best = crps if np.isfinite(crps) else None  # None: it diverged at every strength
-                    rows[row] = {"truths": experiment.truths, "declined": {"best": best, "none": without}}
-                    console.print(
-                        f"{row}: CRPS on validation truths {crps:.4f} at best, {without:.4f} without; not run"
-                    )
+                    made = {"truths": experiment.truths, "settings": settings}
+                    rows[row] = stamped(made | {"declined": {"best": best, "none": without}})
+                    console.print(f"{row}: CRPS on validation truths {crps:.4f}, {without:.4f} without; not run")
                     save(experiment.out, tuning, rows)
                     continue
             try:
-                if strength is not None:
-                    config = strengthened(config, strength)
+                config = config if strength is None else strengthened(config, strength)
                 parts = analyse(shift, method, config, truth, seeds, experiment.at_once)
-                rows[row] = scored(shift, strength, parts, truth, seeds, experiment.at_once)
+                made = scored(shift, strength, parts, truth, seeds, experiment.at_once)
             except jaxsrda.DivergedError as error:
-                rows[row] = {"strength": strength, "truths": experiment.truths, "diverged": str(error)}
+                made = {"strength": strength, "truths": experiment.truths, "diverged": str(error)}
                 console.print(f"{row}: {error}")
             else:
-                scores = ", ".join(f"{title} {common.interval(rows[row], key)}" for key, title in COLUMNS.items())
-                console.print(f"{row}: {scores}, {rows[row]['seconds']:.0f} s a truth")
+                scores = ", ".join(f"{title} {common.interval(made, key)}" for key, title in COLUMNS.items())
+                console.print(f"{row}: {scores}, {made['seconds']:.0f} s a truth")
+            rows[row] = stamped(made | {"settings": settings})
             save(experiment.out, tuning, rows)
         print_table(console, name, of_shift(rows, name))
     intervals = {

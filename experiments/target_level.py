@@ -15,13 +15,13 @@ import dataclasses
 from pathlib import Path
 
 import common
-import jax
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.provenance import stamped
 
 NAMES = ("hr", "fine")
 
@@ -39,9 +39,13 @@ class Experiment:
     bf16: bool = True
     """Train in bfloat16."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "target_level.json"
     """JSON record."""
+    reuse_any_code: bool = False
+    """Use weights in the cache that other code trained too."""
 
 
 def job(experiment: Experiment, level: str) -> jaxsrda.Job:
@@ -55,19 +59,21 @@ def job(experiment: Experiment, level: str) -> jaxsrda.Job:
 
 def main(experiment: Experiment) -> None:
     console = Console()
-    weights = {level: common.trained("target_level", level, job(experiment, level), console) for level in NAMES}
+    weights = {
+        level: common.trained("target_level", level, job(experiment, level), console, experiment.reuse_any_code)
+        for level in NAMES
+    }
     table = Table("trained on", "truth", "MAER", title="Level of the training runs")
-    rows = []
+    rows, seeds = [], common.truth_seeds(experiment)
     for scored in NAMES:
-        truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths), scored)
+        truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds, scored)
         for level in NAMES:
-            row = common.scored(
-                weights[level], jaxsrda.DiffSRDAConfig(prior="enkf-sr", restart="open"), truth, len(truth)
-            )
-            rows.append({"trained": level, "truth": scored, "maer": row["scores"]["maer"]})
+            config = jaxsrda.DiffSRDAConfig(prior="enkf-sr", restart="open")
+            row = common.scored(weights[level], config, truth, seeds, len(truth))
+            kept = {name: row[name] for name in ("weights", "weights_name", "provenance")}
+            rows.append({"trained": level, "truth": scored, "maer": row["scores"]["maer"], **kept})
             table.add_row(level, scored, common.interval(row, "maer"))
-    settings = {name: value for name, value in dataclasses.asdict(experiment).items() if name != "out"}
-    write_json(experiment.out, {"settings": settings, "device": jax.devices()[0].device_kind, "rows": rows})
+    write_json(experiment.out, stamped({"settings": common.settings_of(experiment), "rows": rows}))
     console.print(table)
 
 

@@ -34,14 +34,18 @@ class Experiment:
     """Windows that each training sees."""
     network: str = "tiny"
     """tiny, small or base."""
-    visitor: str = "diffsrda-small"
+    policy_weights: str = "diffsrda-small"
     """Weights whose cycling gives the windows."""
     bf16: bool = True
     """Train in bfloat16."""
     truths: int = 10
-    """Truth seeds 0 … truths − 1."""
+    """How many truths."""
+    test_truths: bool = True
+    """Test truths, seeds 0, 1, …, for tables; to choose something take validation truths, seeds 1000, 1001, …"""
     out: Path = Path(__file__).parent / "results" / "training_length.json"
     """JSON record; the picture lies beside it."""
+    reuse_any_code: bool = False
+    """Keep rows in the record that other code made too; they keep their own provenance."""
 
 
 def job(experiment: Experiment, runs: int, times: int) -> jaxsrda.Job:
@@ -50,7 +54,7 @@ def job(experiment: Experiment, runs: int, times: int) -> jaxsrda.Job:
         (jaxsrda.DataConfig(prior="dual", runs=runs + BLOCK, times=times, extra_layouts=()),),
         jaxsrda.ModelConfig(network=experiment.network, target="regression"),
         jaxsrda.TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
-        policy_weights=experiment.visitor,
+        policy_weights=experiment.policy_weights,
         on_policy="best",
         open_loop=False,
         cycling=0,
@@ -60,14 +64,17 @@ def job(experiment: Experiment, runs: int, times: int) -> jaxsrda.Job:
 def main(experiment: Experiment) -> None:
     console = Console()
     plan = [(runs, 0) for runs in experiment.runs] + [(max(experiment.runs), times) for times in experiment.times]
-    truth = jaxsrda.simulate_truth(jaxsrda.jet(), range(experiment.truths))
     table = Table("runs", "times", "MAER", "MSSIM loss", title="Number and length of training runs")
-    rows = {}
+    done, rows = common.kept(experiment), {}
+    seeds = common.truth_seeds(experiment)
+    truth = jaxsrda.simulate_truth(jaxsrda.jet(), seeds)
     for runs, times in plan:
-        name = f"{runs} runs, {times or 'all'} times"
-        weights = common.trained("training_length", name.replace(" ", "-"), job(experiment, runs, times), console)
-        row = common.scored(weights, jaxsrda.DiffSRDAConfig(prior="dual"), truth)
-        rows[name] = {"runs": runs, "times": times, **row}
+        name, task = f"{runs} runs, {times or 'all'} times", job(experiment, runs, times)
+        if not (row := done.get(name)):
+            file = name.replace(" ", "-")
+            weights = common.trained("training_length", file, task, console, experiment.reuse_any_code)
+            row = common.scored(weights, jaxsrda.DiffSRDAConfig(prior="dual"), truth, seeds)
+        rows[name] = row = {"runs": runs, "times": times, **row}
         table.add_row(str(runs), str(times or "all"), *(common.interval(row, k) for k in ("maer", "mssim_loss")))
     console.print(table)
     common.write(experiment, rows, ("maer", "mssim_loss"))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
-from experiments.tables.records import RELEASED, Records, experiment
+from experiments.tables.records import RELEASED, Records, experiment, truth_level
 from experiments.tables.sensors import PLACES, rows_of, silence_in_training
 from experiments.tables.text import interval, paired, prose, scores, small_energy, table
 from experiments.tables.training import SMALL_SCALES
@@ -30,7 +30,7 @@ def noise_limit(records: Records, name: str) -> str:
     """The observation noise in training."""
     data = records[f"released/{name}"]["job"]["data"][0]
     return (
-        f"All training had observation noise {data['observation_std']}. With a larger noise the scores of "
+        f"All training had observation noise {data['noise_std']}. With a larger noise the scores of "
         f"`diffsrda-small` stay calibrated in one test (`sensor_shift` in [`experiments/README.md`]({UP}/README.md)); "
         "a smaller noise has no test."
     )
@@ -39,7 +39,7 @@ def noise_limit(records: Records, name: str) -> str:
 def layout_limit(records: Records, name: str) -> str:
     """The layouts in training."""
     data = records[f"released/{name}"]["job"]["data"][0]
-    layouts = ", ".join(f"`{layout}`" for layout in (data["layout"], *data["others"]))
+    layouts = ", ".join(f"`{layout}`" for layout in (data["layout"], *data["extra_layouts"]))
     return f"The layouts in training were {layouts}. Operators other than vorticity were not in training."
 
 
@@ -67,7 +67,7 @@ def common_limits(records: Records, name: str) -> list[str]:
     data = records[f"released/{name}"]["job"]["data"][0]
     return [
         f"The weights belong to one flow, one grid and one time between assimilations, with training runs of level "
-        f"`{data['level']}`. Other truth levels, jets and grids have no test.",
+        f"`{truth_level(data)}`. Other truth levels, jets and grids have no test.",
         layout_limit(records, name),
         noise_limit(records, name),
         "There is one seed of training; the spread between seeds is not known.",
@@ -154,7 +154,7 @@ def cnn_limits(records: Records) -> list[str]:
         f"It has not converged: `diffsrda-small` was trained on {windows:.0f} times as many windows.",
         served_limit(records, "4dsrda-small"),
         *common_limits(records, "4dsrda-small")[:2],
-        f"All training had observation noise {records['released/4dsrda-small']['job']['data'][0]['observation_std']}; "
+        f"All training had observation noise {records['released/4dsrda-small']['job']['data'][0]['noise_std']}; "
         "other noise has no test with this network.",
         "There is one seed of training; the spread between seeds is not known.",
     ]

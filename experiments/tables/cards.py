@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from experiments.tables.card_texts import TEXTS, CardText
-from experiments.tables.records import RELEASED, Records
+from experiments.tables.origin import noted
+from experiments.tables.records import RELEASED, Records, truth_level
 from experiments.tables.text import CONFIDENCE, SCORES, bullets, fenced, interval, millions, page, prose, scores, table
 from experiments.tables.training import SMALL_SCALES
 
@@ -25,7 +26,7 @@ OPTIONS = {
 }
 """Options of `jaxsrda train` with their defaults; a command leaves out what equals its default."""
 
-OTHERS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
+EXTRA_LAYOUTS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
 """Default of the option for further layouts."""
 
 
@@ -39,8 +40,8 @@ def train_command(name: str, record: dict[str, Any]) -> str:
     """The `jaxsrda train` command of a record's job."""
     job = record["job"]
     data, model, training = job["data"][0], job["model"], job["training"]
-    values = {**data, **model, **training, "init": job["init"], "on_policy": job["visit"]}
-    values |= {"policy_weights": job.get("visitor", "")}
+    values = {**data, **model, **training, "init": job["init"], "on_policy": job["on_policy"]}
+    values |= {"policy_weights": job.get("policy_weights", ""), "level": truth_level(data)}
     distilled = model.get("distilled", 0)
     if distilled:
         values["part"] = OPTIONS["part"]
@@ -51,8 +52,8 @@ def train_command(name: str, record: dict[str, Any]) -> str:
     words += [f"--distill {distilled}"] if distilled else []
     if model.get("latent"):
         words.append(f"--latent {model['latent']} --autoencoder-samples {job['autoencoder']['samples']}")
-    if tuple(data["others"]) != OTHERS:
-        words.append(f"--extra-layouts {' '.join(data['others'])}")
+    if tuple(data["extra_layouts"]) != EXTRA_LAYOUTS:
+        words.append(f"--extra-layouts {' '.join(data['extra_layouts'])}")
     words += ["--bf16"] if training["bfloat16"] else []
     words += [] if job["open_loop"] else ["--no-open-loop"]
     return " ".join([*words, f"--cycling {job['cycling']}"])
@@ -64,11 +65,11 @@ def data_section(stages: list[tuple[str, dict[str, Any]]]) -> str:
     for name, record in stages:
         job, data = record["job"], record["job"]["data"][0]
         priors = ", ".join(f"`{entry['prior']}`" for entry in job["data"])
-        visited = job.get("visitor") or job["init"]
-        source = f"cycling of `{visited}`" if job["visit"] != "none" else "the prior alone"
-        cells = [priors, f"`{data['level']}`", data["runs"], job["held_out"], f"{record['windows']:,}"]
-        lines.append([f"`{name}`", *cells, f"{record['samples']:,}", source, data["observation_std"]])
-        further = ", ".join(f"`{layout}`" for layout in data["others"])
+        visited = job.get("policy_weights") or job["init"]
+        source = f"cycling of `{visited}`" if job["on_policy"] != "none" else "the prior alone"
+        cells = [priors, f"`{truth_level(data)}`", data["runs"], job["held_out"], f"{record['windows']:,}"]
+        lines.append([f"`{name}`", *cells, f"{record['samples']:,}", source, data["noise_std"]])
+        further = ", ".join(f"`{layout}`" for layout in data["extra_layouts"])
         layouts.append((f"`{name}`", f"layout `{data['layout']}` in every run, and further {further}"))
     grouped: dict[str, list[str]] = {}
     for name, text in layouts:
@@ -171,7 +172,10 @@ def scores_section(records: Records, record: dict[str, Any], text: CardText) -> 
             f"[`reconstruction.json`]({up}/results/reconstruction.json), and the comparison with other methods is in "
             f"[`experiments/README.md`]({up}/README.md)."
         ),
-        table(["method", "prior", "restart", "steps", *SCORES.values()], score_rows(records, record["sha256"])),
+        noted(
+            table(["method", "prior", "restart", "steps", *SCORES.values()], score_rows(records, record["sha256"])),
+            [row for row in records["experiments/reconstruction"].values() if row["weights"] == record["sha256"]],
+        ),
     ]
     if text.texture:
         name, row = text.texture, records[f"experiments/{text.texture[0]}"]["rows"][text.texture[1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.tables.origin import no_choice, noted
 from experiments.tables.records import Records, experiment
 from experiments.tables.text import bootstrap, bullets, interval, mean, millions, paired, prose, scores, table
 from experiments.tables.training import SMALL_SCALES
@@ -39,7 +40,7 @@ def autoencoder_table(rows: dict[str, Any]) -> str:
         parameters = millions(row["parameters"], 2)
         lines.append([described(name, row), parameters, row["numbers"], lost, f"{row['small_scales']:.2f}"])
     heads = ["autoencoder", "parameters", "numbers a frame", "relative L1 error of its output"]
-    return table([*heads, f"energy at wavenumbers ≥ {SMALL_SCALES}"], lines)
+    return noted(table([*heads, f"energy at wavenumbers ≥ {SMALL_SCALES}"], lines), rows.values())
 
 
 def sample_table(rows: dict[str, Any]) -> str:
@@ -50,7 +51,7 @@ def sample_table(rows: dict[str, Any]) -> str:
         sensors = f"{mean(row, 'observation_rmse_analysis'):.3f}"
         lines.append([SAMPLES[name], millions(row["parameters"]), *cells, sensors, f"{row['small_scales']:.2f}"])
     heads = ["samples", "parameters", "MAER", "CRPS", "spread–skill", "RMSE at the sensors"]
-    return table([*heads, f"energy at wavenumbers ≥ {SMALL_SCALES}"], lines)
+    return noted(table([*heads, f"energy at wavenumbers ≥ {SMALL_SCALES}"], lines), rows.values())
 
 
 def latent(records: Records) -> str:
@@ -92,6 +93,7 @@ def latent(records: Records) -> str:
                 "observations better and lose nothing. `kl/projected` corrects the members after the last step and "
                 "pays for the fit with error. Both use the observations twice, because the network is already "
                 "conditioned on them. `lifted` ran here before its conjugate gradients were preconditioned.",
+                *filter(None, [no_choice(settings, "Preset `kl` with centred samples")]),
             ),
             "![Spectra of truth, of the autoencoders' output, and of members](results/latent_spectra.png)",
         ]

@@ -6,7 +6,7 @@ from experiments.tables.cards import card
 from experiments.tables.claims import claims_section
 from experiments.tables.latent import latent
 from experiments.tables.reconstruction import few_steps, perfect_starts, reconstruction
-from experiments.tables.records import RELEASED, Records
+from experiments.tables.records import RELEASED, Records, renewed
 from experiments.tables.sensors import sensor_shift
 from experiments.tables.speed import benchmarks_page
 from experiments.tables.text import page, prose
@@ -35,7 +35,8 @@ def experiments_page(records: Records) -> str:
             "Each section has the command that made its record, the table, and what the table shows. MAER is "
             "Σ|ω̂ − ω| / Σ|ω| of the ensemble mean, CRPS is the fair one, and spread–skill is 1 if the spread "
             "is right. "
-            "A command continues where it was stopped and keeps rows that are already in the record. The costs are in "
+            "A command continues where it was stopped. It keeps rows in the record that the same source made with the "
+            "same settings; with `--reuse-any-code` it keeps those of other sources too. The costs are in "
             "[`benchmarks/README.md`](../benchmarks/README.md)."
         ),
         *(section(records) for section in SECTIONS),
@@ -43,7 +44,8 @@ def experiments_page(records: Records) -> str:
 
 
 def pages(records: Records) -> dict[str, str]:
-    """Text of every generated file by its path below the repository."""
+    """Text of every generated file by its path below the repository; records may have the names of before."""
+    records = renewed(records)
     cards = {
         f"{RELEASED}/{name.removeprefix('released/')}.md": card(records, name.removeprefix("released/"))
         for name in records

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.tables.origin import no_choice, noted, on_test_truths, truths
 from experiments.tables.records import Records, experiment
 from experiments.tables.text import (
     SCORES,
@@ -44,15 +45,15 @@ def reconstruction(records: Records) -> str:
         [
             "## All methods on the same truths",
             prose(
-                f"All methods meet the same {own['truths']} truths of level `{own['truth_level']}` (seeds 0 to "
-                f"{own['truths'] - 1}), the same observations of layout `{own['layout']}` and the same seeds. Scores "
-                "are means over all frames and truths. The column *trained on* counts the windows of all trainings "
+                f"All methods meet the same {truths(own)} of level `{own['truth_level']}`, the same observations of "
+                f"layout `{own['layout']}` and the same seeds. Scores are means over all frames and truths. The column "
+                "*trained on* counts the windows of all trainings "
                 f"behind the weights. The command is `{experiment('reconstruction')}`, the record is "
                 f"[`results/reconstruction.json`](results/reconstruction.json). {tuned(records)} The other filters "
                 "keep untuned settings. The record also holds wall times, but the machine was busy; the costs are in "
                 "[`benchmarks/README.md`](../benchmarks/README.md)."
             ),
-            method_table(rows),
+            noted(method_table(rows), rows.values()),
             findings(records),
             "![MAER, CRPS, spread–skill and MSSIM loss against time](results/reconstruction_series.png)",
             "### The same comparison by time",
@@ -123,7 +124,8 @@ def findings(records: Records) -> str:
         f"the teacher is {interval(paired(student, own, 'crps'))} and to `enkf-hr` "
         f"{interval(paired(student, hr, 'crps'))}.",
         "With restart `each` every member goes on from its own sample. That is worse than one control from the mean "
-        f"(paired MAER ratio {interval(paired(rows['diffsrda/each'], own))}); the weights were trained for the mean.",
+        f"(paired MAER ratio {interval(paired(rows['diffsrda/each'], own))}); the weights were trained for the mean. "
+        + no_choice(own, "Restart `mean`"),
         "`enkf-hr` and `letkf-hr` have too much spread before the roll-up, while errors are small: spread–skill "
         f"reaches {peaks['enkf-hr'][1]:.1f} at t = {peaks['enkf-hr'][0]:g} and {peaks['letkf-hr'][1]:.1f} at "
         f"t = {peaks['letkf-hr'][0]:g}. From t = {PERIODS[2]} to {PERIODS[3]} they have too little "
@@ -172,7 +174,23 @@ def step_row(records: Records, steps: int, sampler: str = "dpmpp-2m") -> dict[st
 
 def few_steps_command(records: Records) -> str:
     """The command behind the record of few steps."""
-    return experiment("few_steps", f"--truths {records['experiments/few_steps']['settings']['truths']}")
+    settings = records["experiments/few_steps"]["settings"]
+    return experiment(
+        "few_steps", f"--truths {settings['truths']}", "--test-truths" if on_test_truths(settings) else ""
+    )
+
+
+def steps_chosen(records: Records) -> str:
+    """What truths the sampler and its number of steps were chosen on."""
+    settings, own = records["experiments/few_steps"]["settings"], records["experiments/reconstruction"]["diffsrda"]
+    default = f"`{own['settings']['sampler']}` with {own['settings']['steps']} steps"
+    if "test_truths" in settings:
+        return f"The default is {default}."
+    return (
+        f"The default, {default}, was chosen by this record, although its truths are test truths: the scores of the "
+        "default are not independent of the choice. The script now takes validation truths unless it gets "
+        "`--test-truths`; a record of these does not exist yet."
+    )
 
 
 def few_steps(records: Records) -> str:
@@ -191,14 +209,15 @@ def few_steps(records: Records) -> str:
             "## Few steps of the sampler",
             prose(
                 f"All rows draw {settings['members']} members from the same conditions, at t = "
-                f"{', '.join(map(str, settings['times']))} of {settings['truths']} truths, with prior "
+                f"{', '.join(map(str, settings['times']))} of {truths(settings)}, with prior "
                 f"`{settings['prior']}`. The mean is that of the samples themselves. The command is "
                 f"`{few_steps_command(records)}`, the record is [`results/few_steps.json`](results/few_steps.json), "
                 "and the curves are in [`results/few_steps.png`](results/few_steps.png). The first table has the "
                 "CRPS, the second the spread–skill ratio."
             ),
+            prose(steps_chosen(records)),
             table(heads, lines),
-            table(heads, spread),
+            noted(table(heads, spread), rows.values()),
             prose(
                 f"DPM-Solver++ 2M (`dpmpp-2m`) with {STEPS_AS_GOOD} steps has a MAER of {few['maer']['mean']:.4f} and "
                 f"a CRPS of {few['crps']['mean']:.4f}; with {STEPS_REFERENCE} steps it has "
@@ -233,6 +252,9 @@ def perfect_starts(records: Records) -> str:
                 f"command is `{experiment('perfect_starts')}`, the record is "
                 "[`results/perfect_starts.json`](results/perfect_starts.json)."
             ),
-            table(["level", *(f"lead {lead:g}" for lead in record["lr"]["lead"])], lines),
+            noted(
+                table(["level", *(f"lead {lead:g}" for lead in record["lr"]["lead"])], lines),
+                [record[name] for name in ("hr", "lr")],
+            ),
         ]
     )

@@ -25,6 +25,38 @@ BENCHMARK = "python benchmarks/{}.py"
 """Command of a benchmark."""
 
 
+RENAMED = {
+    "visit": "on_policy",
+    "visitor": "policy_weights",
+    "others": "extra_layouts",
+    "levels": "sigmas",
+    "noise": "sigmas",
+    "observation_std": "noise_std",
+}
+"""Keys of older records and today's names of the same; `observation_std` of a filter is `assumed_std`."""
+
+
+def renewed(value: Any) -> Any:
+    """A record, or a part of one, under today's names; what has them already stays as it is."""
+    if isinstance(value, list):
+        return [renewed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    names = RENAMED | ({"observation_std": "assumed_std"} if "localization" in value else {})
+    # A key is a setting only where its value is one; rows and series may have such a name too.
+    return {
+        names.get(name, name) if name in names and setting(name, item) else name: renewed(item)
+        for name, item in value.items()
+    }
+
+
+def setting(name: str, value: Any) -> bool:
+    """Whether a value can be that of a setting with an old name."""
+    if name == "others":
+        return isinstance(value, list)
+    return isinstance(value, int | float) if name == "observation_std" else isinstance(value, str)
+
+
 def load(root: Path = ROOT) -> Records:
     """Every record below a repository."""
     return {
@@ -49,6 +81,11 @@ def training_options(settings: dict[str, Any]) -> str:
     runs = settings["runs"]
     runs = " ".join(map(str, runs)) if isinstance(runs, list) else runs
     return f"--runs {runs} --samples {settings['samples']}" + ("" if settings["bf16"] else " --no-bf16")
+
+
+def truth_level(data: dict[str, Any]) -> str:
+    """The level of training runs; an empty name is that of the truths of the testbed."""
+    return data["level"] or data["testbed"]["truth"]["name"]
 
 
 def total_windows(record: dict[str, Any]) -> int:

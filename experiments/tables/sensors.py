@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from experiments.tables.origin import noted
 from experiments.tables.records import Records, experiment
 from experiments.tables.text import bullets, interval, mean, paired, percent, prose, scores, table
 
@@ -61,7 +62,7 @@ def guided_table(rows: dict[str, Any], sensors: str) -> str:
         cells = [*scores(row, ("maer",)), ratio, *scores(row, ("crps", "spread_skill"))]
         lines.append([f"`{name}`", row["strength"] or "–", *cells, *fits, f"{row['seconds']:.0f}"])
     heads = ["method", "strength", "MAER", "MAER over `none`'s, paired", "CRPS", "spread–skill"]
-    return table([*heads, f"RMSE at {sensors}", "at withheld sensors", "s a truth"], lines)
+    return noted(table([*heads, f"RMSE at {sensors}", "at withheld sensors", "s a truth"], lines), rows.values())
 
 
 def more_sensors(records: Records) -> str:
@@ -154,8 +155,8 @@ def moorings(records: Records) -> str:
                 f"`pigdm` diverges at strengths {diverged(records, 'moorings', 'pigdm')}. `pigdm`, `mmps`, `lifted` "
                 "and `dps` are best at the end of the tried range. `blend` puts departures back at the place of their "
                 "measurement, which has no meaning for a velocity: it diverges at every strength "
-                f"({tuning['moorings/blend']['device']}). The best CRPS of `sda` on the validation truths is "
-                f"{sda[0]:.4f}, that of `none` {sda[1]:.4f}, so `sda` did not run on the test truths.",
+                f"({' and '.join(devices(tuning['moorings/blend'], 'cpu'))}). The best CRPS of `sda` on the validation "
+                f"truths is {sda[0]:.4f}, that of `none` {sda[1]:.4f}, so `sda` did not run on the test truths.",
                 f"`enkf-hr` with both kinds of sensors has a MAER of "
                 f"{interval(paired(rows['enkf-hr'], rows['none']))} times that of the network without the moorings, "
                 "and too little spread.",
@@ -169,7 +170,7 @@ def other_places(records: Records) -> str:
     record, released = records["experiments/sensor_shift"], records["released/diffsrda-small"]["job"]["data"][0]
     tried, alone = record["tuning"]["8-12/sda"]["crps"], record["rows"]["8-12/sda"]["declined"]["none"]
     weakest = max(tried, key=float)
-    lines, ratios, spreads, again = [], {}, [], []
+    lines, ratios, spreads, again, shown = [], {}, [], [], []
     for shift, name in PLACES.items():
         rows = rows_of(records, shift)
         ratios[shift] = paired(rows["enkf-hr"], rows["none"])
@@ -177,12 +178,13 @@ def other_places(records: Records) -> str:
         again.append(mean_ratio(rows, "projected"))
         for method, label in (("none", "network"), ("projected", "network and `projected`"), ("enkf-hr", "`enkf-hr`")):
             row = rows[method]
+            shown.append(row)
             ratio = "–" if method == "none" else interval(paired(row, rows["none"]))
             fits = (f"{mean(row, key):.3f}" for key in ("fit_new", "fit_withheld"))
             cells = [*scores(row, ("maer",)), ratio, *scores(row, ("crps", "spread_skill")), *fits]
             lines.append([name if method == "none" else "", label, *cells])
     heads = ["sensors", "method", "MAER", "over the network's, paired", "CRPS", "spread–skill", "RMSE at the sensors"]
-    layouts = ", ".join(f"`{layout}`" for layout in (released["layout"], *released["others"]))
+    layouts = ", ".join(f"`{layout}`" for layout in (released["layout"], *released["extra_layouts"]))
     open_shifts = [PLACES[shift] for shift, ratio in ratios.items() if ratio["low"] <= 1 <= ratio["high"]]
     low, high = (f(ratio["mean"] for ratio in ratios.values()) for f in (min, max))
     return "\n\n".join(
@@ -191,10 +193,10 @@ def other_places(records: Records) -> str:
             prose(
                 "Here other sensors replace the lattice, and the network is conditioned on them without adaptation: "
                 "its input is the departures after kriging, whatever the layout. Training had the layouts "
-                f"{layouts} and noise {released['observation_std']}; it had neither fixed random places nor the larger "
+                f"{layouts} and noise {released['noise_std']}; it had neither fixed random places nor the larger "
                 f"noise. The command is `{command(records, *PLACES)}`, the record is {RECORD}."
             ),
-            table([*heads, "at withheld sensors"], lines),
+            noted(table([*heads, "at withheld sensors"], lines), shown),
             bullets(
                 f"The network stays calibrated with every layout (spread–skill {min(spreads):.2f} to "
                 f"{max(spreads):.2f}). The MAER of `enkf-hr` with its HR members is {percent(low)} to {percent(high)} "
@@ -225,25 +227,41 @@ def declined_table(records: Records, methods: Sequence[str] = ("oi", "blend", "l
     for shift, name in PLACES.items():
         values = [validation(records, shift, method) for method in ("none", *methods)]
         lines.append([name, *("–" if value is None else f"{value:.3f}" for value in values)])
-    devices = sorted({row["device"] for row in tuning.values() if "device" in row})
+    others = sorted({device for row in tuning.values() for device in devices(row) if device != "cpu"})
     rows = records["experiments/sensor_shift"]["rows"]
     elsewhere = [
         abs(row["declined"]["none"] - validation(records, shift, "none"))
         for shift in PLACES
         for method in methods
-        if "device" in (row := rows.get(f"{shift}/{method}", {}))
+        if "declined" in (row := rows.get(f"{shift}/{method}", {})) and devices(row) not in ([], ["cpu"])
     ]
-    note = prose(
-        f"– marks what is not on record. `blend` has a blur of {tuning['8-12/blend']['blur'][0]:g} grid points here. "
-        f"`pigdm`, `sda` and `dps` ran on an {' and an '.join(devices)}, where the CRPS of the network alone "
-        f"differs by at most {max(elsewhere):.4f} from that in the table."
-    )
-    return table(["sensors", "network", *(f"`{name}`" for name in methods)], lines) + "\n\n" + note
+    note = f"– marks what is not on record. `blend` has a blur of {tuning['8-12/blend']['blur'][0]:g} grid points here."
+    if elsewhere:
+        note += (
+            f" `pigdm`, `sda` and `dps` ran on an {' and an '.join(others)}, where the CRPS of the network alone "
+            f"differs by at most {max(elsewhere):.4f} from that in the table."
+        )
+    shown = table(["sensors", "network", *(f"`{name}`" for name in methods)], lines)
+    strengths = [
+        {"provenance": by[strength]} if strength in (by := entry.get("by", {})) else {}
+        for name, entry in tuning.items()
+        if name.partition("/")[0] in PLACES
+        for strength in entry["crps"]
+    ]
+    return noted(shown, strengths) + "\n\n" + prose(note)
+
+
+def devices(entry: dict[str, Any], default: str = "") -> list[str]:
+    """Devices that a row or the strengths of a method ran on; older records name those that are no CPU."""
+    if "device" in entry:
+        return [entry["device"]]
+    runs = [*entry.get("by", {}).values(), *([entry["provenance"]] if "provenance" in entry else [])]
+    return sorted({run["device"]["kind"] for run in runs}) or ([default] if default else [])
 
 
 def silence_in_training(records: Records, name: str = "diffsrda-small") -> str:
     """How much silence training has."""
-    layouts = [text for text in records[f"released/{name}"]["job"]["data"][0]["others"] if "silent" in text]
+    layouts = [text for text in records[f"released/{name}"]["job"]["data"][0]["extra_layouts"] if "silent" in text]
     return (
         f"Training lacks all sensors only at random times of the layout `{layouts[0]}`, so long periods "
         "without sensors "

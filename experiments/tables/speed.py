@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.tables.origin import noted
 from experiments.tables.records import Records, benchmark
 from experiments.tables.text import bullets, page, prose, table
 
@@ -127,7 +128,10 @@ def speed(records: Records) -> str:
                 f"`solver` ({machine(solver)}), `guidance_diffsrda-small` ({machine(guidance)}) and `convolution` "
                 f"({machine(records['benchmarks/convolution'])})."
             ),
-            table(["what", "measured", "command"], [[what, value, f"`{run}`"] for what, value, run in rows]),
+            noted(
+                table(["what", "measured", "command"], [[what, value, f"`{run}`"] for what, value, run in rows]),
+                [full, slope, analysis, *guidance["rows"].values(), *records["benchmarks/convolution"]["training"]],
+            ),
             prose(
                 f"In float32, rounding grows chaotically to a relative error of {small[0]:.0e} at t = "
                 f"{ERROR_TIME}, and to "
@@ -150,6 +154,7 @@ def cycles(records: Records) -> str:
     seconds = {name: records[f"benchmarks/{name}"]["methods"] for name in CYCLES}
     over = records["benchmarks/cycle_diffsrda"]["enkf_hr_over"]
     latent = seconds["cycle_latent"]
+    heads = ["method", "members", "seconds a cycle", "MB", "s to compile", "record", "command"]
     machines = "; ".join(f"`{name}` {machine(records[f'benchmarks/{name}'])}" for name in CYCLES)
     return "\n\n".join(
         [
@@ -158,7 +163,7 @@ def cycles(records: Records) -> str:
                 f"Only rows of one record compare, since the load differs between records: {machines}. Members of "
                 "`diffsrda` and `cnn` are also those of their prior."
             ),
-            table(["method", "members", "seconds a cycle", "MB", "s to compile", "record", "command"], lines),
+            noted(table(heads, lines), [row for methods in seconds.values() for row in methods.values()]),
             bullets(
                 f"`enkf-hr` takes {over['diffsrda']:.1f} times as long as `diffsrda` and {over['enkf-dual']:.0f} times "
                 "as long as `enkf-dual` in the same process.",
@@ -172,21 +177,20 @@ def cycles(records: Records) -> str:
 
 def work_precision(records: Records) -> str:
     """Errors and times of the time steppers."""
+    rows = records["benchmarks/solver"]["work_precision"]
     lines = [
         [
-            SCHEMES[row["scheme"]],
-            row["steps_per_frame"],
-            row["dtype"],
+            *(SCHEMES[row["scheme"]], row["steps_per_frame"], row["dtype"]),
             f"{row[f'error_t{ERROR_TIME}']:.1e}",
             f"{row['run_seconds']:.2f}",
         ]
-        for row in records["benchmarks/solver"]["work_precision"]
+        for row in rows
     ]
     return "\n\n".join(
         [
             "## Work and precision of the time steppers",
             prose(f"Runs to t = {ERROR_TIME} at HR. The command is `{OUT['solver']}`. {sentence('solver')}"),
-            table(["scheme", "steps a frame", "type", "relative L1 error", "seconds"], lines),
+            noted(table(["scheme", "steps a frame", "type", "relative L1 error", "seconds"], lines), rows),
         ]
     )
 
@@ -220,7 +224,8 @@ def tuning(records: Records) -> str:
             f"({machine(record)}). {sentence(f'tune_{method}')}"
         )
         parts += [f"### `{method}`", prose(text)]
-        parts.append(table([*KNOBS, "MAER", "CRPS", "spread–skill", "command"], lines))
+        shown = table([*KNOBS, "MAER", "CRPS", "spread–skill", "command"], lines)
+        parts.append(noted(shown, record["runs"]))
     return "\n\n".join(parts)
 
 
@@ -236,6 +241,7 @@ def convolution(records: Records) -> str:
         [" × ".join(map(str, size)), dtype, *(f"{cell[column]:.0f}" for column in columns)]
         for (size, dtype), cell in rates.items()
     ]
+    heads = ["batch × nodes × channels", "type", "XLA", "own", "XLA, with gradients", "own, with gradients"]
     half = [cell for (_, dtype), cell in rates.items() if dtype == "bfloat16"]
     span = {
         by: f"{min(cell[f'{by} with_gradients'] for cell in half):.0f} to "
@@ -249,9 +255,7 @@ def convolution(records: Records) -> str:
                 f"GFLOP/s of XLA's convolution and of one matrix product (own), {machine(record)}. The command is "
                 f"`{OUT['convolution']}`. {sentence('convolution')}"
             ),
-            table(
-                ["batch × nodes × channels", "type", "XLA", "own", "XLA, with gradients", "own, with gradients"], lines
-            ),
+            noted(table(heads, lines), record["convolutions"]),
             prose(
                 f"In bfloat16 with gradients the matrix product reaches {span['own']} GFLOP/s, XLA's convolution "
                 f"{span['xla']}."
@@ -284,7 +288,7 @@ def transforms(records: Records) -> str:
                 "matrices, FFTs of the doubled channel, and half-length FFTs. The machine was busy "
                 f"({machine(record)}). The command is `{OUT['transforms']}`. {sentence('transforms')}"
             ),
-            table([*heads, *columns], lines),
+            noted(table([*heads, *columns], lines), record["transforms"]),
             prose(
                 "The matrices win at the levels `lr`, `hr` and `fine`; the FFTs win at `uhr`, by a factor of up to "
                 f"{uhr_factor(record):.1f} in the medians."
@@ -324,7 +328,7 @@ def residual_covariance(records: Records) -> str:
                 f"`{record['weights']}` ({machine(record)}). The command is `{benchmark('residual_covariance')}`. "
                 f"{sentence('residual_covariance')}"
             ),
-            table(["", *frames, "variance"], lines),
+            noted(table(["", *frames, "variance"], lines), [record]),
             prose("The next table has the variance of the orthonormal Fourier × sine coefficients by wavenumber."),
             table(["wavenumber", *picked], [["variance", *(f"{record['spectrum'][k]:.3g}" for k in picked)]]),
         ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.tables.origin import no_choice, noted
 from experiments.tables.records import Records, experiment, total_windows, training_options
 from experiments.tables.text import bullets, interval, millions, paired, percent, prose, scores, small_energy, table
 
@@ -22,7 +23,7 @@ NETWORKS = {
 
 FORECASTS = {
     "clean": "`clean`: from the truth",
-    "mixup": "`mixup`: SR-mixup of these (Yasuda & Onishi 2025, [arXiv:2308.03351](https://arxiv.org/abs/2308.03351))",
+    "mixup": "`mixup`: SR-mixup of these (Yasuda & Onishi 2023, [arXiv:2212.03656](https://arxiv.org/abs/2212.03656))",
     "perturbed": "`perturbed`: from the truth with climatological anomalies",
     "own cycle": "`own cycle`: as the model that was trained on `perturbed` restarts them",
 }
@@ -48,13 +49,13 @@ def deterministic(records: Records) -> str:
             prose(
                 f"Does diffusion add to deterministic super-resolution? Each network trains from scratch on the same "
                 f"{settings['samples']:,} windows (prior `dual`, the windows that the cycling of "
-                f"`{settings['visitor']}` visits), in the same order, with the same seed and learning rate. Each then "
-                f"runs in its own cycle on the same {settings['truths']} truths. The command is "
+                f"`{settings['policy_weights']}` visits), in the same order, with the same seed and learning rate. "
+                f"Each then runs in its own cycle on the same {settings['truths']} truths. The command is "
                 f"`{experiment('deterministic')}`, the record is "
                 "[`results/deterministic.json`](results/deterministic.json). There is one seed of training, and "
                 "other jobs ran beside the training."
             ),
-            table([*heads, f"energy at wavenumbers ≥ {SMALL_SCALES}, over the truth's"], lines),
+            noted(table([*heads, f"energy at wavenumbers ≥ {SMALL_SCALES}, over the truth's"], lines), rows.values()),
             bullets(
                 "The network that learns to diffuse also learns a better mean: the MAER of `residual` over that of "
                 f"`regression` is {interval(ratio['maer'])}, and its CRPS ratio is {interval(ratio['crps'])}.",
@@ -64,6 +65,7 @@ def deterministic(records: Records) -> str:
                 "time, no spread and smoother fields.",
                 "No network here has converged. The released model was trained on "
                 f"{windows / settings['samples']:.0f} times as many windows.",
+                *filter(None, [no_choice(settings, "Target `residual`")]),
             ),
             "![MAER, CRPS, spread–skill and MSSIM loss against time, by network](results/deterministic.png)",
         ]
@@ -88,7 +90,8 @@ def forecast_table(rows: dict[str, Any]) -> str:
         held_out = f"{row['held_out']['regression']:.3f}"
         ratio = "–" if name == "clean" else interval(paired(row, rows["clean"]))
         lines.append([FORECASTS[name], held_out, *scores(row, ("maer",)), ratio])
-    return table(["forecasts", "held-out L1, own windows", "MAER in the cycle", "MAER over `clean`'s, paired"], lines)
+    heads = ["forecasts", "held-out L1, own windows", "MAER in the cycle", "MAER over `clean`'s, paired"]
+    return noted(table(heads, lines), rows.values())
 
 
 def mixup(records: Records) -> str:
@@ -111,7 +114,7 @@ def mixup(records: Records) -> str:
             prose(
                 "The cycle never starts a forecast from an exact state, and the network that knows only such "
                 "forecasts does worst. SR-mixup helps much, starts that resemble analyses help a little more, and "
-                "forecasts from the model's own cycle help most."
+                "forecasts from the model's own cycle help most. " + no_choice(settings, "`perturbed`")
             ),
             "![MAER and MSSIM loss against time, by the forecasts in training](results/mixup.png)",
             prose(
@@ -144,12 +147,12 @@ def training_length(records: Records) -> str:
             "## How many training runs, and how long",
             prose(
                 f"The `{settings['network']}` network learns the mean on windows of prior `dual` that "
-                f"`{settings['visitor']}` visits, {settings['samples']:,} of them each time, with one seed. It then "
-                f"runs in its own cycle on the same {settings['truths']} truths. The command is "
+                f"`{settings['policy_weights']}` visits, {settings['samples']:,} of them each time, with one seed. "
+                f"It then runs in its own cycle on the same {settings['truths']} truths. The command is "
                 f"`{experiment('training_length', options)}`, the record is "
                 "[`results/training_length.json`](results/training_length.json)."
             ),
-            table(["training runs", "assimilation times of each", "MAER", "MSSIM loss"], lines),
+            noted(table(["training runs", "assimilation times of each", "MAER", "MSSIM loss"], lines), rows.values()),
             bullets(
                 f"The number of runs matters little at this size. {many['runs'] / few['runs']:.0f} times as many runs "
                 f"change the MAER by a factor of {interval(paired(many, few))}; the factor is between "
@@ -184,7 +187,7 @@ def target_level(records: Records) -> str:
                 f"`{target_level_command(records)}`, the record is "
                 "[`results/target_level.json`](results/target_level.json)."
             ),
-            table(["level of the training runs", "level of the truths", "MAER"], lines),
+            noted(table(["level of the training runs", "level of the truths", "MAER"], lines), record["rows"]),
             prose(
                 "On fine truths the level of the training runs makes no difference at this size; on HR truths the "
                 f"network from HR runs has {percent(maer['hr', 'hr'] / maer['fine', 'hr'])} less error. The released "

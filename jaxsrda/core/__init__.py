@@ -9,6 +9,7 @@ from jaxsrda.core.checks import check_choice, check_finite, check_fraction, chec
 from jaxsrda.core.files import atomic_path, check_writable, write_json, write_npz
 from jaxsrda.core.linalg import cholesky, matmul, solve
 from jaxsrda.core.progress import Progress, duration
+from jaxsrda.core.provenance import same_code, source_hash, stamped, this_run
 from jaxsrda.core.records import described, from_json, key_of, renamed, to_json
 from jaxsrda.core.trees import digest, flatten, half, unflatten
 
@@ -36,8 +37,12 @@ __all__ = [
     "key_of",
     "matmul",
     "renamed",
+    "same_code",
     "scratch_dir",
     "solve",
+    "source_hash",
+    "stamped",
+    "this_run",
     "to_json",
     "unflatten",
     "write_json",

@@ -114,7 +114,8 @@ def enkf(
     """Stochastic EnKF with perturbed observations: x_i ← x_i + K (y + ε_i − H x_i).
 
     Burgers, van Leeuwen & Evensen (1998, doi:10.1175/1520-0493(1998)126<1719:ASITEK>2.0.CO;2), with the
-    covariances localized as in Houtekamer & Mitchell (2001).  ensemble (M, nx, ny) → (M, nx, ny).
+    covariances localized as in Houtekamer & Mitchell (2001,
+    doi:10.1175/1520-0493(2001)129<0123:ASEKFF>2.0.CO;2).  ensemble (M, nx, ny) → (M, nx, ny).
     """
     members = ensemble.shape[0]
     seen = departures(predicted, observations, params)
@@ -164,7 +165,8 @@ def etkf(
 ) -> Array:
     """Ensemble transform Kalman filter, deterministic and global (no localization).
 
-    Bishop, Etherton & Majumdar (2001); symmetric root of Hunt et al. (2007).  (M, nx, ny) → (M, nx, ny).
+    Bishop, Etherton & Majumdar (2001, doi:10.1175/1520-0493(2001)129<0420:ASWTET>2.0.CO;2); symmetric root of Hunt et
+    al. (2007, doi:10.1016/j.physd.2006.11.008).  (M, nx, ny) → (M, nx, ny).
     """
     states = ensemble.reshape(ensemble.shape[0], -1)
     mean = states.mean(0)

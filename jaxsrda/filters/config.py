@@ -24,7 +24,8 @@ class FilterConfig:
     additive: climatological anomalies added after each analysis, as a fraction of their standard
         deviation (the square root of the covariance factor quoted in arXiv:2604.21180).
     initial: the same at the start.
-    rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012) and perturbations (Zhang et al. 2004).
+    rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012, doi:10.1175/MWR-D-11-00276.1) and to prior
+        perturbations (Zhang et al. 2004, doi:10.1175/1520-0493(2004)132<1238:IOIEAO>2.0.CO;2).
     representativeness: variance added to R for what the model's grid cannot hold.
     assumed_std: standard deviation of the noise that the filter assumes; 0 takes each sensor's own.
     """

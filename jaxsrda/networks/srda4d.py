@@ -3,9 +3,9 @@
 Each frame is encoded by strided convolutions (2 × 2 points to one node, four times) to a short vector, a transformer
 exchanges these between the frames, and a decoder brings them back, joined by the inputs before its last layer.
 
-After the description in Yasuda & Onishi (2023, doi:10.1029/2023MS003658; 2025, arXiv:2308.03351) and Ayapilla et
-al. (2026, arXiv:2604.21180); what they leave open (normalization, the length of the vector) is chosen here.  It
-estimates a mean: there is no denoiser.
+After the description in Yasuda & Onishi (2023, doi:10.1029/2023MS003658) and Ayapilla et al. (2026,
+arXiv:2604.21180); what they leave open (normalization, the length of the vector) is chosen here.  It estimates a
+mean: there is no denoiser.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""The scripts show their help, use public names alone, and the accelerator queue's commands are understood."""
+"""The scripts show their help, use public names alone, keep the right rows of records; the queue is understood."""
 
 import ast
+import dataclasses
 import functools
 import importlib
 import json
@@ -146,6 +147,117 @@ def test_offences_are_found(source, message):
 def test_public_names_pass():
     source = "import jaxsrda\nfrom jaxsrda.app import report\nfrom jaxsrda.flow.grid import spectra\n"
     assert not offences(source + "jaxsrda.jet().levels, jaxsrda.Sensors.layout, report.scores_record, spectra.__doc__")
+
+
+# Records --------------------------------------------------------------------------------------
+
+
+def script(name, monkeypatch):
+    """A script of the experiments as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return importlib.import_module(name)
+
+
+WRITERS = [
+    path for path in SCRIPTS if re.search(r"write_json\(|json\.dumps\(|common\.write\(", path.read_text("utf-8"))
+]
+
+
+@pytest.mark.parametrize("path", WRITERS, ids=[path.stem for path in WRITERS])
+def test_records_say_what_made_them(path):
+    source = path.read_text(encoding="utf-8")
+    assert "stamped(" in source or "common.scored(" in source, "rows need provenance"
+    if "common.kept(" in source or ("json.loads(" in source and path.name not in HELPERS):
+        assert "reuse_any_code" in source, "who keeps rows must say whose"
+        assert "common.kept(" in source or "same_code(" in source, "rows of other code must not be kept"
+
+
+def test_every_experiment_and_benchmark_that_writes_is_among_them():
+    silent = {path.name for path in SCRIPTS} - {path.name for path in WRITERS}
+    assert silent == {"machine.py"}
+
+
+@dataclasses.dataclass
+class Settings:
+    """An experiment's options, as the scripts have them."""
+
+    out: Path
+    truths: int = 2
+    test_truths: bool = True
+    policy_weights: str = "some"
+    reuse_any_code: bool = False
+
+    def __init__(self, out=Path("none"), **changes):
+        for field in dataclasses.fields(self)[1:]:
+            setattr(self, field.name, changes.get(field.name, field.default))
+        self.out = out
+
+
+def test_rows_are_kept_by_settings_and_source(tmp_path, monkeypatch):
+    from jaxsrda.core.provenance import stamped
+
+    common, path = script("common", monkeypatch), tmp_path / "record.json"
+    other = {"maer": 2, "provenance": {"source": "of other code"}}
+    rows = {"mine": stamped({"maer": 1}), "other": other, "old": {"maer": 3}}
+
+    def kept(record, **changes):
+        path.write_text(json.dumps(record))
+        return common.kept(Settings(path, **changes))
+
+    assert common.kept(Settings(path)) == {}
+    record = {"settings": common.settings_of(Settings(path)), "rows": rows}
+    assert set(record["settings"]) == {"truths", "test_truths", "policy_weights"}
+    assert kept(record) == {"mine": rows["mine"]}
+    assert kept(record, reuse_any_code=True) == rows  # with the provenance that they have
+    assert kept(record, truths=3) == kept(record, truths=3, reuse_any_code=True) == {}
+    assert kept(record, test_truths=False, reuse_any_code=True) == {}
+    older = {"settings": {"truths": 2, "visitor": "some"}, "rows": {"old": {"maer": 3}}}
+    assert kept(older) == {} and kept(older, reuse_any_code=True) == older["rows"]
+    path.write_text(json.dumps(older))
+    asked = Settings(path, reuse_any_code=True)
+    assert common.kept(asked, older={"test_truths": False}) == {} and common.kept(asked, weights="abc") == {}
+
+
+def test_weights_are_kept_by_job_and_source(tmp_path, monkeypatch):
+    common = script("common", monkeypatch)
+    monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path))
+    monkeypatch.setattr(jaxsrda, "train", lambda job, out, report: out.write_text("weights"))
+    job = jaxsrda.Job((jaxsrda.DataConfig(runs=16),))
+    weights = common.trained("family", "name", job, None)
+    assert weights.exists() and common.trained("family", "name", job, None) == weights
+    before = weights.with_name(re.sub(r"-[0-9a-f]{12}\.npz$", "-of_before.npz", weights.name))
+    weights.rename(before)
+    assert common.trained("family", "name", job, None, any_code=True) == before
+    assert common.trained("family", "name", job, None) == weights
+
+
+def test_choices_have_validation_truths(monkeypatch):
+    common = script("common", monkeypatch)
+    assert common.truth_seeds(script("few_steps", monkeypatch).Experiment()) == range(1000, 1010)
+    for name in ("deterministic", "latent", "mixup", "reconstruction", "target_level", "training_length"):
+        experiment = script(name, monkeypatch).Experiment
+        assert common.truth_seeds(experiment()) == range(10), name
+        assert common.truth_seeds(experiment(test_truths=False)) == range(1000, 1010), name
+
+
+def test_strengths_and_rows_of_guidance_are_kept_by_source(monkeypatch):
+    from jaxsrda.core.provenance import this_run
+
+    shift = script("sensor_shift", monkeypatch)
+    judged, run = {"truths": [1000], "frames": 8}, this_run()
+    entry = judged | {"crps": {"1.0": 0.1, "2.0": 0.2}, "by": {"2.0": run}, "device": "cpu"}
+    assert shift.tried(entry, judged, False)["crps"] == {"2.0": 0.2}
+    assert shift.tried(entry, judged, True) == entry
+    assert shift.tried(entry, judged | {"frames": 9}, True) == judged | {"frames": 9, "crps": {}, "by": {}}
+    experiment = shift.Experiment()
+    settings = shift.settings_of(experiment, shift.SHIFTS["8-4"], shift.configured(shift.SHIFTS["8-4"], "oi", (1, 1)))
+    row = {"truths": 10, "settings": settings, "provenance": run}
+    assert shift.reusable(row, experiment, settings) and not shift.reusable({}, experiment, settings)
+    assert not shift.reusable(row | {"provenance": {}}, experiment, settings)
+    assert not shift.reusable(row | {"truths": 9}, experiment, settings)
+    assert not shift.reusable(row, experiment, settings | {"validation": {}})
+    any_code = dataclasses.replace(experiment, reuse_any_code=True)
+    assert shift.reusable({"truths": 10}, any_code, settings) and not shift.reusable({}, any_code, settings)
 
 
 # The accelerator queue --------------------------------------------------------------------------

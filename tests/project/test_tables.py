@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 if not (ROOT / "experiments" / "tables").is_dir():
     pytest.skip("the checkout is not here", allow_module_level=True)
 sys.path.insert(0, str(ROOT))
@@ -112,3 +112,104 @@ def test_check_option():
         [sys.executable, "-m", "experiments.tables", "--check"], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+# Names and provenance -------------------------------------------------------------------------
+
+
+def test_old_and_new_names_give_the_same_pages():
+    from experiments.tables.records import renewed
+
+    new = renewed(RECORDS)
+    job, old = new["released/diffsrda-small"]["job"], RECORDS["released/diffsrda-small"]["job"]
+    assert job["on_policy"] == old["visit"] and "visit" not in job
+    assert job["data"][0]["extra_layouts"] == old["data"][0]["others"]
+    assert job["data"][0]["noise_std"] == old["data"][0]["observation_std"]
+    assert job["training"]["sigmas"] == old["training"]["levels"]
+    settings = new["experiments/reconstruction"]["enkf-hr"]["settings"]
+    assert settings["assumed_std"] == 0 and "noise_std" not in settings
+    settings = new["experiments/deterministic"]["settings"]
+    assert settings["policy_weights"] == "diffsrda-small" and "visitor" not in settings
+    assert set(new["experiments/sensor_shift"]["rows"]) == set(RECORDS["experiments/sensor_shift"]["rows"])
+    assert new == renewed(new) and pages(new) == PAGES
+
+
+def test_the_level_of_new_records_may_be_that_of_the_testbed():
+    records = copy.deepcopy(RECORDS)
+    for data in records["released/4dsrda-small"]["job"]["data"]:
+        data |= {"level": "", "testbed": {"truth": {"name": "fine"}}}
+    assert pages(records) == PAGES
+
+
+def run_of(commit="0123456789abcdef", **changes):
+    """The provenance of a run."""
+    run = {"commit": commit, "dirty": False, "source": "feedfeedfeed", "versions": {"jax": "0.10.2"}}
+    return run | {"device": {"platform": "gpu", "kind": "NVIDIA H100"}, "date": "2026-12-01T10:00:00+00:00"} | changes
+
+
+@pytest.mark.parametrize(
+    "name, within",
+    [
+        ("experiments/reconstruction", ("diffsrda",)),
+        ("experiments/deterministic", ("rows", "residual")),
+        ("experiments/few_steps", ("rows", "ddim eta=1, 4")),
+        ("experiments/latent", ("autoencoders", "vq")),
+        ("experiments/latent", ("rows", "kl")),
+        ("experiments/mixup_4dsrda-small", ("rows", "mixup")),
+        ("experiments/perfect_starts", ("lr",)),
+        ("experiments/sensor_shift", ("rows", "8-4/oi")),
+        ("experiments/sensor_shift", ("rows", "noise/projected")),
+        ("experiments/target_level", ("rows", 0)),
+        ("experiments/training_length", ("rows", "8 runs, all times")),
+        ("benchmarks/convolution", ("convolutions", 0)),
+        ("benchmarks/cycle_cnn", ("methods", "cnn")),
+        ("benchmarks/guidance_diffsrda-small", ("rows", "oi")),
+        ("benchmarks/residual_covariance", ()),
+        ("benchmarks/solver", ("work_precision", 0)),
+        ("benchmarks/solver", ("full_run",)),
+        ("benchmarks/transforms", ("transforms", 0)),
+        ("benchmarks/tune_enkf-dual", ("runs", 0)),
+    ],
+)
+def test_the_commit_of_a_row_is_named_below_its_table(name, within):
+    record = copy.deepcopy(RECORDS[name])
+    row = record
+    for key in within:
+        row = row[key]
+    row["provenance"] = run_of()
+    page = pages(RECORDS | {name: record})[f"{name.partition('/')[0]}/README.md"]
+    assert page.count("commit `0123456789` (source `feedfeedfeed`, NVIDIA H100)") in (1, 2)
+    assert (
+        "does not say which code made" in " ".join(page.split()) or not within or name == "experiments/perfect_starts"
+    )
+
+
+def test_strengths_of_guidance_name_their_commit():
+    record = copy.deepcopy(RECORDS["experiments/sensor_shift"])
+    record["tuning"]["8-12/oi"]["by"] = {"0.5": run_of()}
+    assert "commit `0123456789`" in pages(RECORDS | {"experiments/sensor_shift": record})["experiments/README.md"]
+
+
+def test_rows_of_several_commits():
+    from experiments.tables.origin import made_at
+
+    rows = [{"provenance": run_of()}, {"provenance": run_of(date="2026-12-03T10:00:00+00:00")}, {}]
+    rows.append({"provenance": run_of("unknown", dirty="unknown")})
+    rows.append({"provenance": run_of("fedcba9876543210", dirty=True)})
+    text = " ".join(made_at(rows).split())
+    assert "commit `0123456789` (source `feedfeedfeed`, NVIDIA H100), 2026-12-01 to 2026-12-03;" in text
+    assert "an unknown commit (source" in text and "commit `fedcba9876` with changes (source" in text
+    assert text.endswith("The record does not say which code made 1 of the 5 rows.")
+    assert made_at([{}, {}]) == ""
+
+
+def test_choices_on_test_truths_are_admitted():
+    def text(record):
+        return " ".join(pages(RECORDS | {"experiments/few_steps": record})["experiments/README.md"].split())
+
+    record = copy.deepcopy(RECORDS["experiments/few_steps"])
+    assert "was chosen by this record, although its truths are test truths" in text(record)
+    assert "few_steps.py --truths 4 --test-truths`" in text(record)
+    record["settings"]["test_truths"] = False
+    assert "4 validation truths (seeds 1000 to 1003)" in text(record) and "although its truths" not in text(record)
+    assert "few_steps.py --truths 4`" in text(record)
