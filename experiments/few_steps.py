@@ -60,7 +60,7 @@ class Experiment:
     sigmas: str = "edm"
     """Noise grid: edm, log or vp."""
     centred: bool = False
-    """Put the conditioner's mean in the place of the samples' own, as the cycle does; then no row's mean differs."""
+    """Take the conditioner's mean for the analysis, as the cycle does; then no row's differs."""
     out: Path = Path(__file__).parent / "results"
     """Folder of the results."""
     reuse_any_code: bool = False
@@ -100,9 +100,12 @@ def measure(experiment: Experiment, model, given: jax.Array, truth: jax.Array, c
     draw, frames = jaxsrda.make_draw(model, config), jaxsrda.jet().frames_per_cycle
 
     def window(key: jax.Array, condition: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
-        ensemble = (guess_of(model, condition) + draw(key, condition[None]))[:, :frames]
-        per_frame = [jaxsrda.frame_scores(ensemble[:, i], truth[i]) for i in range(frames)]
-        mean, variance = ensemble.mean(0), ensemble.var(0, ddof=1)
+        guess, drawn = guess_of(model, condition), draw.corrections(key, condition[None])
+        ensemble = (guess + drawn.samples)[:, :frames]
+        own = None if drawn.mean is None else (guess + drawn.mean)[:frames]
+        analyses = [None if own is None else own[i] for i in range(frames)]
+        per_frame = [jaxsrda.frame_scores(ensemble[:, i], truth[i], None, analyses[i]) for i in range(frames)]
+        mean, variance = ensemble.mean(0) if own is None else own, ensemble.var(0, ddof=1)
         sums = {name: jnp.stack([row[name] for row in per_frame]).mean() for name in ("maer", "crps", "mssim_loss")}
         return sums | {"variance": variance.mean(), "square": ((mean - truth[:frames]) ** 2).mean()}
 
@@ -117,7 +120,7 @@ def measure(experiment: Experiment, model, given: jax.Array, truth: jax.Array, c
     record = {
         name: dict(zip(("mean", "low", "high"), map(float, values), strict=True)) for name, values in intervals.items()
     }
-    inflate = (config.members + 1) / config.members
+    inflate = 1 if config.centred else (config.members + 1) / config.members
     record["spread_skill"] = float(np.sqrt(inflate * columns["variance"].mean() / columns["square"].mean()))
     return record | {"seconds": seconds}
 
