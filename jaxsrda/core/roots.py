@@ -32,7 +32,7 @@ def inverse_root(a: Array) -> Array:
     """
     one = jnp.eye(len(a), dtype=a.dtype)
     # Largest eigenvalue from above; where A is not finite the result is not either.
-    size = jnp.minimum(jnp.trace(a), jnp.abs(a).sum(1).max())
+    size = jnp.minimum(jnp.trace(a), jnp.abs(a).sum(1).max(initial=1))
 
     def step(pair: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         y, z = pair

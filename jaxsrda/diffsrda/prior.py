@@ -164,9 +164,14 @@ def register_prior(name: str, kind: PriorKind) -> None:
 class PriorChoice(Protocol):
     """The part of a `DiffSRDAConfig` that says which prior it has."""
 
-    prior: str
-    restart: str
-    members: int
+    @property
+    def prior(self) -> str: ...
+
+    @property
+    def restart(self) -> str: ...
+
+    @property
+    def members(self) -> int: ...
 
 
 def make_prior(setup: Setup, config: PriorChoice, params: FilterParams | None = None) -> Prior:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -130,7 +131,7 @@ def make_draw(
     """
     kind = model.config
     sigmas = sampling_levels(kind, config)
-    wanted = config.guidance
+    wanted: Any = config.guidance  # a guide, where the configuration had a name
     kriged = [each for each in sensors if config.guide_on == "all" or each.role == "guiding"]
     if isinstance(wanted, Projected) and not all(each.measures_vorticity for each in kriged):
         raise ValueError(

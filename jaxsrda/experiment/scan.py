@@ -63,7 +63,8 @@ class Program:
     """The start and the scan of a recipe, compiled at their first call and used again for the same shapes."""
 
     def __init__(self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep):
-        self.recipe, self.sensors, self.keep = recipe, sensors, keep
+        self.recipe, self.sensors = recipe, sensors
+        self.keep: Keep = keep
         self.compiled: dict[Any, Any] = {}
         self.seconds = 0.0
         """Spent on compiling, ever."""

@@ -76,7 +76,7 @@ def departures(predicted: Array, observations: Observations, params: FilterParam
     mean = predicted.mean(0)
     own = jnp.where(params.assumed_std > 0, params.assumed_std**2, observations.variance)
     anomalies = jnp.where(mask, predicted - mean, 0)
-    least = LEAST_VARIANCE * jnp.max(jnp.sum(anomalies**2, 0)) / (len(predicted) - 1)
+    least = LEAST_VARIANCE * jnp.max(jnp.sum(anomalies**2, 0), initial=0) / (len(predicted) - 1)
     return Departures(
         anomalies,
         jnp.where(mask, observations.values - mean, 0),

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,10 +66,7 @@ def part(tree, first, last):
     return jax.tree.map(lambda a: np.asarray(a)[first:last], tree)
 
 
-def assert_trees_close(a, b, **tolerance):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b)):
-        np.testing.assert_allclose(x, y, **{"rtol": 1e-9, "atol": 1e-11} | tolerance)
+assert_trees_close = functools.partial(chex.assert_trees_all_close, rtol=1e-9, atol=1e-11)
 
 
 def seen(maker):

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxsrda.core.checks import check_positive
@@ -62,7 +63,7 @@ class Guide(Protocol):
 
 def check_strength(strength: ArrayLike | None) -> None:
     """ValueError for a plain number that is not above zero; traced numbers pass."""
-    if strength is not None and not isinstance(strength, jax.core.Tracer) and np.ndim(strength) == 0:
+    if strength is not None and not isinstance(strength, Tracer) and np.ndim(strength) == 0:
         check_positive("strength", float(np.asarray(strength)))
 
 
