@@ -20,7 +20,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.cycling.sweep import sweep
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
-from jaxsrda.filters.controls import free_run, persistence
+from jaxsrda.filters.controls import free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.diffusion.guidance import DPS, GUIDES, MMPS, OI, SDA, Blend, DiffPIR, Guide, Lifted, PiGDM, Projected
@@ -147,6 +147,7 @@ __all__ = [
     "mssim_loss",
     "observe",
     "observe_run",
+    "optimal_interpolation",
     "pack",
     "parse_layout",
     "persistence",

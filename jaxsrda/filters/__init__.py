@@ -5,7 +5,7 @@ A filter takes the `ForecastModel` that it forecasts with as an argument, the du
 
 from jaxsrda.filters.analysis import ANALYSES
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
-from jaxsrda.filters.controls import climatology, free_run, persistence
+from jaxsrda.filters.controls import climatology, free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
 from jaxsrda.filters.inflation import inflate, relax_perturbations, relax_spread
@@ -24,6 +24,7 @@ __all__ = [
     "filter_params",
     "free_run",
     "inflate",
+    "optimal_interpolation",
     "persistence",
     "relax_perturbations",
     "relax_spread",

@@ -1,4 +1,4 @@
-"""Controls that any method has to beat: free run, climatology, persistence."""
+"""Controls that any method has to beat: free run, climatology, optimal interpolation, persistence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.filters.analysis import enkf
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.filters.ensemble import EnsembleState
-from jaxsrda.flow.forecasts import ForecastModel, recentre, to_amplitudes, to_fields
+from jaxsrda.flow.forecasts import ForecastModel, recentre, still, to_fields
 from jaxsrda.observing.observations import Observations
 
 
@@ -44,26 +44,37 @@ def climatology(setup: Setup, members: int) -> Assimilator:
     return Assimilator(init, step, members)
 
 
-def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator:
-    """The last analysis, held; analysed by ensemble optimal interpolation with climatological anomalies.
+def optimal_interpolation(setup: Setup, model: ForecastModel, members: int, params: FilterParams) -> Assimilator:
+    """One forecast, analysed with random climatological anomalies in place of an ensemble: no ensemble is forecast.
 
-    No model at all: what observations and climatology alone can do.  Evensen (2003, doi:10.1007/s10236-003-0036-9).
+    P = λ² X′ X′ᵀ/(M−1), localized, of M anomalies X′ of the time, λ the `inflation`; the window's members change as the
+    forecast of their mean does.  Evensen (2003, doi:10.1007/s10236-003-0036-9).
     """
     grid = setup.grid
 
     def init(key: Array) -> EnsembleState:
-        mean = setup.climatology.mean_at(0, grid)
-        return EnsembleState(mean[None], jnp.int32(0))
+        return EnsembleState(model.initial(key, 1, setup.dtype), jnp.int32(0))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
         observations = setup.assimilated(observations)
         draw_key, analysis_key = jax.random.split(key)
         draws = setup.climatology.draw(draw_key, state.time, members, grid)
-        background = to_fields(grid, state.omega_hat + recentre(draws, params.inflation))
+        forecast = model.to_analysis_grid(state.omega_hat)
+        background = forecast + to_fields(grid, recentre(draws, params.inflation))
         before = setup.observed(background, observations)
         ensemble = enkf(analysis_key, grid, background, before, observations, params)
-        held = jnp.repeat(ensemble[:, None], setup.testbed.frames_per_cycle, axis=1)
-        window = setup.window(observations, held, background.mean(0), before)
-        return EnsembleState(to_amplitudes(grid, ensemble.mean(0)[None]), state.time + 1), window
+        analysis = ensemble.mean(0, keepdims=True)
+        ahead = model.forecast(model.from_analysis_grid(analysis))
+        moved = model.to_analysis_grid(ahead.frames)
+        frames = ensemble[:, None] + (moved - moved[:, :1])
+        window = setup.window(observations, frames, forecast[0], before, ahead.speeds)
+        return EnsembleState(ahead.ahead, state.time + 1), window
 
     return Assimilator(init, step, members)
+
+
+def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator:
+    """The last analysis, held; analysed by `optimal_interpolation`: what observations and climatology alone can do."""
+    start = setup.climatology.mean_at(0, setup.grid)
+    held = still(setup.testbed)._replace(initial=lambda key, members, dtype: jnp.stack([start] * members))
+    return optimal_interpolation(setup, held, members, params)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -68,6 +69,17 @@ def spectral(testbed: Testbed, level: Level, upsampling: str = "spectral") -> Fo
         return over_leading(lambda f: regrid_hat(grid, own, to_spectral(grid, f)), omega)
 
     return ForecastModel(own, initial, forecast, to_analysis_grid, from_analysis_grid)
+
+
+def still(testbed: Testbed) -> ForecastModel:
+    """Persistence as a model: states on the analysis grid that stay as they are."""
+
+    def forecast(omega_hat: Array) -> Forecast:
+        zeros = jnp.zeros(testbed.window, omega_hat.dtype)
+        frames = jnp.repeat(omega_hat[:, None], testbed.frames_per_cycle, axis=1)
+        return Forecast(frames, omega_hat, Speeds(zeros, zeros))
+
+    return spectral(testbed, testbed.analysis)._replace(forecast=forecast)
 
 
 def to_fields(grid: ChannelGrid, omega_hat: Array) -> Array:

@@ -55,7 +55,7 @@ def run_on_two(methods):
     off = json.loads(done.stdout.splitlines()[-1])
     assert set(off) == set(methods)
     for method, value in off.items():
-        assert value < 1e-8, (method, value)
+        assert value < 1e-6, (method, value)  # noise is drawn in float32, and rounded by how a loop is vectorized
 
 
 def test_two_devices_are_one():
