@@ -405,7 +405,7 @@ def test_without_noise_the_path_ends_at_the_mean(sampler, eta):
     quiet = quick_sample(exact(), None, SHAPE, vp_sigmas(4), **options)
     many = members(4000, 500, **options)
     error = many.std(0, ddof=1) / 4000**0.5
-    assert np.all(np.abs(many.mean(0) - quiet) < 4.5 * error) and error.max() < 0.02
+    assert np.all(np.abs(many.mean(0) - quiet) < 4.5 * error) and error.max() < 0.03
     assert np.abs(quiet - MEAN.reshape(SHAPE)).max() < 0.05
 
 
