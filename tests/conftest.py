@@ -22,6 +22,7 @@ if WORKER and hasattr(os, "sched_setaffinity"):
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from timing import listed  # noqa: E402
 
 # Small arrays: the time goes into compiling, so compile fast rather than well.  Processes that tests start do not.
 flags = os.environ.get("XLA_FLAGS", "")
@@ -32,6 +33,20 @@ os.environ["XLA_FLAGS"] = flags
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """What `slow.txt` lists is slow; a name there that no test has any more is an error."""
+    slow, found = set(listed()), {item.nodeid for item in items}
+    for item in items:
+        if item.nodeid in slow:
+            item.add_marker(pytest.mark.slow)
+    if not any("::" in argument for argument in config.args):
+        whole = {node.partition("::")[0] for node in found}
+        gone = sorted(node for node in slow - found if node.partition("::")[0] in whole)
+        if gone:
+            raise pytest.UsageError(f"tests/slow.txt names tests that are gone: {', '.join(gone)}; mend it")
 
 
 @pytest.fixture(params=["float32", "float64"])
