@@ -78,11 +78,13 @@ class Setup(NamedTuple):
         """Cheap forecasts, at the level of forecasts (LR)."""
         return spectral(self.testbed, self.testbed.forecast, upsampling)
 
-    def lagrangian_model(self, substeps: int = 0, viscosity: Array | float = 0.0) -> ForecastModel:
+    def lagrangian_model(
+        self, substeps: int = 0, viscosity: Array | float = 0.0, corrector: bool = False
+    ) -> ForecastModel:
         """Analysis fields carried by cheap forecasts; 0 substeps and a ν of 0 (which may be traced) take its own."""
         own = self.testbed.truth.viscosity
         viscosity = jnp.where(jnp.asarray(viscosity, self.dtype) > 0, viscosity, own).astype(self.dtype)
-        return lagrangian(self.testbed, substeps=substeps or SUBSTEPS, viscosity=viscosity)
+        return lagrangian(self.testbed, substeps=substeps or SUBSTEPS, viscosity=viscosity, corrector=corrector)
 
     def assimilated(self, observations: Observations) -> Observations:
         """The observations with those that are not to be assimilated masked."""

@@ -27,7 +27,7 @@ class Method(NamedTuple):
 
     make: (setup, configuration, traced parameters of its filter, model) → Assimilator; the filter's parameters are
     given, the model is None unless the caller has one.  config: the configuration unless another is chosen.
-    lagrangian: whether it forecasts with the Lagrangian model, so that a filter's substeps and viscosity have an effect.
+    lagrangian: whether it forecasts with the Lagrangian model, so that substeps and viscosity have an effect.
     """
 
     make: Callable[[Setup, Any, FilterParams, Model | None], Assimilator]
@@ -47,16 +47,20 @@ def _dual(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> A
     return dual_filter(setup, *models, config.members, params, config.controls)
 
 
+def _carried(setup: Setup, config: FilterConfig, params: FilterParams) -> Any:
+    return setup.lagrangian_model(config.substeps, params.viscosity, config.corrector)
+
+
 def _lagrange(name: str, analysis: str) -> Method:
     def make(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
-        model = setup.lagrangian_model(config.substeps, params.viscosity)
+        model = _carried(setup, config, params)
         return ensemble_filter(setup, model, analysis, config.members, params)
 
     return Method(make, FILTERS[name], lagrangian=True)
 
 
 def _dual_lagrange(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
-    models = setup.lagrangian_model(config.substeps, params.viscosity), setup.forecast_model()
+    models = _carried(setup, config, params), setup.forecast_model()
     return dual_filter(setup, *models, config.members, params, config.controls)
 
 
@@ -148,7 +152,7 @@ def check_config(method: str, config: Config | None) -> Config:
     if not isinstance(config, type(preset)):
         raise TypeError(f"{method}: expected a {type(preset).__name__} as config, got {type(config).__name__}")
     if isinstance(config, FilterConfig) and not METHODS[method].lagrangian:
-        for name in ("substeps", "viscosity"):
+        for name in ("substeps", "viscosity", "corrector"):
             if getattr(config, name):
                 some = ", ".join(other for other in METHODS if METHODS[other].lagrangian)
                 raise ValueError(f"{name}: {method} does not forecast with the Lagrangian model; choose one of {some}")

@@ -16,7 +16,7 @@ from jaxsrda.core.records import renamed
 @renamed(observation_std="assumed_std")
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
-    """Tuning of an ensemble filter; all but the sizes (members, controls, substeps) are traced, so a sweep compiles once.
+    """Tuning of an ensemble filter; all numbers but members, controls and substeps are traced.
 
     members, controls: ensemble size, and HR controls of the dual filter.
     localization: Gaspari–Cohn half-width d, weight zero beyond 2d (length).
@@ -27,7 +27,8 @@ class FilterConfig:
     rtps, rtpp: relaxation to prior spread (Whitaker & Hamill 2012) and perturbations (Zhang et al. 2004).
     representativeness: variance added to R for what the model's grid cannot hold.
     assumed_std: standard deviation of the noise that the filter assumes; 0 takes each sensor's own.
-    substeps, viscosity: of the Lagrangian model, for methods that forecast with it alone; 0 takes the model's own.
+    substeps, viscosity, corrector: of the Lagrangian model, for methods that forecast with it alone; 0 takes the
+        model's own.
     """
 
     members: int = 100
@@ -42,6 +43,7 @@ class FilterConfig:
     controls: int = 1
     substeps: int = 0
     viscosity: float = 0.0
+    corrector: bool = False
 
     def __post_init__(self):
         if self.members < 2:
