@@ -12,6 +12,7 @@ from jaxsrda.flow.solver import FlowParams, UnstableStepError, etdrk4, rk2, roll
 from jaxsrda.flow.testbed import Level, Physics, Testbed, jet, jet_small
 from jaxsrda.flow.simulate import integrate, simulate
 from jaxsrda.flow.forecasts import Forecast, ForecastModel, spectral
+from jaxsrda.flow.lagrangian import lagrangian
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.observing.layouts import Layout, parse_layout
 from jaxsrda.observing.observations import Observations, join, observe, observe_run, pack
@@ -138,6 +139,7 @@ __all__ = [
     "jet",
     "jet_small",
     "join",
+    "lagrangian",
     "load_model",
     "maer",
     "make_assimilator",

@@ -18,6 +18,7 @@ from jax import Array
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.forecasts import ForecastModel, spectral
 from jaxsrda.flow.grid import ChannelGrid
+from jaxsrda.flow.lagrangian import SUBSTEPS, lagrangian
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations
@@ -78,6 +79,14 @@ class Setup(NamedTuple):
     def forecast_model(self, upsampling: str = "spectral") -> ForecastModel:
         """Cheap forecasts, at the level of forecasts (LR)."""
         return spectral(self.testbed, self.testbed.forecast, upsampling)
+
+    def lagrangian_model(
+        self, substeps: int = 0, viscosity: Array | float = 0.0, corrector: bool = False
+    ) -> ForecastModel:
+        """Analysis fields carried by cheap forecasts; 0 substeps and a ν of 0 (which may be traced) take its own."""
+        own = self.testbed.truth.viscosity
+        viscosity = jnp.where(jnp.asarray(viscosity, self.dtype) > 0, viscosity, own).astype(self.dtype)
+        return lagrangian(self.testbed, substeps=substeps or SUBSTEPS, viscosity=viscosity, corrector=corrector)
 
     def assimilated(self, observations: Observations) -> Observations:
         """The observations with those that are not to be assimilated masked."""

@@ -29,10 +29,12 @@ class Method(NamedTuple):
 
     make: (setup, configuration, traced parameters of its filter, model) → Assimilator; the filter's parameters are
     given, the model is None unless the caller has one.  config: the configuration unless another is chosen.
+    lagrangian: whether it forecasts with the Lagrangian model, so that substeps and viscosity have an effect.
     """
 
     make: Callable[[Setup, Any, FilterParams, Model | None], Assimilator]
     config: Config
+    lagrangian: bool = False
 
 
 def _filter(name: str, model: Callable[[Setup], Any], analysis: str) -> Method:
@@ -44,6 +46,23 @@ def _filter(name: str, model: Callable[[Setup], Any], analysis: str) -> Method:
 
 def _dual(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
     models = setup.analysis_model(), setup.forecast_model()
+    return dual_filter(setup, *models, config.members, params, config.controls)
+
+
+def _carried(setup: Setup, config: FilterConfig, params: FilterParams) -> Any:
+    return setup.lagrangian_model(config.substeps, params.viscosity, config.corrector)
+
+
+def _lagrange(name: str, analysis: str) -> Method:
+    def make(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
+        model = _carried(setup, config, params)
+        return ensemble_filter(setup, model, analysis, config.members, params)
+
+    return Method(make, FILTERS[name], lagrangian=True)
+
+
+def _dual_lagrange(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
+    models = _carried(setup, config, params), setup.forecast_model()
     return dual_filter(setup, *models, config.members, params, config.controls)
 
 
@@ -77,6 +96,9 @@ METHODS: dict[str, Method] = {
     "enkf-hr": _filter("enkf-hr", _hr, "enkf"),
     "enkf-sr": _filter("enkf-sr", _lr, "enkf"),
     "enkf-dual": Method(_dual, FILTERS["enkf-dual"]),
+    "enkf-lagrange": _lagrange("enkf-lagrange", "enkf"),
+    "letkf-lagrange": _lagrange("letkf-lagrange", "letkf"),
+    "enkf-dual-lagrange": Method(_dual_lagrange, FILTERS["enkf-dual-lagrange"], lagrangian=True),
     "etkf-hr": _filter("etkf-hr", _hr, "etkf"),
     "letkf-hr": _filter("letkf-hr", _hr, "letkf"),
     "letkf-sr": _filter("letkf-sr", _lr, "letkf"),
@@ -122,12 +144,20 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -
 
 
 def check_config(method: str, config: Config | None) -> Config:
-    """The configuration, by default the method's preset; ValueError for an unknown method, TypeError for another's."""
+    """The configuration, by default the method's preset.
+
+    Raises ValueError for an unknown method and for options that have no effect on it, TypeError for another's.
+    """
     check_choice("method", method, METHODS)
     preset = METHODS[method].config
     config = preset if config is None else config
     if not isinstance(config, type(preset)):
         raise TypeError(f"{method}: expected a {type(preset).__name__} as config, got {type(config).__name__}")
+    if isinstance(config, FilterConfig) and not METHODS[method].lagrangian:
+        for name in ("substeps", "viscosity", "corrector"):
+            if getattr(config, name):
+                some = ", ".join(other for other in METHODS if METHODS[other].lagrangian)
+                raise ValueError(f"{name}: {method} does not forecast with the Lagrangian model; choose one of {some}")
     return config
 
 

@@ -16,7 +16,7 @@ from jaxsrda.core.records import renamed
 @renamed(observation_std="assumed_std")
 @dataclasses.dataclass(frozen=True)
 class FilterConfig:
-    """Tuning of an ensemble filter; all but the two sizes are traced, so a sweep compiles once.
+    """Tuning of an ensemble filter; all numbers but members, controls and substeps are traced.
 
     members, controls: ensemble size, and HR controls of the dual filter.
     localization: Gaspari–Cohn half-width d, weight zero beyond 2d (length).
@@ -28,6 +28,8 @@ class FilterConfig:
         perturbations (Zhang et al. 2004, doi:10.1175/1520-0493(2004)132<1238:IOIEAO>2.0.CO;2).
     representativeness: variance added to R for what the model's grid cannot hold.
     assumed_std: standard deviation of the noise that the filter assumes; 0 takes each sensor's own.
+    substeps, viscosity, corrector: of the Lagrangian model, for methods that forecast with it alone; 0 takes the
+        model's own.
     """
 
     members: int = 100
@@ -40,6 +42,9 @@ class FilterConfig:
     representativeness: float = 0.0
     assumed_std: float = 0.0
     controls: int = 1
+    substeps: int = 0
+    viscosity: float = 0.0
+    corrector: bool = False
 
     def __post_init__(self):
         if self.members < 2:
@@ -48,6 +53,11 @@ class FilterConfig:
             raise ValueError(f"controls: expected 1 to {self.members} (the members), got {self.controls}")
         check_positive("localization", self.localization)
         check_positive("inflation", self.inflation)
+        if self.substeps < 0 or not self.viscosity >= 0:
+            raise ValueError(
+                f"substeps, viscosity: expected numbers above 0, or 0 for the model's own, got {self.substeps} and "
+                f"{self.viscosity}"
+            )
 
 
 PAPER_FILTERS: dict[int, FilterConfig] = {
@@ -62,6 +72,9 @@ FILTERS: dict[str, FilterConfig] = {
     "enkf-hr": FilterConfig(members=100, localization=1.2, additive=0.03, rtps=0.7),
     "enkf-sr": FilterConfig(members=100, localization=0.6, additive=0.1, rtps=0.7, representativeness=0.4),
     "enkf-dual": FilterConfig(members=50, localization=0.6, additive=0.07, representativeness=0.3),
+    "enkf-dual-lagrange": FilterConfig(members=50, localization=0.6, additive=0.07, representativeness=0.3),
+    "enkf-lagrange": FilterConfig(members=40, localization=1.2, additive=0.01, rtps=0.5),
+    "letkf-lagrange": FilterConfig(members=40, localization=1.2, additive=0.01, rtps=0.5),
     "etkf-hr": FilterConfig(members=40, additive=0.03, rtps=0.7),
     "letkf-hr": FilterConfig(members=40, localization=0.6, additive=0.03, rtps=0.7),
     "letkf-sr": FilterConfig(members=100, localization=0.6, additive=0.1, rtps=0.7, representativeness=0.4),
@@ -85,6 +98,7 @@ class FilterParams(NamedTuple):
     rtpp: Array
     representativeness: Array
     assumed_std: Array
+    viscosity: Array
 
 
 def filter_params(config: FilterConfig, dtype: DTypeLike = float) -> FilterParams:

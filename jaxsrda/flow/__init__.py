@@ -7,6 +7,7 @@ from jaxsrda.flow.climatology import Climatology, from_runs, simulate_climatolog
 from jaxsrda.flow.forecasts import Forecast, ForecastModel, spectral
 from jaxsrda.flow.grid import ChannelGrid, regrid, spectra, to_physical, to_spectral, velocity
 from jaxsrda.flow.jet import Physics, initial_state, jet_vorticity
+from jaxsrda.flow.lagrangian import lagrangian
 from jaxsrda.flow.simulate import Run, Trajectory, integrate, simulate_resumable
 from jaxsrda.flow.solver import FlowParams, Speeds, UnstableStepError, etdrk4, rk2, rollout, tendency
 from jaxsrda.flow.testbed import TESTBEDS, Level, Testbed, jet, jet_small
@@ -32,6 +33,7 @@ __all__ = [
     "jet",
     "jet_small",
     "jet_vorticity",
+    "lagrangian",
     "regrid",
     "rk2",
     "rollout",

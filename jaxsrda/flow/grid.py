@@ -272,8 +272,11 @@ def spectral_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndar
 
 
 @functools.cache
-def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices of cubic convolution: Keys (1981, doi:10.1109/TASSP.1981.1163711), a = −1/2, third order."""
+def bicubic_matrices(source: ChannelGrid, target: ChannelGrid, parity: int = -1) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices of cubic convolution: Keys (1981, doi:10.1109/TASSP.1981.1163711), a = −1/2, third order.
+
+    parity: of the field about the walls, −1 for odd (ω, ψ, v) and 1 for even (u).
+    """
 
     def kernel(s: np.ndarray) -> np.ndarray:
         s = np.abs(s)
@@ -290,8 +293,9 @@ def bicubic_matrices(source: ChannelGrid, target: ChannelGrid) -> tuple[np.ndarr
         in_x[np.arange(target.nx), node % source.nx] += kernel(at_x - node)
         node = np.floor(at_y).astype(int) + offset
         mirrored = np.where(node < 0, -node, np.where(node > last, 2 * last - node, node))
-        in_y[np.arange(target.ny), mirrored] += np.where(mirrored == node, 1, -1) * kernel(at_y - node)
-    in_y[[0, -1]] = 0.0
+        in_y[np.arange(target.ny), mirrored] += np.where(mirrored == node, 1, parity) * kernel(at_y - node)
+    if parity < 0:
+        in_y[[0, -1]] = 0.0
     return in_x, in_y
 
 

@@ -430,6 +430,16 @@ def test_options_of_filters_reach_the_experiment():
     assert given.sensors == (Sensors(given.sensors[0].layout),) and given.keep == "scores"
 
 
+def test_options_of_the_lagrangian_model_reach_the_experiment():
+    options = ("--substeps", "3", "--viscosity", "1e-5", "--corrector", "True")
+    config = parsed(*ON_SMALL, "--method", "letkf-lagrange", *options).experiment().config
+    assert (config.substeps, config.viscosity, config.corrector) == (3, 1e-5, True)
+    with pytest.raises(
+        ValueError, match="substeps: enkf-hr does not forecast with the Lagrangian model; choose one of"
+    ):
+        parsed(*ON_SMALL, "--method", "enkf-hr", "--substeps", "3").experiment()
+
+
 def test_guides_by_name_have_their_own_options():
     guided = ["--method", "diffsrda", "--guide-layout", "lattice:4", "--guidance", "oi"]
     assert parsed(*guided).experiment().config.guidance == OI()

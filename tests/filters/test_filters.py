@@ -284,3 +284,48 @@ def test_bad_choices_raise():
     assert set(FILTER_METHODS) == set(FILTERS)
     assert all(METHODS[name].config == FILTERS[name] for name in FILTER_METHODS)
     assert make_assimilator("persistence", setup()).members == FILTERS["persistence"].members
+
+
+LAGRANGIAN = ("enkf-lagrange", "letkf-lagrange", "enkf-dual-lagrange")
+
+
+def test_lagrangian_methods_forecast_with_the_model_of_their_configuration():
+    """Every member, or the dual filter's control: substeps, corrector and a traced ν reach the model; 0 is its own."""
+    calls = []
+    where = setup("float32")
+
+    class Spy(Setup):
+        def lagrangian_model(self, *options):
+            calls.append(options)
+            return Setup.lagrangian_model(self, *options)
+
+    for method in LAGRANGIAN:
+        config = FilterConfig(members=3, substeps=3, viscosity=1e-3, corrector=True)
+        make_assimilator(method, Spy(*where), config)
+        substeps, viscosity, corrector = calls.pop()
+        assert not calls and (substeps, corrector) == (3, True) and viscosity == np.float32(1e-3)
+    state = states("float32")
+
+    def ahead(viscosity):
+        return where.lagrangian_model(viscosity=viscosity).forecast(state).ahead
+
+    ahead = quick_jit(ahead)
+    own, zero, more = (ahead(jnp.float32(nu)) for nu in (where.testbed.truth.viscosity, 0, 1e-2))
+    np.testing.assert_allclose(zero, own, atol=1e-6)
+    assert abs(more - own).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "option, value", [("substeps", 2), ("viscosity", 1e-5), ("corrector", True)], ids=lambda value: str(value)
+)
+def test_other_methods_refuse_options_of_the_lagrangian_model(option, value):
+    config = FilterConfig(members=3, **{option: value})
+    with pytest.raises(ValueError, match=rf"{option}: enkf-hr does not .* choose one of enkf-lagrange, letkf-lagrange"):
+        make_assimilator("enkf-hr", setup(), config)
+    assert make_assimilator("enkf-lagrange", setup(), config).members == 3
+
+
+@pytest.mark.parametrize("options", [{"substeps": -1}, {"viscosity": -1e-6}, {"viscosity": float("nan")}])
+def test_options_of_the_lagrangian_model_are_checked(options):
+    with pytest.raises(ValueError, match="substeps, viscosity: expected numbers above 0, or 0 for the model's own"):
+        FilterConfig(**options)

@@ -9,6 +9,7 @@ from typing import Any
 from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
+TUNING += ("substeps", "viscosity", "corrector")
 SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "weights", "guide_on")
 GUIDE = ("strength", "iterations", "blur", "hard_steps")
 
@@ -57,6 +58,12 @@ class Assimilate:
     """Relaxation to prior perturbations, 0 to 1."""
     representativeness: float | None = None
     """Variance added to R for what the model's grid cannot hold."""
+    substeps: int | None = None
+    """Substeps a frame of the Lagrangian model (enkf-lagrange, letkf-lagrange, enkf-dual-lagrange)."""
+    viscosity: float | None = None
+    """Hyperviscosity of the Lagrangian model, by default that of the testbed's truths."""
+    corrector: bool | None = None
+    """Whether the Lagrangian model corrects its velocity for the scales that LR forecasts do not hold."""
     prior: str | None = None
     """Where the first guess of diffsrda, latent-diffsrda and cnn comes from: dual, enkf-sr or lr."""
     restart: str | None = None
