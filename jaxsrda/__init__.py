@@ -28,7 +28,7 @@ from jaxsrda.diffusion.guidance import DPS, GUIDES, MMPS, OI, SDA, Blend, DiffPI
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import PRIORS, Prior, PriorKind, register_prior
 from jaxsrda.scoring.fit import bootstrap_interval
-from jaxsrda.scoring.point import SCORES, crps, frame_scores, maer, mssim_loss, rmse, spread_skill
+from jaxsrda.scoring.point import SCORES, Scored, crps, frame_scores, maer, mssim_loss, rmse, spread_skill
 from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, register_method
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
@@ -118,6 +118,7 @@ __all__ = [
     "PriorKind",
     "Projected",
     "Result",
+    "Scored",
     "Sensors",
     "Setup",
     "Testbed",

@@ -8,6 +8,7 @@ differ only inside, so one `jax.lax.scan` runs them all (`cycling.run_cycles`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from jaxsrda.flow.forecasts import ForecastModel, spectral
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.lagrangian import SUBSTEPS, lagrangian
 from jaxsrda.flow.solver import Speeds
-from jaxsrda.flow.testbed import Testbed
+from jaxsrda.flow.testbed import Level, Testbed
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.sensors import Sensors, predict, with_role
 
@@ -72,21 +73,25 @@ class Setup(NamedTuple):
         """The floating type that methods compute in: the climatology's."""
         return self.climatology.mean.dtype
 
-    def analysis_model(self) -> ForecastModel:
-        """Forecasts at the level of analyses (HR)."""
-        return spectral(self.testbed, self.testbed.analysis)
+    def analysis_model(self, viscosity: Array | float = 0.0) -> ForecastModel:
+        """Forecasts at the level of analyses (HR); a ν of 0 (which may be traced) takes the level's own."""
+        return spectral(self.testbed, self._viscous(self.testbed.analysis, viscosity))
 
-    def forecast_model(self, upsampling: str = "spectral") -> ForecastModel:
-        """Cheap forecasts, at the level of forecasts (LR)."""
-        return spectral(self.testbed, self.testbed.forecast, upsampling)
+    def forecast_model(self, upsampling: str = "spectral", viscosity: Array | float = 0.0) -> ForecastModel:
+        """Cheap forecasts, at the level of forecasts (LR); a ν of 0 (which may be traced) takes the level's own."""
+        return spectral(self.testbed, self._viscous(self.testbed.forecast, viscosity), upsampling)
 
     def lagrangian_model(
         self, substeps: int = 0, viscosity: Array | float = 0.0, corrector: bool = False
     ) -> ForecastModel:
         """Analysis fields carried by cheap forecasts; 0 substeps and a ν of 0 (which may be traced) take its own."""
-        own = self.testbed.truth.viscosity
-        viscosity = jnp.where(jnp.asarray(viscosity, self.dtype) > 0, viscosity, own).astype(self.dtype)
-        return lagrangian(self.testbed, substeps=substeps or SUBSTEPS, viscosity=viscosity, corrector=corrector)
+        own = self._viscous(self.testbed.truth, viscosity).viscosity
+        return lagrangian(self.testbed, substeps=substeps or SUBSTEPS, viscosity=own, corrector=corrector)
+
+    def _viscous(self, level: Level, viscosity: Array | float) -> Level:
+        """The level with ν, its own where that is 0."""
+        given, own = (jnp.asarray(nu, self.dtype) for nu in (viscosity, level.viscosity))
+        return dataclasses.replace(level, viscosity=jnp.where(given > 0, given, own))
 
     def assimilated(self, observations: Observations) -> Observations:
         """The observations with those that are not to be assimilated masked."""

@@ -13,9 +13,10 @@ from jaxsrda.diffsrda.config import PAPER_SAMPLING, DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.step import diffsrda
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
-from jaxsrda.filters.controls import climatology, free_run, persistence
+from jaxsrda.filters.controls import climatology, free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.flow.forecasts import ForecastModel
 from jaxsrda.flow.testbed import Testbed
 
 if TYPE_CHECKING:
@@ -29,53 +30,60 @@ class Method(NamedTuple):
 
     make: (setup, configuration, traced parameters of its filter, model) → Assimilator; the filter's parameters are
     given, the model is None unless the caller has one.  config: the configuration unless another is chosen.
-    lagrangian: whether it forecasts with the Lagrangian model, so that substeps and viscosity have an effect.
+    forecasts: with what, `spectral` or `lagrangian`, empty for a method without forecasts; options of the model that it
+    does not have are refused.
     """
 
     make: Callable[[Setup, Any, FilterParams, Model | None], Assimilator]
     config: Config
-    lagrangian: bool = False
+    forecasts: str = ""
 
 
-def _filter(name: str, model: Callable[[Setup], Any], analysis: str) -> Method:
-    def make(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
-        return ensemble_filter(setup, model(setup), analysis, config.members, params)
-
-    return Method(make, FILTERS[name])
+ForecastKind = Callable[[Setup, FilterConfig, FilterParams], ForecastModel]
 
 
-def _dual(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
-    models = setup.analysis_model(), setup.forecast_model()
-    return dual_filter(setup, *models, config.members, params, config.controls)
+def _hr(setup: Setup, config: FilterConfig, params: FilterParams) -> ForecastModel:
+    return setup.analysis_model(params.viscosity)
 
 
-def _carried(setup: Setup, config: FilterConfig, params: FilterParams) -> Any:
+def _lr(setup: Setup, config: FilterConfig, params: FilterParams) -> ForecastModel:
+    return setup.forecast_model(viscosity=params.viscosity)
+
+
+def _bicubic(setup: Setup, config: FilterConfig, params: FilterParams) -> ForecastModel:
+    return setup.forecast_model("bicubic", params.viscosity)
+
+
+def _carried(setup: Setup, config: FilterConfig, params: FilterParams) -> ForecastModel:
     return setup.lagrangian_model(config.substeps, params.viscosity, config.corrector)
 
 
-def _lagrange(name: str, analysis: str) -> Method:
-    def make(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
-        model = _carried(setup, config, params)
+def _method(name: str, model: ForecastKind, make: Callable[..., Assimilator]) -> Method:
+    """A method of one kind of forecasts: make(setup, model, configuration, parameters)."""
+
+    def made(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
+        return make(setup, model(setup, config, params), config, params)
+
+    return Method(made, FILTERS[name], "lagrangian" if model is _carried else "spectral")
+
+
+def _filter(name: str, model: ForecastKind, analysis: str) -> Method:
+    def make(setup: Setup, model: ForecastModel, config: FilterConfig, params: FilterParams) -> Assimilator:
         return ensemble_filter(setup, model, analysis, config.members, params)
 
-    return Method(make, FILTERS[name], lagrangian=True)
+    return _method(name, model, make)
 
 
-def _dual_lagrange(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
-    models = _carried(setup, config, params), setup.forecast_model()
-    return dual_filter(setup, *models, config.members, params, config.controls)
+def _dual(setup: Setup, control: ForecastModel, config: FilterConfig, params: FilterParams) -> Assimilator:
+    return dual_filter(setup, control, setup.forecast_model(), config.members, params, config.controls)
 
 
-def _hr(setup: Setup) -> Any:
-    return setup.analysis_model()
+def _free(setup: Setup, model: ForecastModel, config: FilterConfig, params: FilterParams) -> Assimilator:
+    return free_run(setup, model, config.members)
 
 
-def _lr(setup: Setup) -> Any:
-    return setup.forecast_model()
-
-
-def _bicubic(setup: Setup) -> Any:
-    return setup.forecast_model("bicubic")
+def _oi(setup: Setup, model: ForecastModel, config: FilterConfig, params: FilterParams) -> Assimilator:
+    return optimal_interpolation(setup, model, config.members, params)
 
 
 def _diffsrda(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None, model: Model | None) -> Assimilator:
@@ -95,16 +103,17 @@ def _latent(setup: Setup, config: DiffSRDAConfig, params: FilterParams | None, m
 METHODS: dict[str, Method] = {
     "enkf-hr": _filter("enkf-hr", _hr, "enkf"),
     "enkf-sr": _filter("enkf-sr", _lr, "enkf"),
-    "enkf-dual": Method(_dual, FILTERS["enkf-dual"]),
-    "enkf-lagrange": _lagrange("enkf-lagrange", "enkf"),
-    "letkf-lagrange": _lagrange("letkf-lagrange", "letkf"),
-    "enkf-dual-lagrange": Method(_dual_lagrange, FILTERS["enkf-dual-lagrange"], lagrangian=True),
+    "enkf-dual": _method("enkf-dual", _hr, _dual),
+    "enkf-lagrange": _filter("enkf-lagrange", _carried, "enkf"),
+    "letkf-lagrange": _filter("letkf-lagrange", _carried, "letkf"),
+    "enkf-dual-lagrange": _method("enkf-dual-lagrange", _carried, _dual),
+    "oi-lagrange": _method("oi-lagrange", _carried, _oi),
     "etkf-hr": _filter("etkf-hr", _hr, "etkf"),
     "letkf-hr": _filter("letkf-hr", _hr, "letkf"),
     "letkf-sr": _filter("letkf-sr", _lr, "letkf"),
     "ensf-sr": _filter("ensf-sr", _lr, "ensf"),
-    "free-run": Method(lambda setup, config, *_: free_run(setup, _hr(setup), config.members), FILTERS["free-run"]),
-    "bicubic": Method(lambda setup, config, *_: free_run(setup, _bicubic(setup), config.members), FILTERS["bicubic"]),
+    "free-run": _method("free-run", _hr, _free),
+    "bicubic": _method("bicubic", _bicubic, _free),
     "climatology": Method(lambda setup, config, *_: climatology(setup, config.members), FILTERS["climatology"]),
     "persistence": Method(
         lambda setup, config, params, _: persistence(setup, config.members, params), FILTERS["persistence"]
@@ -153,11 +162,14 @@ def check_config(method: str, config: Config | None) -> Config:
     config = preset if config is None else config
     if not isinstance(config, type(preset)):
         raise TypeError(f"{method}: expected a {type(preset).__name__} as config, got {type(config).__name__}")
-    if isinstance(config, FilterConfig) and not METHODS[method].lagrangian:
-        for name in ("substeps", "viscosity", "corrector"):
+    forecasts = METHODS[method].forecasts
+    if isinstance(config, FilterConfig) and forecasts != "lagrangian":
+        for name in ("substeps", "corrector"):
             if getattr(config, name):
-                some = ", ".join(other for other in METHODS if METHODS[other].lagrangian)
+                some = ", ".join(other for other in METHODS if METHODS[other].forecasts == "lagrangian")
                 raise ValueError(f"{name}: {method} does not forecast with the Lagrangian model; choose one of {some}")
+        if config.viscosity and not forecasts:
+            raise ValueError(f"viscosity: {method} has no forecast model, expected 0, got {config.viscosity:g}")
     return config
 
 

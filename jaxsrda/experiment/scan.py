@@ -15,10 +15,11 @@ from jax import Array
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
-from jaxsrda.experiment.registry import Config, make_assimilator
+from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.sensors import Sensors
+from jaxsrda.scoring.point import SCORES
 
 SEGMENTS = 8
 """About how often a run says how far it is."""
@@ -32,7 +33,7 @@ class Recipe:
     """What makes an assimilator from a `Setup`: a method's name, its configuration and model, or an assimilator.
 
     Equal recipes on equal shapes share one compiled program: names and configurations are equal by value, models,
-    operators and assimilators if they are the same object.
+    operators, assimilators and what `METHODS` and `SCORES` hold if they are the same objects.
     """
 
     method: str | Assimilator
@@ -44,19 +45,21 @@ class Recipe:
             return self.method
         return make_assimilator(self.method, setup, self.config, model=self.model)
 
-    @property
-    def _identity(self) -> tuple[Any, ...]:
+    def __post_init__(self):
+        made = METHODS[self.method] if isinstance(self.method, str) else None
+        named = self.method, made and made.make, id(self.model), tuple(SCORES.items())
         try:
             hash(self.config)
+            identity = *named, self.config
         except TypeError:  # a guide that holds arrays
-            return self.method, id(self.config), id(self.model)
-        return self.method, self.config, id(self.model)
+            identity = *named, id(self.config)
+        object.__setattr__(self, "_identity", identity)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Recipe) and self._identity == other._identity
+        return isinstance(other, Recipe) and self._identity == other._identity  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
-        return hash(self._identity)
+        return hash(self._identity)  # type: ignore[attr-defined]
 
 
 class Program:

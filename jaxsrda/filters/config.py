@@ -28,8 +28,8 @@ class FilterConfig:
         perturbations (Zhang et al. 2004, doi:10.1175/1520-0493(2004)132<1238:IOIEAO>2.0.CO;2).
     representativeness: variance added to R for what the model's grid cannot hold.
     assumed_std: standard deviation of the noise that the filter assumes; 0 takes each sensor's own.
-    substeps, viscosity, corrector: of the Lagrangian model, for methods that forecast with it alone; 0 takes the
-        model's own.
+    viscosity: ν of the model that members (of the dual filter, controls) forecast with; 0 takes the model's own.
+    substeps, corrector: of the Lagrangian model, for methods that forecast with it; 0 takes the model's own.
     """
 
     members: int = 100
@@ -74,6 +74,7 @@ FILTERS: dict[str, FilterConfig] = {
     "enkf-dual": FilterConfig(members=50, localization=0.6, additive=0.07, representativeness=0.3),
     "enkf-dual-lagrange": FilterConfig(members=50, localization=0.6, additive=0.07, representativeness=0.3),
     "enkf-lagrange": FilterConfig(members=40, localization=1.2, additive=0.01, rtps=0.5),
+    "oi-lagrange": FilterConfig(members=100, localization=0.25, inflation=0.3),
     "letkf-lagrange": FilterConfig(members=40, localization=1.2, additive=0.01, rtps=0.5),
     "etkf-hr": FilterConfig(members=40, additive=0.03, rtps=0.7),
     "letkf-hr": FilterConfig(members=40, localization=0.6, additive=0.03, rtps=0.7),

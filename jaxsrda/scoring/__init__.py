@@ -6,6 +6,7 @@
 from jaxsrda.scoring.fit import bootstrap_interval, observation_fit
 from jaxsrda.scoring.point import (
     SCORES,
+    Scored,
     correlation,
     crps,
     error_spread_correlation,
@@ -21,6 +22,7 @@ from jaxsrda.scoring.tally import Tally, empty_tally, frame_tally, merge, summar
 
 __all__ = [
     "SCORES",
+    "Scored",
     "Tally",
     "bootstrap_interval",
     "correlation",

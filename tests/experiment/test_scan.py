@@ -15,6 +15,7 @@ from jaxsrda.experiment.run import assimilate
 from jaxsrda.experiment.scan import Recipe, segment_length
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.observing.sensors import Sensors
+from jaxsrda.scoring import point
 
 CONFIG = FilterConfig(members=3, localization=1.0)
 
@@ -46,7 +47,7 @@ def traces(monkeypatch):
     scan.program.cache_clear()
 
 
-def test_equal_experiments_compile_once(traces):
+def test_equal_experiments_compile_once(traces, monkeypatch):
     first, second = run(seed=0), run(seed=1)
     traced = len(traces)
     assert first.seconds["compile"] > 0 == second.seconds["compile"]
@@ -59,6 +60,9 @@ def test_equal_experiments_compile_once(traces):
     assert len(traces) == traced
     run(config=dataclasses.replace(CONFIG, inflation=1.1))
     assert len(traces) > traced  # other settings are another program
+    # So is another table of scores, and what is in it shows.
+    monkeypatch.setitem(point.SCORES, "worst", lambda of: abs(of.best - of.truth).max())
+    assert run(seed=0).scores["worst"][0] > 0
 
 
 def test_an_own_assimilator_compiles_once(traces):
