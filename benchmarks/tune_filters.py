@@ -1,9 +1,12 @@
 """Tune a filter by a sweep over traced hyperparameters on validation truths (seeds 1000 …, never scored elsewhere).
 
     python benchmarks/tune_filters.py enkf-dual --localization 0.4 0.5 0.6 --additive 0.05 0.1 --truths 4
+    python benchmarks/tune_filters.py enkf-hr --layouts lattice:4 lattice:8 --search --members 40 --finalists 3
 
-Compiles once; results go to benchmarks/results/tune_<method>.json after every setting, and settings
-that are there already, from the same source, are not run again.
+A grid of settings, or (`--search`) a search along one parameter after the other for the lowest CRPS, from the preset or
+the first value given of each.  Compiles once a layout; results go to benchmarks/results/tune_<method>.json after every
+setting, and settings that are there already, from the same source, are not run again.  The best `--finalists` of fewer
+members or frames are then run with the preset's members and all frames.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import functools
 import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -49,70 +53,165 @@ class Tune:
     """Relaxation to prior spread."""
     rtpp: tuple[float, ...] = ()
     """Relaxation to prior perturbations."""
+    viscosity: tuple[float, ...] = ()
+    """ν of the forecast model; 0 is its own."""
     members: int | None = None
     """Ensemble size."""
+    substeps: int = 0
+    """Of the Lagrangian model; 0 is its own."""
     truths: int = 4
     """Validation truths."""
-    layout: str = jaxsrda.Sensors.layout
-    """Sensors."""
+    layouts: tuple[str, ...] = (jaxsrda.Sensors.layout,)
+    """Sensors, tuned one after the other."""
+    frames: int | None = None
+    """Frames of each truth that are run, by default all."""
+    search: bool = False
+    """Search along one parameter after the other."""
+    searched: tuple[str, ...] = ("localization", "additive", "rtps", "representativeness", "inflation")
+    """The parameters that are searched, in their order."""
+    finalists: int = 0
+    """How many of the best are run in full."""
     reuse_any_code: bool = False
     """Keep settings that other code ran too; they keep their own provenance."""
+
+
+AXES = ("localization", "additive", "inflation", "representativeness", "rtps", "rtpp", "viscosity")
+
+STEPS = {
+    "localization": lambda x: (x / 1.35, x * 1.35),
+    "additive": lambda x: (x / 1.8, x * 1.8),
+    "rtps": lambda x: (max(x - 0.2, 0.0), min(x + 0.2, 0.95)),
+    "rtpp": lambda x: (max(x - 0.2, 0.0), min(x + 0.2, 0.95)),
+    "representativeness": lambda x: (x / 2, x * 2) if x > 0.01 else (0.0, 0.02),
+    "inflation": lambda x: (x / 1.04, x * 1.04),
+    "viscosity": lambda x: (x / 1.6, x * 1.6),
+}
+"""Where a search looks next, on both sides."""
+
+ENOUGH = 0.997
+"""Relative CRPS below which a step is one forward."""
 
 
 def renewed(label: dict) -> dict:
     """The label of a record under today's names."""
     config = {"assumed_std" if name == "observation_std" else name: value for name, value in label["config"].items()}
-    return label | {"config": config}
+    return {"frames": None} | label | {"config": {"substeps": 0, "viscosity": 0.0, "corrector": False} | config}
+
+
+@dataclasses.dataclass
+class Trials:
+    """Settings of one method on one layout, each run once, and the record that they are written to."""
+
+    tune: Tune
+    layout: str
+    frames: int | None
+
+    def __post_init__(self):
+        testbed = jaxsrda.jet()
+        sensors = (jaxsrda.Sensors(self.layout),)
+        setup = self.setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology(), sensors)
+        self.seeds = list(range(1000, 1000 + self.tune.truths))
+        self.truth = jnp.asarray(jaxsrda.simulate_truth(testbed, self.seeds))[:, : self.frames]
+        keys = jax.vmap(functools.partial(observation_key, 0))(jnp.asarray(self.seeds, jnp.uint32))
+        self.observations = observe_truths(keys, setup.grid, self.truth, sensors, testbed.frames_per_cycle)
+        self.scores: dict[tuple, Callable] = {}
+        self.path = RESULTS / f"tune_{self.tune.method}.json"
+        self.record = json.loads(self.path.read_text()) if self.path.exists() else {"runs": []}
+
+    def compiled(self, config: jaxsrda.FilterConfig) -> Callable:
+        """Scores of traced parameters, compiled once for all configurations that differ in these alone."""
+        static = config.members, config.controls, config.substeps, config.corrector
+
+        @jax.jit
+        def score(params: jaxsrda.FilterParams) -> dict[str, jax.Array]:
+            def make(params: jaxsrda.FilterParams) -> jaxsrda.Assimilator:
+                return jaxsrda.make_assimilator(self.tune.method, self.setup, config, params)
+
+            one = jax.tree.map(lambda value: value[None], params)
+            return jaxsrda.sweep(make, one, jax.random.key(0), self.observations, self.truth)
+
+        return self.scores.setdefault(static, score)
+
+    def run(self, config: jaxsrda.FilterConfig) -> dict:
+        """The run of a setting, from the record if the same code made it."""
+        label = {"config": dataclasses.asdict(config), "layout": self.layout, "truth_seeds": self.seeds}
+        label["frames"] = self.frames
+        alike = [run for run in self.record["runs"] if renewed(run["label"]) == label]
+        for run in alike:
+            if same_code(run, self.tune.reuse_any_code):
+                return run
+        began = time.perf_counter()
+        scores = {name: np.asarray(s)[0] for name, s in self.compiled(config)(jaxsrda.filter_params(config)).items()}
+        mean = {name: float(s.mean()) for name, s in scores.items()}
+        run = {"label": label, "mean": mean, "maer": scores["maer"], "crps": scores["crps"]}
+        run = stamped(run | {"seconds": time.perf_counter() - began, "machine": machine()})
+        # One that other code ran gives way.
+        runs = [other for other in self.record["runs"] if other not in alike]
+        self.record = stamped({"machine": machine(), "runs": [*runs, run]})
+        write_json(self.path, self.record)
+        shown = ", ".join(f"{name} {getattr(config, name):.3g}" for name in AXES)
+        print(
+            f"{self.tune.method} {config.members} on {self.layout}: {shown}: MAER {mean['maer']:.4f} CRPS "
+            f"{mean['crps']:.4f} spread–skill {mean['spread_skill']:.3f} ({run['seconds']:.0f} s)",
+            flush=True,
+        )
+        return run
+
+    def search(self, config: jaxsrda.FilterConfig) -> jaxsrda.FilterConfig:
+        """The setting of lowest CRPS that steps along one parameter at a time lead to."""
+        lowest, moved = crps_of(self.run(config)), True
+        while moved:
+            moved = False
+            for name in self.tune.searched:
+                for side in (0, 1):
+                    while True:
+                        value = STEPS[name](getattr(config, name))[side]
+                        ahead = dataclasses.replace(config, **{name: float(f"{value:.4g}")})
+                        if ahead == config or not crps_of(self.run(ahead)) < ENOUGH * lowest:
+                            break
+                        config, lowest, moved = ahead, crps_of(self.run(ahead)), True
+        return config
+
+
+def crps_of(run: dict) -> float:
+    """The mean CRPS of a run; infinite where it did not stay finite."""
+    crps = run["mean"]["crps"]
+    return crps if crps is not None and np.isfinite(crps) else np.inf
 
 
 def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     this_run()  # the code as it is now
-    base = jaxsrda.FILTERS[tune.method]
-    base = base if tune.members is None else dataclasses.replace(base, members=tune.members)
-    axes = {
-        name: getattr(tune, name) or (getattr(base, name),)
-        for name in ("localization", "additive", "inflation", "representativeness", "rtps", "rtpp")
-    }
-    testbed = jaxsrda.jet()
-    setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology(), (jaxsrda.Sensors(tune.layout),))
-    seeds = range(1000, 1000 + tune.truths)
-    truth = jnp.asarray(jaxsrda.simulate_truth(testbed, seeds))
-    keys = jax.vmap(functools.partial(observation_key, 0))(jnp.asarray(seeds, jnp.uint32))
-    observations = observe_truths(keys, setup.grid, truth, setup.sensors, testbed.frames_per_cycle)
-
-    def make(params: jaxsrda.FilterParams) -> jaxsrda.Assimilator:
-        return jaxsrda.make_assimilator(tune.method, setup, base, params)
-
-    @jax.jit
-    def score(params: jaxsrda.FilterParams) -> dict[str, jax.Array]:
-        one = jax.tree.map(lambda value: value[None], params)
-        return jaxsrda.sweep(make, one, jax.random.key(0), observations, truth)
-
-    path = RESULTS / f"tune_{tune.method}.json"
-    record = json.loads(path.read_text()) if path.exists() else {"runs": []}
-    for values in itertools.product(*axes.values()):
-        config = dataclasses.replace(base, **dict(zip(axes, values)))
-        label = {"config": dataclasses.asdict(config), "layout": tune.layout, "truth_seeds": list(seeds)}
-        alike = [run for run in record["runs"] if renewed(run["label"]) == label]
-        if any(same_code(run, tune.reuse_any_code) for run in alike):
-            continue
-        began = time.perf_counter()
-        scores = {name: np.asarray(s)[0] for name, s in score(jaxsrda.filter_params(config)).items()}
-        run = {"label": label, "mean": {name: s.mean() for name, s in scores.items()}, "maer": scores["maer"]}
-        run["seconds"] = time.perf_counter() - began
-        # One that other code ran gives way.
-        runs = [run for run in record["runs"] if run not in alike]
-        record = stamped({"machine": machine(), "runs": [*runs, stamped(run | {"machine": machine()})]})
-        write_json(path, record)
-        shown = ", ".join(f"{name} {value:g}" for name, value in zip(axes, values))
-        mean = run["mean"]
+    preset = jaxsrda.FILTERS[tune.method]
+    base = dataclasses.replace(preset, substeps=tune.substeps, members=tune.members or preset.members)
+    axes = {name: getattr(tune, name) or (getattr(base, name),) for name in AXES}
+    for layout in tune.layouts:
+        trials = Trials(tune, layout, tune.frames)
+        settings = [
+            dataclasses.replace(base, **dict(zip(axes, values))) for values in itertools.product(*axes.values())
+        ]
+        if tune.search:
+            trials.search(settings[0])
+        else:
+            for config in settings:
+                trials.run(config)
+        own = [run for run in trials.record["runs"] if belongs(renewed(run["label"]), base, layout, tune)]
+        best = sorted(own, key=crps_of)
+        if tune.finalists and (tune.frames is not None or base.members != preset.members):
+            full = Trials(tune, layout, None)
+            chosen = [jaxsrda.FilterConfig(**renewed(run["label"])["config"]) for run in best[: tune.finalists]]
+            best = [full.run(dataclasses.replace(config, members=preset.members)) for config in chosen]
+            best.sort(key=crps_of)
         print(
-            f"{tune.method} {config.members}: {shown}: MAER {mean['maer']:.4f} CRPS {mean['crps']:.4f} "
-            f"spread–skill {mean['spread_skill']:.3f} ({run['seconds']:.0f} s)",
-            flush=True,
+            f"lowest CRPS on {layout}:",
+            best[0]["label"]["config"],
+            {k: round(v, 4) for k, v in best[0]["mean"].items()},
         )
-    best = min(record["runs"], key=lambda run: run["mean"]["crps"])
-    print("lowest CRPS:", best["label"]["config"], {k: round(float(v), 4) for k, v in best["mean"].items()})
+
+
+def belongs(label: dict, base: jaxsrda.FilterConfig, layout: str, tune: Tune) -> bool:
+    """Whether a run is one of these trials'."""
+    same = (label["layout"], label["frames"]) == (layout, tune.frames)
+    return same and (label["config"]["members"], label["config"]["substeps"]) == (base.members, base.substeps)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ class DiffSRDAConfig:
     """The diffusion model in the cycle.
 
     prior: what gives the first guess, of `PRIORS`: `dual` (EnKF of cheap members around one control forecast at the
-    level of analyses), `enkf-sr` (EnKF of cheap members) or `lr` (cheap forecasts alone, as in arXiv:2604.21180).
+    level of analyses), `enkf-sr` (EnKF of cheap members), `lagrange` (EnKF of fine fields that cheap forecasts carry),
+    `carried` (one such forecast and optimal interpolation) or `lr` (cheap forecasts alone, as in arXiv:2604.21180).
     restart: what the prior's forecasts go on from: `each` member from its own sample, all from the `mean` or from
     the `first` sample (arXiv:2604.21180), or `open`, the prior's own analysis; empty takes the prior's own.
     members: samples a cycle; steps, sampler, eta: see `diffusion.samplers`; sigmas, sigma_min, sigma_max: the noise
@@ -79,7 +80,10 @@ class DiffSRDAConfig:
         hard_steps = getattr(self.guidance, "hard_steps", 0)
         if hard_steps > self.steps:
             raise ValueError(f"hard_steps: expected 0 to as many as there are steps, {self.steps}, got {hard_steps}")
-        filters = PRIORS[self.prior].filter is not None
+        kind = PRIORS[self.prior]
+        filters = kind.filter is not None and kind.ensemble
+        if not kind.ensemble and self.restart == "each":
+            raise ValueError(f"restart: the {self.prior} prior is one forecast, expected mean, first or open, got each")
         if filters and self.members < 2:
             raise ValueError(f"members: the {self.prior} prior filters as many cheap members, expected 2 or more")
         if not 0 <= self.eta <= 1:

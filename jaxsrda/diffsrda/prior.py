@@ -16,8 +16,10 @@ from jaxsrda.core.roots import deviation
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.condition import Guess
 from jaxsrda.filters.config import FILTERS, FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.controls import optimal_interpolation
 from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
+from jaxsrda.flow.forecasts import ForecastModel
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.observing.observations import Observations
 
@@ -49,7 +51,9 @@ def filter_prior(setup: Setup, inner: Assimilator, ahead: Callable[[Any], Array]
         state, out = inner.step(key, state, observations)
         later = ahead(state)
         frames = jnp.concatenate([out.omega.mean(0), later.mean(0)[None]])
-        spread = jnp.stack([deviation(out.omega[:, 0], ddof=1), deviation(later, ddof=1)])
+        # One forecast alone has no spread of its own: its members keep theirs.
+        last = later if len(later) > 1 else out.omega[:, -1]
+        spread = jnp.stack([deviation(out.omega[:, 0], ddof=1), deviation(last, ddof=1)])
         guess = Guess(frames, spread, out.background)
         return state, Analysed(
             jax.tree.map(lambda a: a[None], guess), out.diagnostics.background_observed, out.diagnostics.speeds
@@ -101,6 +105,45 @@ def dual_prior(setup: Setup, members: int, params: FilterParams) -> Prior:
     return filter_prior(setup, inner, ahead, restart)
 
 
+def carried_ensemble_prior(setup: Setup, model: ForecastModel, members: int, params: FilterParams) -> Prior:
+    """An EnKF of members that a `ForecastModel` carries on the analysis grid.
+
+    `mean` moves all members so that their mean goes on from the samples', and leaves them their own perturbations;
+    `each` and `first` start them from samples.
+    """
+    inner = ensemble_filter(setup, model, "enkf", members, params)
+
+    def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
+        if mode == "mean":
+            start = model.from_analysis_grid(fields.mean(0, keepdims=True))
+            own = state.omega_hat - state.omega_hat.mean(0)
+            return state._replace(omega_hat=model.forecast(start).ahead + own)
+        start = model.from_analysis_grid(chosen(fields, members, mode))
+        return state._replace(omega_hat=model.forecast(start).ahead)
+
+    return filter_prior(setup, inner, lambda state: model.to_analysis_grid(state.omega_hat), restart)
+
+
+def carried_prior(setup: Setup, model: ForecastModel, anomalies: int, params: FilterParams) -> Prior:
+    """One forecast, which carries the last analysis: no ensemble; its first guess is an optimal interpolation.
+
+    The paper's setting (arXiv:2604.21180: one cheap forecast conditions all samples) with a memory of fine scales.
+    """
+    inner = optimal_interpolation(setup, model, anomalies, params)
+
+    def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
+        start = model.from_analysis_grid(chosen(fields, 1, mode))
+        return state._replace(omega_hat=model.forecast(start).ahead)
+
+    def ahead(state: EnsembleState) -> Array:
+        return model.to_analysis_grid(state.omega_hat)
+
+    prior = filter_prior(setup, inner, ahead, restart)
+    return prior._replace(
+        began=lambda fields, mode: model.to_analysis_grid(model.from_analysis_grid(chosen(fields, 1, mode)))
+    )
+
+
 def lr_prior(setup: Setup, members: int) -> Prior:
     """Bare cheap forecasts, as in the paper: one that conditions all samples, or (members > 1) one for each."""
     model = setup.forecast_model()
@@ -132,12 +175,18 @@ class PriorKind(NamedTuple):
     """A prior that can be chosen by name.
 
     make: (setup, members, traced parameters, restart) → Prior; restart: what its forecasts go on from unless another is
-    chosen; filter: the tuning of its filter, None for a prior without one.
+    chosen; filter: the tuning of its filter, None for a prior without one; ensemble: whether the members are its own
+    forecasts.
     """
 
     make: Callable[[Setup, int, FilterParams | None, str], Prior]
     restart: str
     filter: FilterConfig | None = None
+    ensemble: bool = True
+
+
+def _carried(setup: Setup, params: FilterParams | None) -> ForecastModel:
+    return setup.lagrangian_model(viscosity=0.0 if params is None else params.viscosity)
 
 
 PRIORS: dict[str, PriorKind] = {
@@ -147,6 +196,20 @@ PRIORS: dict[str, PriorKind] = {
     ),
     "enkf-sr": PriorKind(
         lambda setup, members, params, _: enkf_sr_prior(setup, members, params), "open", FILTERS["enkf-sr"]
+    ),
+    "lagrange": PriorKind(
+        lambda setup, members, params, _: carried_ensemble_prior(setup, _carried(setup, params), members, params),
+        "mean",
+        FILTERS["enkf-lagrange"],
+    ),
+    # No members of its own: its filter's are the climatological anomalies of the interpolation.
+    "carried": PriorKind(
+        lambda setup, _, params, restart: carried_prior(
+            setup, _carried(setup, params), FILTERS["oi-lagrange"].members, params
+        ),
+        "mean",
+        FILTERS["oi-lagrange"],
+        ensemble=False,
     ),
     # One forecast for all samples unless each restarts its own.
     "lr": PriorKind(lambda setup, members, _, restart: lr_prior(setup, members if restart == "each" else 1), "each"),

@@ -468,7 +468,7 @@ def test_a_prior_of_ones_own_comes_by_name(monkeypatch):
         assert window.omega.shape == (MEMBERS, 4, *GRID.shape) and window.diagnostics.finite
         with pytest.raises(ValueError, match="register_prior: 'still' is taken; choose another name"):
             register_prior("still", PriorKind(make, "mean"))
-    with pytest.raises(ValueError, match="prior: expected one of dual, enkf-sr, lr; got 'still'"):
+    with pytest.raises(ValueError, match="prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'still'"):
         DiffSRDAConfig(prior="still")
     with pytest.raises(ValueError, match="register_prior: 'lr' is taken"):
         register_prior("lr", priors.PRIORS["lr"])
@@ -509,7 +509,9 @@ def test_the_cycle_runs_it(name="lr-first"):
 
 
 def test_bad_choices_raise():
-    with pytest.raises(ValueError, match="prior: expected one of dual, enkf-sr, lr; got 'enkf-srr'; did you mean"):
+    with pytest.raises(
+        ValueError, match="prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'enkf-srr'; did you mean"
+    ):
         DiffSRDAConfig(prior="enkf-srr")
     with pytest.raises(ValueError, match="restart: expected one of open, first, mean, each; got 'last'"):
         DiffSRDAConfig(restart="last")

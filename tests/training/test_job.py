@@ -258,7 +258,7 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
         (["--network", "nope"], "network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'nope'"),
         (["--network", "paper"], "target: network paper can have direct, got residual"),
         (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
-        (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
+        (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'nope'"),
         (["--starts", "nope"], "starts: expected one of"),
         (["--level", "lr"], "level: expected one of hr, fine, uhr; got 'lr'"),
         (["--runs", "3"], "runs: expected a multiple of 8, at least 8; got 3"),
@@ -328,7 +328,7 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
     [
         ("diffsrda", ["--localization", "1"], "--localization: not an option of diffsrda, whose options are"),
         ("enkf-hr", ["--steps", "4"], "--steps: not an option of enkf-hr, whose options are"),
-        ("diffsrda", ["--prior", "nope"], "prior: expected one of dual, enkf-sr, lr; got 'nope'"),
+        ("diffsrda", ["--prior", "nope"], "prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'nope'"),
         ("diffsrda", ["--restart", "nope"], "restart: expected one of open, first, mean, each; got 'nope'"),
         ("diffsrda", ["--steps", "0"], "steps: expected at least 1, got 0"),
         ("diffsrda", ["--eta", "2"], "eta: expected a number from 0 (deterministic) to 1, got 2.0"),

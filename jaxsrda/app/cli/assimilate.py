@@ -65,7 +65,7 @@ class Assimilate:
     corrector: bool | None = None
     """Whether the Lagrangian model corrects its velocity for the scales that LR forecasts do not hold."""
     prior: str | None = None
-    """Where the first guess of diffsrda, latent-diffsrda and cnn comes from: dual, enkf-sr or lr."""
+    """Where the first guess of diffsrda, latent-diffsrda and cnn comes from: dual, enkf-sr, lagrange, carried or lr."""
     restart: str | None = None
     """What diffsrda's forecasts go on from: each (its own sample), mean, first, or open (the prior's analysis)."""
     steps: int | None = None

@@ -22,7 +22,7 @@ class Train:
     out: Path
     """Weights file (.npz); its record (.json), loss curve (.png) and checkpoints (folder .train) lie beside it."""
     prior: tuple[str, ...] = ("dual",)
-    """What gives the first guess: dual, enkf-sr or lr; several make one model that serves them all."""
+    """What gives the first guess: dual, enkf-sr, lagrange, carried or lr; several make one model for all of them."""
     network: str = "small"
     """tiny, small, base (efficient U-Nets), paper (its U-Net), 4dsrda-small or 4dsrda (deterministic)."""
     target: str = "residual"
