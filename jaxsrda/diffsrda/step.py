@@ -42,17 +42,22 @@ class Corrections(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """corrections(key, conditions (G, nx, ny, channels), observations) → `Corrections` to the guess's frames.
+    """draw(key, conditions (G, nx, ny, channels), observations) → `Corrections` to the guess's frames, or samples alone.
 
-    Called, it gives their samples alone.  conditioning: what conditions hold; members: M.
+    Called, it gives the samples.  conditioning: what conditions hold; members: M.
     """
 
-    corrections: Callable[..., Corrections]
+    draw: Callable[..., Corrections | Array]
     conditioning: Conditioning
     members: int
 
     def __call__(self, key: Array, conditions: Array, observations: Observations | None = None) -> Array:
         return self.corrections(key, conditions, observations).samples
+
+    def corrections(self, key: Array, conditions: Array, observations: Observations | None = None) -> Corrections:
+        """Samples, and what they lie around."""
+        drawn = self.draw(key, conditions, observations)
+        return drawn if isinstance(drawn, Corrections) else Corrections(drawn)
 
 
 def recorded_step(

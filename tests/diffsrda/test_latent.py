@@ -186,7 +186,7 @@ def test_centred_samples_lie_around_the_conditioners_mean():
     model = small_model()
     features = encode(model, conditions)
     scale = models.still_walls(jnp.asarray(SCALE, jnp.float32), NY)
-    lost = placement(model, conditions, features, scale)(jnp.zeros((1, *model.config.drawn)))[0]
+    lost = placement(model, conditions, features, scale)(jnp.zeros((1, *model.config.drawn), jnp.float32))[0]
     np.testing.assert_allclose(
         moved[0][..., 1:-1], inner - np.moveaxis(np.asarray(lost), -1, 0)[..., 1:-1], atol=1e-4 * np.abs(inner).max()
     )
