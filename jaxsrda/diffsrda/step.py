@@ -42,7 +42,7 @@ class Corrections(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Draw:
-    """draw(key, conditions (G, nx, ny, channels), observations) → `Corrections` to the guess's frames, or samples alone.
+    """draw(key, conditions (G, nx, ny, channels), observations) → `Corrections` to the guess, or samples alone.
 
     Called, it gives the samples.  conditioning: what conditions hold; members: M.
     """

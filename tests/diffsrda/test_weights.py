@@ -169,7 +169,7 @@ def test_other_units_come_back_with_the_weights_and_are_used(tmp_path, smallest)
 
     prior = make_prior(setup(), DiffSRDAConfig(prior="lr", restart="mean", members=2))
     state = quick_jit(lambda key: start(setup(), prior, key, float, units))(jax.random.key(0))
-    step = recorded_step(setup(), prior, dataclasses.replace(draw, corrections=listen))
+    step = recorded_step(setup(), prior, dataclasses.replace(draw, draw=listen))
     now, told = quick_jit(lambda key, state: (step(key, state, one)[2], heard[0]))(jax.random.key(0), state)
     departures = one.values - setup().observed(now.guess.frames[:, 0], one)[0]
     kriged = quick_jit(lambda d: krige(GRID, d, one, units)[0])(jnp.where(one.mask, departures, 0))
