@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers import TESTBED, quick_jit, states
 
+from jaxsrda.core import draws
 from jaxsrda.core.records import key_of
 from jaxsrda.flow import simulate
 from jaxsrda.flow import testbed as testbeds
@@ -109,8 +110,8 @@ def test_perturbation_is_that_of_its_formula():
     grid, key = ChannelGrid(12, 10), jax.random.key(5)
     k, l = np.array([1, 2, 3, 4, -1, -2, -3, -4]), np.array([1, 2, 3, -1, -2, -3])  # noqa: E741
     amplitude_key, phase_key = jax.random.split(key)
-    a = 0.0025 * np.asarray(jax.random.normal(amplitude_key, (8, 6)))
-    phase = np.pi * np.asarray(jax.random.normal(phase_key, (8, 6)))
+    a = 0.0025 * np.asarray(draws.normal(amplitude_key, (8, 6)))
+    phase = np.pi * np.asarray(draws.normal(phase_key, (8, 6)))
     field = np.zeros(grid.shape)
     for i in range(8):
         for j in range(6):
@@ -126,10 +127,10 @@ def test_states_are_set_by_their_key(dtype):
     assert np.abs(first - state(2, dtype=dtype)).max() > 1e-3
     jitted = jax.jit(lambda key: initial_state(key, COARSE, dtype=dtype))
     np.testing.assert_allclose(jitted(jax.random.key(1)), first, atol=1e-5)
-    draws = [jax.random.key_data(truth_key(seed)).tolist() for seed in range(50)]
-    assert len({tuple(data) for data in draws}) == 50
-    assert draws[3] == jax.random.key_data(truth_key(3)).tolist()
-    assert all(tuple(data) != tuple(jax.random.key_data(jax.random.key(i)).tolist()) for i, data in enumerate(draws))
+    keys = [jax.random.key_data(truth_key(seed)).tolist() for seed in range(50)]
+    assert len({tuple(data) for data in keys}) == 50
+    assert keys[3] == jax.random.key_data(truth_key(3)).tolist()
+    assert all(tuple(data) != tuple(jax.random.key_data(jax.random.key(i)).tolist()) for i, data in enumerate(keys))
 
 
 # Runs
