@@ -291,7 +291,6 @@ def test_the_first_set_does_not_depend_on_the_role_of_the_second(monkeypatch, tr
     model = Model(ModelConfig.of(SMALL, network="tiny"), None, np.ones(5, np.float32))
     seen = {}
     for role, more in (("guiding", {"config": config, "model": model}), ("assimilated", {})):
-        monkeypatch.setattr(run, "_assimilator", lambda *_: None)
         sets = (Sensors(), Sensors("lattice:4", role=role))
         method = "diffsrda" if more else "enkf-sr"
         seen[role] = observations_of(monkeypatch, method, truths, climatology=clim, sensors=sets, **more)
