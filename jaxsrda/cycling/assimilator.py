@@ -19,7 +19,7 @@ from jax import Array
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.forecasts import ForecastModel, spectral
 from jaxsrda.flow.grid import ChannelGrid
-from jaxsrda.flow.lagrangian import SUBSTEPS, lagrangian
+from jaxsrda.flow.lagrangian import EXPLICIT, SUBSTEPS, lagrangian
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import Level, Testbed
 from jaxsrda.observing.observations import Observations
@@ -85,7 +85,8 @@ class Setup(NamedTuple):
         self, substeps: int = 0, viscosity: Array | float = 0.0, corrector: bool = False
     ) -> ForecastModel:
         """Analysis fields carried by cheap forecasts; 0 substeps and a ν of 0 (which may be traced) take its own."""
-        own = self._viscous(self.testbed.truth, viscosity).viscosity
+        level = dataclasses.replace(self.testbed.truth, viscosity=EXPLICIT * self.testbed.truth.viscosity)
+        own = self._viscous(level, viscosity).viscosity
         return lagrangian(self.testbed, substeps=substeps or SUBSTEPS, viscosity=own, corrector=corrector)
 
     def _viscous(self, level: Level, viscosity: Array | float) -> Level:

@@ -31,6 +31,10 @@ PARITIES = (EVEN, ODD)
 SUBSTEPS = 2
 """Substeps a frame by default: of `jet` two are better than one by a quarter, and three no better than two."""
 
+EXPLICIT = 0.8
+"""Share of the truths' ν that is left to damp explicitly by default: interpolation damps too.  Chosen in the cycle on
+validation truths of `jet` (`benchmarks/tune_filters.py`)."""
+
 Pair = tuple[Array, Array]
 
 
@@ -46,14 +50,15 @@ def lagrangian(
 
     Each substep h = frame / substeps restarts the driver from the low-passed field, integrates it with its own ν, finds
     displacements δ (`displacement`), and carries the field (`transport`) with the viscosity given (a number or traced;
-    by default that of the testbed's level of truths).  corrector: whether the velocity of scales that the driver does
-    not hold adds to δ (`corrected`).  ValueError for fewer than 1 substep.
+    by default `EXPLICIT` of that of the testbed's level of truths).  corrector: whether the velocity of scales that the
+    driver does not hold adds to δ (`corrected`).  ValueError for fewer than 1 substep.
     """
     if substeps < 1:
         raise ValueError(f"substeps: expected at least 1 a frame, got {substeps}")
     carried = testbed.analysis if carried is None else carried
     driver = testbed.forecast if driver is None else driver
-    carried = dataclasses.replace(carried, viscosity=testbed.truth.viscosity if viscosity is None else viscosity)
+    own = EXPLICIT * testbed.truth.viscosity
+    carried = dataclasses.replace(carried, viscosity=own if viscosity is None else viscosity)
     fine, coarse = carried.grid, driver.grid
     h = testbed.frame / substeps
     # Trajectories ask for the velocity at both ends and in the middle of a substep.

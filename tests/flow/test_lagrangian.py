@@ -11,7 +11,7 @@ from helpers import COARSE, FINE, GRID, TESTBED, quick_jit, states
 
 from jaxsrda.flow.forecasts import spectral, to_amplitudes, to_fields
 from jaxsrda.flow.grid import ChannelGrid, enstrophy, reflect_hat, regrid_hat, shift_hat, to_physical, velocity
-from jaxsrda.flow.lagrangian import displacement, interpolate, lagrangian, to_grid, transport
+from jaxsrda.flow.lagrangian import EXPLICIT, displacement, interpolate, lagrangian, to_grid, transport
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.solver import FlowParams
 from jaxsrda.flow.testbed import Level
@@ -310,8 +310,8 @@ def test_gradients_are_those_of_finite_differences(corrector):
 
 
 def test_viscosities_are_those_asked_for():
-    """By default the truth's, here as a number, or a traced one; the driver keeps its own."""
-    flow = dataclasses.replace(TESTBED, truth=dataclasses.replace(FINE, name="truth", viscosity=3e-4))
+    """By default a share of the truth's, here as a number, or a traced one; the driver keeps its own."""
+    flow = dataclasses.replace(TESTBED, truth=dataclasses.replace(FINE, name="truth", viscosity=3e-4 / EXPLICIT))
     named = ahead(states(), viscosity=3e-4)
     default = quick_jit(lagrangian(flow).forecast)(states()).ahead
     np.testing.assert_allclose(default, named, atol=1e-10)
