@@ -17,6 +17,8 @@ from jaxsrda.flow.solver import FlowParams
 from jaxsrda.flow.testbed import Level
 
 CORRECTOR = pytest.mark.parametrize("corrector", [False, True], ids=["plain", "corrector"])
+interpolate = quick_jit(interpolate, static_argnums=(0, 3))
+displacement, transport = (quick_jit(function, static_argnums=0) for function in (displacement, transport))
 QUIET = {"beta": 0.0, "drag": 0.0, "forcing": 0.0}
 
 
