@@ -17,6 +17,8 @@ from jaxsrda.flow.solver import FlowParams
 from jaxsrda.flow.testbed import Level
 
 CORRECTOR = pytest.mark.parametrize("corrector", [False, True], ids=["plain", "corrector"])
+interpolate = quick_jit(interpolate, static_argnums=(0, 3))
+displacement, transport = (quick_jit(function, static_argnums=0) for function in (displacement, transport))
 QUIET = {"beta": 0.0, "drag": 0.0, "forcing": 0.0}
 
 
@@ -215,7 +217,7 @@ def test_the_corrector_approaches_the_spectral_model():
     flow, start, wanted = reference()
     own = relative(ahead(start, flow, 1e-5, driver=MIDDLE, substeps=1), wanted)
     coarse = [relative(ahead(start, flow, 1e-5, substeps=2, corrector=c), wanted) for c in (False, True)]
-    assert own < 0.02 and own < coarse[1] < 0.8 * coarse[0] < 0.1, (own, coarse)
+    assert own < 0.02 and own < coarse[1] < 0.6 * coarse[0] < 0.04, (own, coarse)
 
 
 @CORRECTOR
