@@ -59,6 +59,8 @@ class Tune:
     """Ensemble size."""
     substeps: int = 0
     """Of the Lagrangian model; 0 is its own."""
+    corrector: bool = False
+    """Of the Lagrangian model."""
     truths: int = 4
     """Validation truths."""
     layouts: tuple[str, ...] = (jaxsrda.Sensors.layout,)
@@ -87,6 +89,9 @@ STEPS = {
     "viscosity": lambda x: (x / 1.6, x * 1.6),
 }
 """Where a search looks next, on both sides."""
+
+MODEL = ("substeps", "corrector")
+"""Options of the model that are compiled."""
 
 ENOUGH = 0.997
 """Relative CRPS below which a step is one forward."""
@@ -182,7 +187,7 @@ def crps_of(run: dict) -> float:
 def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
     this_run()  # the code as it is now
     preset = jaxsrda.FILTERS[tune.method]
-    base = dataclasses.replace(preset, substeps=tune.substeps, members=tune.members or preset.members)
+    base = dataclasses.replace(preset, members=tune.members or preset.members, **{k: getattr(tune, k) for k in MODEL})
     axes = {name: getattr(tune, name) or (getattr(base, name),) for name in AXES}
     for layout in tune.layouts:
         trials = Trials(tune, layout, tune.frames)
@@ -211,7 +216,7 @@ def main(tune: Annotated[Tune, tyro.conf.arg(name="")]) -> None:
 def belongs(label: dict, base: jaxsrda.FilterConfig, layout: str, tune: Tune) -> bool:
     """Whether a run is one of these trials'."""
     same = (label["layout"], label["frames"]) == (layout, tune.frames)
-    return same and (label["config"]["members"], label["config"]["substeps"]) == (base.members, base.substeps)
+    return same and all(label["config"][name] == getattr(base, name) for name in ("members", *MODEL))
 
 
 if __name__ == "__main__":
