@@ -378,7 +378,7 @@ def test_only_a_flow_with_the_reflection_has_its_mean_reflected():
 
 
 def test_the_scale_is_averaged_over_the_reflection_as_the_mean_is(monkeypatch):
-    """½ [s(c) + R s(S R c)] of a network whose mean and scale know up from down: mirrored flows have mirrored scales."""
+    """½ [s(c) + R s(S R c)] for a network that knows up from down: mirrored flows have mirrored scales."""
 
     def encode_unevenly(params, condition):
         up = jnp.linspace(0.0, 1.0, NY, dtype=condition.dtype)[:, None]

@@ -99,7 +99,7 @@ def test_the_step_is_the_gain_of_explicit_matrices(controls, inflation):
 
 def test_the_background_is_the_mean_control_and_the_inflated_members():
     _, window = stepped(2, inflation=1.6)
-    control, before, _ = dense(2, 1.6)
+    before = dense(2, 1.6)[1]
     background = np.asarray(to_fields(GRID, start(2).control_hat)).mean(0)
     np.testing.assert_allclose(window.background, background, atol=1e-9)
     sensed = (before + background.ravel()) @ operator().T
