@@ -200,7 +200,7 @@ FILTERS = (
         "filters/analysis.py",
         "gaspari_cohn(distance(a, b) / half_width)",
         "gaspari_cohn(distance(a, b) / (2 * half_width))",
-        (GAIN,),
+        (analysis("test_the_weight_is_five_24ths_at_the_half_width_and_zero_at_twice_that"),),
     ),
     Mutation(
         "LETKF tapers twice",
@@ -464,7 +464,7 @@ CYCLING = (
         "cycling/cycle.py",
         "carry.finite & out.diagnostics.finite",
         "out.diagnostics.finite",
-        ("cycling/test_cycle.py::test_nan_stays_where_it_is",),
+        ("cycling/test_cycle.py::test_a_cycle_that_was_lost_is_not_forgotten",),
     ),
     Mutation(
         "sweeps with the first cycle",
@@ -572,7 +572,8 @@ DIFFUSION = (
 POSTERIOR = "diffusion/test_guidance.py::test_the_estimate_is_the_posterior_mean_of_any_gaussian"
 WHITE = "diffusion/test_guidance.py::test_the_estimate_is_the_posterior_mean_of_a_white_gaussian"
 FORMULAS = "diffusion/test_guidance.py::test_other_estimates_are_their_formulas"
-UNTOLD = "diffusion/test_guidance.py::test_oi_without_a_covariance_is_white"
+UNTOLD = "diffusion/test_guidance.py::test_what_is_known_of_the_samples_is_the_strength_unless_told"
+BLEND = "diffusion/test_guidance.py::test_blend_replaces_what_sensors_of_their_own_points_see"
 
 GUIDANCE = (
     Mutation(
@@ -608,7 +609,7 @@ GUIDANCE = (
         "diffusion/guidance/gain.py",
         "covariance(u, sigma**2 / strength)",
         "covariance(u, sigma**2)",
-        ("diffsrda/test_covariance.py::test_oi_takes_the_stored_covariance_and_white_where_there_is_none", POSTERIOR),
+        (UNTOLD,),
     ),
     Mutation(
         "DiffPIR's penalty",
@@ -622,7 +623,7 @@ GUIDANCE = (
         "diffusion/guidance/blend.py",
         "self.strength / (self.strength + noise)",
         "self.strength / (self.strength + noise**2)",
-        (FORMULAS,),
+        (BLEND,),
     ),
     Mutation(
         "SDA's variance",
@@ -664,7 +665,7 @@ GUIDANCE = (
         "diffsrda/covariance.py",
         "jnp.exp(-0.5 * (",
         "jnp.exp(-1.0 * (",
-        ("diffusion/test_guidance.py::test_a_blur_may_change_from_the_first_step_to_the_last",),
+        ("diffusion/test_guidance.py::test_a_blur_keeps_the_value_at_a_sensor",),
     ),
 )
 

@@ -43,19 +43,32 @@ def stepped(controls=1, **values):
 
 @functools.cache
 def operator():
-    """H (p, points): every unit field as the sensors see it."""
-    unit = np.eye(GRID.nx * GRID.ny).reshape(-1, *GRID.shape)
-    return np.asarray(quick_jit(lambda f: setup().observed(f, SEEN))(jnp.asarray(unit))).T
+    """H (p, points): the sensors stand on grid points."""
+    dx, dy = GRID.spacing
+    i, j = np.rint(np.asarray(SEEN.positions) / [dx, dy]).astype(int).T
+    np.testing.assert_allclose(np.stack([GRID.x[i], GRID.y[j]], -1), SEEN.positions, atol=1e-12)
+    return np.eye(GRID.nx * GRID.ny)[i * GRID.ny + j]
+
+
+@functools.cache
+def unanalysed(controls):
+    """Fields of the controls and of the members' perturbations on the analysis grid."""
+
+    @quick_jit
+    def up(state):
+        members = state.members_hat - state.members_hat.mean(0)
+        fine = jax.vmap(lambda a: regrid_hat(COARSE.grid, GRID, a))(members)
+        return to_fields(GRID, state.control_hat), to_fields(GRID, fine)
+
+    return [np.asarray(a).reshape(len(a), -1) for a in up(start(controls))]
 
 
 def dense(controls, inflation=1.0):
     """Controls (controls, points), perturbations δ before and after (M, points), by explicit matrices."""
     h, r = operator(), np.diag(np.asarray(SEEN.variance))
     assert SEEN.mask.all()
-    control = np.asarray(to_fields(GRID, start(controls).control_hat)).reshape(controls, -1)
-    members = start(controls).members_hat
-    up = jax.vmap(lambda a: regrid_hat(COARSE.grid, GRID, a))(members - members.mean(0))
-    delta = inflation * np.asarray(to_fields(GRID, up)).reshape(MEMBERS, -1)
+    control, delta = unanalysed(controls)
+    delta = inflation * delta
     cov = delta.T @ delta / (MEMBERS - 1)
     here, there = grid_positions(GRID, "float64"), SEEN.positions
     to_sensors, between = (np.asarray(analysis.localization(a, there, jnp.asarray(WIDTH))) for a in (here, there))
@@ -93,16 +106,15 @@ def test_the_step_is_the_gain_of_explicit_matrices(controls, inflation):
     check(controls, window, after, control, delta)
     assert after.time == 1
     # Every factor of the gain shows: the increments are far from zero.
-    moved = control - np.asarray(to_fields(GRID, start(controls).control_hat)).reshape(controls, -1)
-    assert np.abs(moved).max() > 0.3
+    assert np.abs(control - unanalysed(controls)[0]).max() > 0.3
 
 
 def test_the_background_is_the_mean_control_and_the_inflated_members():
     _, window = stepped(2, inflation=1.6)
     before = dense(2, 1.6)[1]
-    background = np.asarray(to_fields(GRID, start(2).control_hat)).mean(0)
-    np.testing.assert_allclose(window.background, background, atol=1e-9)
-    sensed = (before + background.ravel()) @ operator().T
+    background = unanalysed(2)[0].mean(0)
+    np.testing.assert_allclose(window.background, background.reshape(GRID.shape), atol=1e-9)
+    sensed = (before + background) @ operator().T
     np.testing.assert_allclose(window.diagnostics.background_observed, sensed, atol=1e-9)
 
 
