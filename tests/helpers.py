@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxsrda.cycling.assimilator import Setup
+from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.flow import climatology
+from jaxsrda.flow.forecasts import Forecast, spectral
 from jaxsrda.flow.grid import to_physical
+from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import Level, Testbed
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
@@ -72,3 +75,20 @@ def observed(cycles=3, dtype="float64", seed=0, layout="lattice:4"):
     return quick_jit(lambda frames: observe_run(jax.random.key(seed), GRID, parse_layout(layout, GRID), frames, 4))(
         truth(cycles, dtype, seed)
     )
+
+
+def parameters(dtype="float64", **values):
+    """Traced numbers of a filter: the defaults, changed where asked."""
+    return filter_params(FilterConfig(), dtype)._replace(**{k: jnp.asarray(v, dtype) for k, v in values.items()})
+
+
+def held(level, testbed=TESTBED):
+    """A forecast model at a level that holds every state, so that what an analysis left is seen in the next state."""
+
+    def forecast(omega_hat):
+        zeros = jnp.zeros(testbed.window, omega_hat.dtype)
+        return Forecast(
+            jnp.repeat(omega_hat[:, None], testbed.frames_per_cycle, axis=1), omega_hat, Speeds(zeros, zeros)
+        )
+
+    return spectral(testbed, level)._replace(forecast=forecast)

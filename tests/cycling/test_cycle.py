@@ -181,6 +181,24 @@ def test_nan_stays_where_it_is():
     np.testing.assert_array_equal(np.isnan(history.scores["crps"]).any(1), [False, True, True])
 
 
+def test_a_cycle_that_was_lost_is_not_forgotten():
+    """A method that recovers is not finite in the cycle that it lost, and the carry says so to the end."""
+
+    def step(key, state, observations):
+        _, window = toy().step(key, jnp.asarray(0.0), observations)
+        lost = window.diagnostics._replace(finite=state != 1)
+        return state + 1, window._replace(diagnostics=lost)
+
+    method = Assimilator(lambda key: jnp.int32(0), step, MEMBERS)
+    carry, history = quick_jit(lambda: run_cycles(method, KEY, observed(CYCLES)))()
+    np.testing.assert_array_equal(history.finite, [True, False, True])
+    assert carry.state == CYCLES and not carry.finite
+    first, rest = (part(observed(CYCLES), *ends) for ends in ((0, 2), (2, 3)))
+    between, _ = quick_jit(lambda: run_cycles(method, KEY, first))()
+    after, history = quick_jit(lambda: run_cycles(method, KEY, rest, carry=between))()
+    assert history.finite.all() and not between.finite and not after.finite
+
+
 # Sweeps
 
 

@@ -377,6 +377,30 @@ def test_only_a_flow_with_the_reflection_has_its_mean_reflected():
     np.testing.assert_array_equal(signs * conditions[:, :, ::-1], mirror(conditions, UNITS))
 
 
+def test_the_scale_is_averaged_over_the_reflection_as_the_mean_is(monkeypatch):
+    """½ [s(c) + R s(S R c)] for a network that knows up from down: mirrored flows have mirrored scales."""
+
+    def encode_unevenly(params, condition):
+        up = jnp.linspace(0.0, 1.0, NY, dtype=condition.dtype)[:, None]
+        mean = condition[..., :FRAMES] + up
+        return Features(mean, 1 + up + jnp.square(condition[..., 1 : FRAMES + 1]), (condition[..., :1],))
+
+    monkeypatch.setattr(models, "network", lambda kind: models.Network(encode_unevenly, None, None))
+    model = Model(ModelConfig("tiny", nx=NX, ny=NY), None, SCALE)
+    conditions = normal(2, NX, NY, CHANNELS)
+    mirrored = mirror(conditions, UNITS)
+    features = encode(model, conditions)
+    plain, other = (encode_unevenly(None, given) for given in (conditions, mirrored))
+    close(features.scale, (np.asarray(plain.scale) + np.asarray(other.scale)[:, :, ::-1]) / 2, 1e-6)
+    close(features.mean, (np.asarray(plain.mean) - np.asarray(other.mean)[:, :, ::-1]) / 2, 1e-6)
+    reflected = encode(model, mirrored)
+    close(reflected.scale, np.asarray(features.scale)[:, :, ::-1], 1e-6)
+    close(reflected.mean, -np.asarray(features.mean)[:, :, ::-1], 1e-6)
+    # Neither is what one gets without the reflection.
+    assert np.abs(plain.scale - plain.scale[:, :, ::-1]).max() > 0.5
+    np.testing.assert_array_equal(features.levels[0], plain.levels[0])
+
+
 def cycled(testbed, config, cycles=3):
     """Histories of a loud, untrained model in the cycle: with silent sensors that guide, and with these too."""
     grid, sensors = testbed.grid, (Sensors("lattice:4"), Sensors("lattice:4", "speed", role="guiding"))

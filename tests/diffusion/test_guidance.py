@@ -119,6 +119,10 @@ def test_other_estimates_are_their_formulas():
     proximal = DiffPIR(0.3, iterations=8)(white(MEAN), see, readings(Y))(X, SIGMA)
     expected, _ = posterior(SIGMA**2 / 0.3 * np.eye(SIZE), estimate)
     np.testing.assert_allclose(proximal, expected, rtol=1e-8)
+    # The strength of mmps multiplies R.
+    moment = MMPS(0.3, iterations=8)(white(MEAN), see, readings(Y))(X, SIGMA)
+    expected, _ = posterior(SIGMA**2 * shrink * np.eye(SIZE), estimate, noise=0.3 * NOISE)
+    np.testing.assert_allclose(moment, expected, rtol=1e-8)
 
 
 def test_blend_replaces_what_sensors_of_their_own_points_see():

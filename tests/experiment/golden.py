@@ -2,6 +2,12 @@
 
     python tests/experiment/golden.py OUT.json [NAME …]
 
+makes the cases named, by default all of `cases`; `released` stands for one run of each weights file that comes with
+the package.  The numbers that tests hold are made by
+
+    python tests/experiment/golden.py tests/data/golden.json
+    python tests/experiment/golden.py tests/data/golden_released.json released
+
 tests/data/golden.json was made by the code before its modules moved into rooms (JAX 0.10.2, CPU), so that no score
 may change unnoticed.
 """
@@ -101,6 +107,26 @@ def cases() -> dict[str, Callable[[], dict[str, Any]]]:
     return found
 
 
+RELEASED = "released"
+"""Prefix of the runs of released weights, and the name that stands for all of them."""
+
+
+def released() -> dict[str, Callable[[], dict[str, Any]]]:
+    """A golden run of each released weights file, by its method and in the steps that it was made for."""
+    return {f"{RELEASED} {name}": lambda name=name: of_weights(name) for name in jaxsrda.released()}
+
+
+def of_weights(name: str) -> dict[str, Any]:
+    """The options of a run with released weights."""
+    kind = jaxsrda.load_model(name)[0].config
+    options: dict[str, Any] = {"weights": name, "prior": kind.priors[0], "members": MEMBERS}
+    if kind.target == "regression":
+        return {"method": "cnn", "config": DiffSRDAConfig(sampler="mean", **options)}
+    if kind.distilled:
+        options["steps"] = kind.distilled
+    return {"method": "latent-diffsrda" if kind.latent else "diffsrda", "config": DiffSRDAConfig(**options)}
+
+
 def numbers(truth: np.ndarray, method: str = "diffsrda", frames: int = 12, **options: Any) -> dict[str, float]:
     """Scores and sums of a golden run."""
     result = jaxsrda.run(jaxsrda.Experiment(method, truth[:, :frames], **options))
@@ -110,10 +136,11 @@ def numbers(truth: np.ndarray, method: str = "diffsrda", frames: int = 12, **opt
 
 
 def main(out: str, *names: str) -> None:
-    """Run the cases named, by default all, and write their numbers."""
+    """Run the cases named, by default all but those of released weights, and write their numbers."""
     truth = jaxsrda.simulate_truth(jaxsrda.jet(), [0])
-    known, made = cases(), {}
-    for name in names or known:
+    weights, made = released(), {}
+    known = cases() | weights
+    for name in [*weights] if names == (RELEASED,) else names or cases():
         made[name] = numbers(truth, **known[name]())
         print(name, made[name]["maer"], flush=True)
         with open(out, "w", encoding="utf-8") as file:

@@ -118,6 +118,16 @@ def test_distances_are_periodic_in_x():
     np.testing.assert_array_equal(analysis_module.localization(jnp.asarray(a), jnp.asarray(b), jnp.asarray(jnp.inf)), 1)
 
 
+@pytest.mark.parametrize("half_width", [0.4, 0.9])
+def test_the_weight_is_five_24ths_at_the_half_width_and_zero_at_twice_that(half_width):
+    away = half_width * np.array([0, 0.5, 1, 1.5, 1.999, 2, 2.5])
+    at = jnp.asarray(np.stack([1 + away, np.ones(7)], -1))
+    got = np.asarray(analysis_module.localization(at[:1], at, jnp.asarray(half_width)))[0]
+    # Gaspari & Cohn (1999, eq. 4.10) by hand at 0, 1/2, 1 and 3/2 half-widths.
+    np.testing.assert_allclose(got[:4], [1, 0.684896, 5 / 24, 0.016493], atol=1e-6)
+    assert 0 < got[4] < 1e-9 and not np.any(got[5:])
+
+
 def test_grid_positions_follow_memory_order():
     p = geometry.grid_positions(GRID, "float64").reshape(*GRID.shape, 2)
     np.testing.assert_array_equal(p[3, 5], [GRID.x[3], GRID.y[5]])
@@ -373,6 +383,26 @@ def test_ensf_pulls_towards_the_datum(dtype):
     assert abs(got[:, :, 0]).max() == abs(got[:, :, -1]).max() == 0
     # Far from the sensor the law is the prior's.
     np.testing.assert_allclose(np.asarray(got)[:, 9:, 1:-1].std(), 1, atol=0.15)
+
+
+@pytest.mark.parametrize("variance, kept", [(1e8, 1.0), (1.4, 1 / 2), (0.7, 1 / 3)])
+def test_ensf_at_one_point_has_the_posterior_of_a_gaussian(variance, kept):
+    """Members N(0, 1.4) at one point; a sensor there leaves `kept` of the variance, and one that says nothing all.
+
+    Other points hold ± 1 in every member, so that the filter's unit of vorticity is near the deviation.
+    """
+    members, point = 800, 30
+    signs = np.where(np.arange(POINTS) % 2, 1.0, -1.0).reshape(GRID.shape)
+    signs[:, [0, -1]] = 0
+    flat = np.tile(signs.reshape(-1), (members, 1))
+    drawn = np.random.default_rng(0).normal(size=members)
+    flat[:, point] = np.sqrt(1.4) * (drawn - drawn.mean()) / drawn.std()
+    observations = sensors(index=np.array([point]), values=np.array([1.2]), variance=variance)
+    got = np.asarray(run("ensf", jnp.asarray(flat.reshape(members, *GRID.shape)), observations, parameters()))
+    at = got.reshape(members, -1)[:, point]
+    # The method's own bias is at most 0.05 here, sampling adds 0.03; a wrong diffusion or damping is off by 0.15.
+    np.testing.assert_allclose(at.std() / np.sqrt(1.4), np.sqrt(kept), atol=0.1)
+    np.testing.assert_allclose(at.mean(), 1.2 * (1 - kept), atol=0.15)
 
 
 def test_ensf_takes_many_sensors_on_one_point_as_one():
