@@ -11,10 +11,10 @@ from experiments.tables.text import bullets, page, prose, table
 DIRECT, THROUGH = ("lifted", "diffpir", "blend", "oi"), ("mmps", "pigdm", "sda", "dps")
 """Methods of guidance that use the estimate alone, and those that differentiate the network."""
 
-TUNED = ("enkf-hr", "enkf-sr", "enkf-dual")
+TUNED = ("enkf-hr", "enkf-sr", "enkf-dual", "enkf-lagrange", "oi-lagrange", "enkf-dual-lagrange")
 """Filters with a record of their tuning."""
 
-KNOBS = ("localization", "additive", "rtps", "representativeness")
+KNOBS = ("localization", "additive", "rtps", "representativeness", "inflation", "viscosity")
 """Settings that the tunings vary."""
 
 SCHEMES = {"etdrk4": "ETDRK4", "rk2": "RK2"}
@@ -38,6 +38,7 @@ def cycle_command(*methods: str, options: str = "", out: str = "") -> str:
 CYCLES = {
     "cycle": cycle_command(),
     "cycle_diffsrda": cycle_command("enkf-hr", "enkf-dual", "diffsrda", out="cycle_diffsrda"),
+    "cycle_lagrange": cycle_command("enkf-hr", "enkf-lagrange", "letkf-lagrange", out="cycle_lagrange"),
     "cycle_cnn": cycle_command("cnn", "diffsrda", out="cycle_cnn"),
     "cycle_student": cycle_command(
         "diffsrda", options="--weights diffsrda-small-student --steps 1", out="cycle_student"
@@ -195,6 +196,10 @@ def work_precision(records: Records) -> str:
     )
 
 
+MOST = 10
+"""Settings of one filter that are shown."""
+
+
 def tuning(records: Records) -> str:
     """Scores of the settings that were tried for each filter."""
     parts = ["## Tuning of the filters"]
@@ -208,9 +213,12 @@ def tuning(records: Records) -> str:
         record = records[f"benchmarks/tune_{method}"]
         best = min(run["mean"]["crps"] for run in record["runs"])
         lines = []
-        for run in record["runs"]:
-            config, seeds = run["label"]["config"], run["label"]["truth_seeds"]
+        shown_runs = sorted(record["runs"], key=lambda run: run["mean"]["crps"])[:MOST]
+        for run in [run for run in record["runs"] if run in shown_runs]:
+            config, seeds = {"viscosity": 0.0} | run["label"]["config"], run["label"]["truth_seeds"]
             options = " ".join(f"--{knob} {config[knob]:g}" for knob in KNOBS)
+            if run["label"].get("frames"):
+                options += f" --frames {run['label']['frames']}"
             command = benchmark("tune_filters", method, f"--members {config['members']}", options)
             cells = [f"{config[knob]:g}" for knob in KNOBS]
             cells += [f"{run['mean'][score]:.3f}" for score in ("maer", "crps", "spread_skill")]
@@ -220,7 +228,8 @@ def tuning(records: Records) -> str:
         label = record["runs"][0]["label"]
         seeds = label["truth_seeds"]
         text = (
-            f"{label['config']['members']} members, layout `{label['layout']}`, truths {seeds[0]} to {seeds[-1]} "
+            f"{label['config']['members']} members, layout `{label['layout']}`, truths {seeds[0]} to {seeds[-1]}, "
+            f"{'all' if len(record['runs']) <= MOST else f'the best {MOST}'} of {len(record['runs'])} settings "
             f"({machine(record)}). {sentence(f'tune_{method}')}"
         )
         parts += [f"### `{method}`", prose(text)]
