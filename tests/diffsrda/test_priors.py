@@ -46,7 +46,7 @@ def analysed(name):
 
 def samples(count=3):
     waves = jnp.sin(jnp.asarray(GRID.y)) * jnp.cos(
-        jnp.arange(1, count + 1)[:, None, None] * jnp.asarray(GRID.x)[:, None]
+        jnp.asarray(np.arange(1.0, count + 1))[:, None, None] * jnp.asarray(GRID.x)[:, None]
     )
     return analysed("lagrange")[3].guess.frames[:, 0] + 0.3 * waves
 
