@@ -912,6 +912,7 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     # What a wrong package computes must not be kept for others.
     environment = kept | {"PYTHONPATH": str(folder), "JAXSRDA_CACHE": str(folder / "cache")}
+    environment["COLUMNS"] = "500"  # pytest's summary says why a test failed, as far as the line has room
     options = ["-q", "-x", "-rfE", "-p", "reporter", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
     options += ["--rootdir", str(ROOT), "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     command = [sys.executable, "-m", "pytest", *options, *(str(ROOT / "tests" / test) for test in tests)]
@@ -924,8 +925,9 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> tuple[int, str]:
 
 
 def failed(output: str) -> list[str]:
-    """The tests that failed, not those that broke before they ran."""
-    return re.findall(r"^FAILED (\S+)", output, re.MULTILINE)
+    """The tests that failed because a number was wrong, not because the mutation is no program that runs."""
+    lines = re.findall(r"^FAILED (.+)$", output, re.MULTILINE)
+    return [line for line in lines if not re.search(r" - (Type|Name|Attribute|Import|Syntax|Key)Error", line)]
 
 
 def main(*names: str) -> None:
@@ -938,7 +940,13 @@ def main(*names: str) -> None:
             mutate(copy_package(Path(folder)), mutation)
             status, output = run_tests(Path(folder), mutation.tests)
         noticed = failed(output)
-        verdict = f"killed by {noticed[0]}" if status == 1 and noticed else "SURVIVED" if status == 0 else output
+        verdict = (
+            f"killed by {noticed[0].split(' - ')[0]}"
+            if status == 1 and noticed
+            else "SURVIVED"
+            if status == 0
+            else output
+        )
         print(f"{mutation.name}: {verdict} ({time.monotonic() - began:.0f} s)", flush=True)
 
 
