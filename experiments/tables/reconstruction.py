@@ -62,7 +62,7 @@ def reconstruction(records: Records) -> str:
     )
 
 
-TUNED = ("enkf-hr", "enkf-sr", "enkf-dual", "enkf-lagrange", "oi-lagrange", "enkf-dual-lagrange")
+TUNED = ("enkf-hr", "enkf-sr", "enkf-dual", "enkf-lagrange", "oi-lagrange")
 
 
 def tuned(records: Records) -> str:
@@ -72,7 +72,7 @@ def tuned(records: Records) -> str:
         label = records[f"benchmarks/tune_{method}"]["runs"][0]["label"]
         seeds = label["truth_seeds"]
         parts.append(f"`{method}` ({label['config']['members']} members) on seeds {seeds[0]} to {seeds[-1]}")
-    return f"Filters were tuned on other truths: {', '.join(parts[:-1])} and {parts[-1]}."
+    return f"These filters were tuned on other truths: {', '.join(parts[:-1])} and {parts[-1]}."
 
 
 def method_table(rows: dict[str, Any]) -> str:

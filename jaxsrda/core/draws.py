@@ -1,4 +1,4 @@
-"""Random numbers that are the same in both precisions, and tags that keep streams apart.
+"""Random numbers that are the same in both precisions, to a float32's last bit, and tags that keep streams apart.
 
 `jax.random.split(key)[i]` is `fold_in(key, i)`: a stream that is named by a small number meets those that are counted
 or split.  Streams beside counted ones are therefore named by the tags below, far from any count.

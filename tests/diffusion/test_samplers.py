@@ -246,7 +246,9 @@ def test_one_step_of_ddim_is_that_of_the_paper(eta, dtype):
     expected = np.sqrt(before) * clean + np.sqrt(1 - before - deviation**2) * noise
     left = np.sqrt(before) * np.asarray(got, float) - expected
     if eta == 0:
-        np.testing.assert_allclose(left, 0, atol=1e-5)  # noise is drawn in float32
+        # Two programs may differ in the last bit of noise that is drawn in float32, in a few of its numbers.
+        np.testing.assert_allclose(left, 0, atol=1e-5 if dtype == "float32" else 1e-6)
+        assert dtype == "float32" or np.mean(np.abs(left) < 1e-13) > 0.99
     else:
         left = left / deviation
         for statistic, spread in ((left.mean(), 1), ((left**2).mean() - 1, 2**0.5), ((left * x / sigma).mean(), 1)):
