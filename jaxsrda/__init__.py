@@ -4,6 +4,7 @@ In reading order: the flow and its testbed, what is observed, the cycle and its 
 the scores, and the experiment that puts them together.
 """
 
+from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 
 from jaxsrda.core.lazy import later
@@ -36,7 +37,10 @@ from jaxsrda.experiment.result import DivergedError, Result
 from jaxsrda.experiment.run import assimilate, run
 from jaxsrda.experiment.evaluate import evaluate
 
-__version__ = _version("jaxsrda")
+try:
+    __version__ = _version("jaxsrda")
+except _NotInstalled:  # a checkout on the path, such as on a machine where nothing can be installed
+    __version__ = "unknown"
 
 _LATER = {
     # What needs Flax, Optax or Orbax is loaded on first use.

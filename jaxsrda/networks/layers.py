@@ -17,9 +17,17 @@ from jax import Array
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def on_cpu() -> bool:
+    """Whether programs are made for a CPU, where gradients written as products beat XLA's own; elsewhere XLA's fuse."""
+    return jax.default_backend() == "cpu"
+
+
 def pad_channel(x: Array, width: int = 1) -> Array:
     """`width` more columns at each side (periodic) and rows beyond each wall (odd mirror image)."""
+    return _pad_with_gradient(x, width) if on_cpu() else _pad(x, width)
+
+
+def _pad(x: Array, width: int) -> Array:
     if width == 0:
         return x
     x = jnp.concatenate([x[:, -width:], x, x[:, :width]], axis=1)
@@ -27,8 +35,11 @@ def pad_channel(x: Array, width: int = 1) -> Array:
     return jnp.concatenate([-below[:, :, ::-1], x, -above[:, :, ::-1]], axis=2)
 
 
+_pad_with_gradient = jax.custom_vjp(_pad, nondiff_argnums=(1,))
+
+
 def _pad_fwd(x, width):
-    return pad_channel(x, width), None
+    return _pad(x, width), None
 
 
 def _pad_bwd(width, _, cotangent):
@@ -43,21 +54,29 @@ def _pad_bwd(width, _, cotangent):
     return (core.at[:, :width].add(inner[:, -width:]),)
 
 
-pad_channel.defvjp(_pad_fwd, _pad_bwd)
+_pad_with_gradient.defvjp(_pad_fwd, _pad_bwd)
 
 
 def node_sums(x: Array) -> Array:
-    """Sums over the nodes, [B, nx, ny, C] → [B, C] in float32; a product with ones: on CPU faster than XLA's."""
+    """Sums over the nodes, [B, nx, ny, C] → [B, C] in float32; on CPU a product with ones, faster than XLA's sum."""
+    if not on_cpu():
+        return x.sum((1, 2), dtype=jnp.float32)
     batch, nx, ny, channels = x.shape
     ones = jnp.ones((batch, 1, nx * ny), x.dtype)
     flat = x.reshape(batch, nx * ny, channels)
     return jnp.matmul(ones, flat, preferred_element_type=jnp.float32)[:, 0]
 
 
-@jax.custom_vjp
 def affine(x: Array, factor: Array, shift: Array) -> Array:
-    """x · factor + shift, both [B, C] (float32), in the type of x; its gradient sums by `node_sums`."""
+    """x · factor + shift, both [B, C] (float32), in the type of x; its gradient sums by `node_sums` on CPU."""
+    return _affine_with_gradient(x, factor, shift) if on_cpu() else _affine(x, factor, shift)
+
+
+def _affine(x: Array, factor: Array, shift: Array) -> Array:
     return x * factor[:, None, None].astype(x.dtype) + shift[:, None, None].astype(x.dtype)
+
+
+_affine_with_gradient = jax.custom_vjp(_affine)
 
 
 def _affine_bwd(residuals, cotangent):
@@ -65,29 +84,40 @@ def _affine_bwd(residuals, cotangent):
     return cotangent * factor[:, None, None].astype(x.dtype), node_sums(cotangent * x), node_sums(cotangent)
 
 
-affine.defvjp(lambda x, factor, shift: (affine(x, factor, shift), (x, factor)), _affine_bwd)
+_affine_with_gradient.defvjp(lambda x, factor, shift: (_affine(x, factor, shift), (x, factor)), _affine_bwd)
 
 
-@jax.custom_vjp
 def add_bias(x: Array, bias: Array) -> Array:
-    """x + bias (C,); its gradient sums by `node_sums`."""
+    """x + bias (C,); its gradient sums by `node_sums` on CPU."""
+    return _bias_with_gradient(x, bias) if on_cpu() else _bias(x, bias)
+
+
+def _bias(x: Array, bias: Array) -> Array:
     return x + bias.astype(x.dtype)
 
 
-add_bias.defvjp(lambda x, bias: (add_bias(x, bias), None), lambda _, g: (g, node_sums(g).sum(0)))
+_bias_with_gradient = jax.custom_vjp(_bias)
+_bias_with_gradient.defvjp(lambda x, bias: (_bias(x, bias), None), lambda _, g: (g, node_sums(g).sum(0)))
 
 
-@jax.custom_vjp
 def convolve(padded: Array, kernel: Array) -> Array:
     """A convolution without padding, stride 1: [B, X+2, Y+2, C] and [3, 3, C, O] → [B, X, Y, O] (3 for any odd size).
 
     On CPU one matrix product: the taps in y are gathered side by side, [B, X+2, Y, 3 C] @ [3 C, 3 O], and those in x
     are the three parts of its result, shifted and added.  In bfloat16 that is several times faster than XLA's
     convolution, and its weight gradient, the product of the same two arrays the other way round, is too in any type
-    (`benchmarks/convolution.py`).
+    (`benchmarks/convolution.py`).  Elsewhere both are XLA's own.
     """
-    if jax.default_backend() != "cpu" or padded.dtype != jnp.bfloat16:
-        return jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=DIMENSIONS)
+    return _convolve_with_gradient(padded, kernel) if on_cpu() else _convolve_xla(padded, kernel)
+
+
+def _convolve_xla(padded: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(padded, kernel, (1, 1), "VALID", dimension_numbers=DIMENSIONS)
+
+
+def _convolve(padded: Array, kernel: Array) -> Array:
+    if padded.dtype != jnp.bfloat16:
+        return _convolve_xla(padded, kernel)
     size_x, size_y, channels, features = kernel.shape
     taps = kernel.reshape(size_x, size_y * channels, features).swapaxes(0, 1).reshape(size_y * channels, -1)
     gathered = gather_rows(padded, size_y)
@@ -103,15 +133,18 @@ def gather_rows(padded: Array, size: int) -> Array:
     return jnp.concatenate([padded[:, :, j : j + ny] for j in range(size)], axis=-1)
 
 
+_convolve_with_gradient = jax.custom_vjp(_convolve)
+
+
 def _convolve_fwd(padded, kernel):
-    return convolve(padded, kernel), (padded, kernel)
+    return _convolve(padded, kernel), (padded, kernel)
 
 
 def _convolve_bwd(residuals, cotangent):
     padded, kernel = residuals
     size_x, size_y, channels, features = kernel.shape
     spread = jnp.pad(cotangent, ((0, 0), (size_x - 1,) * 2, (size_y - 1,) * 2, (0, 0)))
-    to_input = convolve(spread, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
+    to_input = _convolve(spread, jnp.flip(kernel, (0, 1)).swapaxes(2, 3))
     # Channels first before the rows are gathered: turning the small array is cheap, turning the gathered one is not.
     first = jnp.moveaxis(padded, -1, 0)
     ny = cotangent.shape[2]
@@ -122,7 +155,7 @@ def _convolve_bwd(residuals, cotangent):
     return to_input, to_kernel
 
 
-convolve.defvjp(_convolve_fwd, _convolve_bwd)
+_convolve_with_gradient.defvjp(_convolve_fwd, _convolve_bwd)
 
 
 class Conv(nnx.Module):

@@ -20,6 +20,7 @@ from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
 from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
 from jaxsrda.training.distillation import distillation_loss
+from jaxsrda.training.one_pass import one_pass_loss
 from jaxsrda.training.windows import Windows, augment
 
 SIGMAS = ("lognormal", "vp")
@@ -33,7 +34,8 @@ class TrainConfig:
 
     samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
     it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
-    denoiser (`diffusion.denoiser.LOSSES`); sigmas: noise levels, `vp`, uniform in t on that schedule (arXiv:2006.11239,
+    denoiser (`diffusion.denoiser.LOSSES`), or `crps`: a student of one step that learns from the windows themselves
+    (`one_pass`) and not from a teacher; sigmas: noise levels, `vp`, uniform in t on that schedule (arXiv:2006.11239,
     algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression: weight of the
     conditioner's losses; part: what is trained, `all` or the `denoiser` alone (a student takes `noises` paths a window
     and has no use for loss, sigmas or regression); bfloat16: compute in it, weights stay float32; half_lives: of the
@@ -61,7 +63,7 @@ class TrainConfig:
         for name in ("samples", "batch", "noises"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        check_choice("loss", self.loss, LOSSES)
+        check_choice("loss", self.loss, (*LOSSES, "crps"))
         check_choice("sigmas", self.sigmas, SIGMAS)
         check_choice("part", self.part, PARTS)
         check_positive("learning_rate", self.learning_rate)
@@ -184,6 +186,8 @@ def objective(
     norm = jnp.asarray(scale, jnp.float32)
 
     def loss(params: Any, key: Array, windows: Windows, training: bool = True):
+        if model.distilled and config.loss == "crps":
+            return one_pass_loss(model, frozen, params, norm, key, windows, config.noises, config.bfloat16)
         if model.distilled:
             return distillation_loss(model, frozen, params, key, windows, config.noises, config.bfloat16)
         whole = params if config.part == "all" else with_denoiser(frozen, params)

@@ -71,9 +71,26 @@ def cycle_windows(
     draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  Pure: jit it and vmap it
     over truths and keys.
     """
-    every, units = setup.testbed.frames_per_cycle, conditioning_of(setup, draw)
     state_key, sensor_key, step_key = jax.random.split(key, 3)
     observed = training_observations(sensor_key, setup, layout, truth)
+    return observed_windows(setup, prior, (state_key, step_key), truth, observed, draw, restart, dtype)
+
+
+def observed_windows(
+    setup: Setup,
+    prior: Prior,
+    keys: tuple[Array, Array],
+    truth: Array,
+    observed: Observations,
+    draw: Draw | None = None,
+    restart: str = "open",
+    dtype: DTypeLike = jnp.float16,
+) -> Windows:
+    """`cycle_windows` of a truth with its observations, times leading: one for each cycle.
+
+    keys: of the first state, and of the steps.
+    """
+    (state_key, step_key), every, units = keys, setup.testbed.frames_per_cycle, conditioning_of(setup, draw)
     cycles = observed.values.shape[0]
     step = recorded_step(setup, prior, draw, restart)
 

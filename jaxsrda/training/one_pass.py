@@ -1,0 +1,93 @@
+"""One-pass generators: the denoiser called once on pure noise, trained on the fair CRPS of many linear functionals.
+
+A proper score of single points cannot see how errors hang together, so means over blocks, differences of neighbours
+and changes in time are scored too, each in units of its own size.  Fair CRPS as a loss: Lang et al. (2024,
+arXiv:2412.15832); one network call a member with injected noise: Alet et al. (2025, arXiv:2506.10772).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsrda.core import draws
+from jaxsrda.diffsrda.model import ModelConfig, network, with_denoiser
+from jaxsrda.diffusion.denoiser import precondition
+from jaxsrda.diffusion.schedules import student_sigmas
+from jaxsrda.training.windows import Windows
+
+BLOCKS = (4, 8, 16)
+"""Sides of the blocks whose means are scored, in grid points."""
+
+
+def block_means(fields: Array, size: int) -> Array:
+    """Means over size × size points of fields (…, nx, ny, frames), the far wall's row left out."""
+    *lead, nx, ny, frames = fields.shape
+    rows = (ny - 1) // size
+    inner = fields[..., : nx // size * size, : rows * size, :]
+    return inner.reshape(*lead, nx // size, size, rows, size, frames).mean((-4, -2))
+
+
+def functionals(fields: Array) -> dict[str, Array]:
+    """What is scored of fields (…, nx, ny, frames): points, block means, differences in x, y and between frames."""
+    blocks = {f"block{size}": block_means(fields, size) for size in BLOCKS if size < fields.shape[-2]}
+    return {
+        "points": fields,
+        **blocks,
+        "gradient_x": fields - jnp.roll(fields, 1, axis=-3),
+        "gradient_y": jnp.diff(fields, axis=-2),
+        "change": jnp.diff(fields, axis=-1),
+    }
+
+
+def fair_crps(members: Array, truth: Array) -> Array:
+    """Mean of mean_i |x_i − y| − Σ_{i<j} |x_i − x_j| / (M (M − 1)), members (M, …), truth (…): unbiased for any M > 1.
+
+    Ferro (2014, doi:10.1002/qj.2270).
+    """
+    count = len(members)
+    skill = jnp.abs(members - truth).mean()
+    pairs = sum(jnp.abs(members[i] - members[j]).mean() for i in range(count) for j in range(i))
+    return skill - pairs / (count * (count - 1))
+
+
+def one_pass_loss(
+    model: ModelConfig,
+    frozen: Any,
+    params: Any,
+    norm: Array,
+    key: Array,
+    windows: Windows,
+    members: int = 2,
+    bfloat16: bool = False,
+) -> tuple[Array, dict[str, Array]]:
+    """Fair CRPS of one-pass samples around the conditioner's mean, averaged over `functionals`, each over the mean
+    size of what it scores; and its parts.
+
+    frozen: all parameters; params: the denoiser's.  norm: (frames,) of corrections.  ValueError for fewer than 2
+    members.
+    """
+    if members < 2:
+        raise ValueError(f"noises: the fair CRPS compares members, expected 2 or more, got {members}")
+    net = network(model, bfloat16)
+    features = jax.lax.stop_gradient(net.encode(frozen, windows.condition.astype(jnp.float32)))
+    left = windows.correction.astype(jnp.float32) / norm - features.mean
+    whole = with_denoiser(frozen, params)
+    each = jax.tree.map(lambda a: jnp.tile(a, (members, *(1,) * (a.ndim - 1))), features)
+
+    def raw(x: Array, level: Array) -> Array:
+        return net.denoise(whole, x, jnp.broadcast_to(level, len(x)), each)
+
+    sigma = jnp.float32(student_sigmas(1)[0])
+    noise = draws.normal(key, each.mean.shape, jnp.float32)
+    drawn = each.scale * precondition(model.parametrization, raw, model.sigma_data)(sigma * noise, sigma)
+    drawn = drawn.reshape(members, *left.shape)
+    parts = {}
+    scored = functionals(drawn)
+    for name, target in functionals(left).items():
+        parts[f"crps_{name}"] = fair_crps(scored[name], target) / jnp.abs(target).mean()
+    total = jnp.stack(list(parts.values())).mean()
+    return total, {"loss": total, **parts}

@@ -1,0 +1,48 @@
+"""Budgets, the learning rate on the way, and averages of weights by relative length."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsrda.training import course
+
+
+def test_a_budget_is_minutes_or_samples():
+    assert course.Budget(minutes=2).spent(30, 10**9) == 0.25
+    assert course.Budget(samples=400).spent(10**9, 100) == 0.25
+    assert course.Budget(samples=400).spent(0, 500) == 1
+    for wrong in ({}, {"minutes": 1, "samples": 1}, {"minutes": -1}, {"samples": -1, "minutes": 2}):
+        with pytest.raises(ValueError, match="budget: expected minutes or samples above 0, not both"):
+            course.Budget(**wrong)
+
+
+def test_the_rate_warms_up_stays_and_cools_down():
+    def rate(fraction, step):
+        return course.learning_rate(2.0, fraction, step, warmup=10, cooling=0.25)
+
+    assert [rate(0, 0), rate(0, 4), rate(0, 9), rate(0.5, 100), rate(0.75, 100)] == [0.2, 1.0, 2.0, 2.0, 2.0]
+    # A quarter of the cool-down leaves 1 − √¼.
+    np.testing.assert_allclose(rate(0.8125, 100), 1.0)
+    assert rate(1, 100) == 0
+    assert course.learning_rate(2.0, 1.0, 100, 10, 0.0) == 2.0
+
+
+@pytest.mark.parametrize("length", [0.03, 0.1, 0.25])
+def test_an_average_has_the_relative_length_asked_for(length):
+    # The average of t itself and of t² give mean and deviation of the weights that steps have.
+    steps = 4000
+    mean = square = 0.0
+    for step in range(steps):
+        old = float(course.keep(jnp.int32(step), length))
+        mean, square = old * mean + (1 - old) * (step + 1), old * square + (1 - old) * (step + 1) ** 2
+    np.testing.assert_allclose(np.sqrt(square - mean**2) / steps, length, rtol=0.02)
+
+
+def test_an_average_starts_with_the_first_weights():
+    assert course.keep(jnp.int32(0), 0.1) == 0
+
+
+@pytest.mark.parametrize("length", [0.0, 0.3, 1.0])
+def test_lengths_beyond_those_of_powers_are_refused(length):
+    with pytest.raises(ValueError, match="average length: expected"):
+        course.exponent(length)
