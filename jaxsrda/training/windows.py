@@ -65,17 +65,18 @@ def cycle_windows(
     draw: Draw | None = None,
     restart: str = "open",
     dtype: DTypeLike = jnp.float16,
+    units: Conditioning | None = None,
 ) -> Windows:
     """All windows of a prior's run over one truth (n cycles and one more frame, nx, ny): leading axes (n, guesses).
 
-    draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  Pure: jit it and vmap it
-    over truths and keys.
+    draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  units: what conditions hold,
+    by default the draw's, else what fits the testbed.  Pure: jit it and vmap it over truths and keys.
     """
-    every, units = setup.testbed.frames_per_cycle, conditioning_of(setup, draw)
+    every, units = setup.testbed.frames_per_cycle, conditioning_of(setup, draw, units)
     state_key, sensor_key, step_key = jax.random.split(key, 3)
     observed = training_observations(sensor_key, setup, layout, truth)
     cycles = observed.values.shape[0]
-    step = recorded_step(setup, prior, draw, restart)
+    step = recorded_step(setup, prior, draw, restart, units)
 
     def cycle(carry: tuple[State, Array], inputs: tuple[Observations, Array]):
         (state, index), (observations, first) = carry, inputs
@@ -98,17 +99,19 @@ def forecast_windows(
     truths: Array,
     starts: str = "perturbed",
     dtype: DTypeLike = jnp.float16,
+    units: Conditioning | None = None,
 ) -> Windows:
     """Windows of bare LR forecasts from the truths' low-passed states: truths (runs, frames, nx, ny) → (n, runs).
 
     A forecast starts one assimilation time before its window, which it is the guess of.  Its start is exact (`clean`),
     carries an anomaly of the climatology of random size up to `PERTURBATION` (`perturbed`, like the analyses that a
     cycle restarts from), or exact with the forecast mixed with the most similar one of another run (`mixup`, see
-    `mix_nearest`).
+    `mix_nearest`).  units: what conditions hold, by default what fits the testbed; `Conditioning.of(testbed, "paper")`
+    with starts `mixup` is the paper's training data (arXiv:2604.21180).
     """
     check_choice("starts", starts, STARTS)
     testbed, grid, model = setup.testbed, setup.grid, setup.forecast_model()
-    every, units, (sensors,) = testbed.frames_per_cycle, Conditioning.of(testbed), setup.sensors
+    every, units, (sensors,) = testbed.frames_per_cycle, conditioning_of(setup, None, units), setup.sensors
     runs, frames = truths.shape[:2]
     cycles = (frames - 1) // every
     sensor_key, start_key = jax.random.split(key)

@@ -255,7 +255,7 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--network", "nope"], "network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'nope'"),
+        (["--network", "nope"], "network: expected one of tiny, small, base, paper, paper-narrow, 4dsrda-small, 4dsrda; got 'nope'"),
         (["--network", "paper"], "target: network paper can have direct, got residual"),
         (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
         (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'nope'"),

@@ -359,12 +359,12 @@ def test_training_windows(folder, monkeypatch, name, draw):
         both = (jnp.repeat(fields[..., None], n, axis=-1).astype(jnp.float16) for n in (CHANNELS, FRAMES))
         return Windows(*both)
 
-    def cycled(where, prior, layout, key, truth, drawn, restart):
+    def cycled(where, prior, layout, key, truth, drawn, restart, units):
         (sensors,) = where.sensors
         assert (drawn, restart, sensors.noise_std, layout.name) == (draw, "each", 0.1, "lattice:4")
         return windows(0, truth, prior.guesses)
 
-    def forecast(where, layout, keys, truths, starts):
+    def forecast(where, layout, keys, truths, starts, units):
         assert draw is None and name == "lr" and (starts, where.sensors[0].noise_std) == ("mixup", 0.1)
         each = jax.vmap(lambda truth: windows(1, truth, 1), out_axes=1)(truths)
         return jax.tree.map(lambda a: a[:, :, 0], each)
