@@ -13,7 +13,6 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_positive
@@ -201,10 +200,10 @@ def fill(grid: ChannelGrid, values: Array, observations: Observations) -> Array:
     seen = mask.astype(values.dtype)
 
     def covariance(a: Array) -> Array:
-        r = np.sqrt(3) / FILL_LENGTH * chord(a, at)
+        r = 3**0.5 / FILL_LENGTH * chord(a, at)
         return (1 + r) * jnp.exp(-r) * seen
 
-    lower = cholesky(covariance(at) * seen[:, None] + jnp.diag(jnp.where(mask, 0, 1) + jnp.asarray(1e-4, values.dtype)))
+    lower = cholesky(covariance(at) * seen[:, None] + jnp.diag(1e-4 + (1 - seen)))
     weights = solve(lower, solve(lower, jnp.where(mask, values, 0)[:, None]), transposed=True)
     return matmul(covariance(grid_positions(grid, values.dtype)), weights).reshape(grid.shape)
 
