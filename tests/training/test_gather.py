@@ -57,6 +57,7 @@ def asked(monkeypatch):
 
     def training_windows(config, where, draw=None, restart="open", tag="", units=None, progress=None):
         calls.append((where, draw, restart, tag))
+        assert units == CONFIG.conditioning  # the job's
         window = Windows(np.zeros((1, *GRID.shape, CONFIG.channels)), np.zeros((1, *GRID.shape, CONFIG.frames)))
         return WindowSet([window for _ in config.plan()])
 
