@@ -1,10 +1,10 @@
 """What the diffusion model is conditioned on: a first guess with its spread, and the sensors' departures from it.
 
-Preset `full`: linear theory is given to the network instead of being left to be learned: departures (observation minus analysis)
+Linear theory is given to the network instead of being left to be learned: departures (observation minus analysis)
 arrive kriged onto the grid with the error variance of that interpolation, for any number of sensors anywhere, so one
 network serves every layout, and a time without sensors is a map of zeros with variance one.
 
-Preset `paper`: three forecast frames and two maps of observations, as in Ayapilla et al. (2026, arXiv:2604.21180).
+That is preset `full`; `paper` is three forecast frames and two observed maps (Ayapilla et al. 2026, arXiv:2604.21180).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Conditioning:
 
     @classmethod
     def of(cls, testbed: Testbed, preset: str = "full") -> Conditioning:
-        """The conditioning for a testbed's cadence and scales; of preset `paper` fields are scaled by half their range."""
+        """The conditioning for a testbed's cadence and scales; preset `paper` scales fields by half of their range."""
         paper, (low, high) = preset == "paper", testbed.vorticity_range
         return cls(
             frames=testbed.window,

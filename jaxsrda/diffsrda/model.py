@@ -72,9 +72,10 @@ class ModelConfig:
                 f"{self.distilled} of {self.network}"
             )
         if self.conditioning.preset == "paper" and (self.latent or kind.guesses):
+            what = f"latent {self.latent}" if self.latent else f"network {self.network}"
             raise ValueError(
-                f"conditioning: {f'latent {self.latent}' if self.latent else f'network {self.network}'} needs the first "
-                "guess of every frame, expected conditioning full, got paper; take that, or another network without latent"
+                f"conditioning: {what} needs the first guess of every frame, expected conditioning full, got paper; "
+                "take full, or a U-Net without a latent"
             )
         if self.distilled and self.target == "regression":
             raise ValueError("distilled: a regression draws nothing; distil a model with target residual or direct")

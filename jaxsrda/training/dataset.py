@@ -154,7 +154,7 @@ def training_windows(
         prior = make_prior(setup, DiffSRDAConfig(prior=config.prior, members=config.members, restart=restart))
 
         def run(key: jax.Array, truth: jax.Array) -> Windows:
-            windows = cycle_windows(setup, prior, place, key, truth, draw, restart, units=units)
+            windows = cycle_windows(setup, prior, place, key, truth, units if draw is None else draw, restart)
             # The first time is not scored; of several guesses, all alike in law, the first will do.
             return jax.tree.map(lambda a: a[1:, :1], windows)
 

@@ -62,21 +62,21 @@ def cycle_windows(
     layout: Layout,
     key: Array,
     truth: Array,
-    draw: Draw | None = None,
+    draw: Draw | Conditioning | None = None,
     restart: str = "open",
     dtype: DTypeLike = jnp.float16,
-    units: Conditioning | None = None,
 ) -> Windows:
     """All windows of a prior's run over one truth (n cycles and one more frame, nx, ny): leading axes (n, guesses).
 
-    draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  units: what conditions hold,
-    by default the draw's, else what fits the testbed.  Pure: jit it and vmap it over truths and keys.
+    draw and restart: the model in the loop, as in `diffsrda`; without one the prior alone, with what conditions hold in
+    its place, by default what fits the testbed.  Pure: jit it and vmap it over truths and keys.
     """
-    every, units = setup.testbed.frames_per_cycle, conditioning_of(setup, draw, units)
+    every, loop = setup.testbed.frames_per_cycle, None if isinstance(draw, Conditioning) else draw
+    units = draw if isinstance(draw, Conditioning) else conditioning_of(setup, draw)
     state_key, sensor_key, step_key = jax.random.split(key, 3)
     observed = training_observations(sensor_key, setup, layout, truth)
     cycles = observed.values.shape[0]
-    step = recorded_step(setup, prior, draw, restart, units)
+    step = recorded_step(setup, prior, loop, restart, units)
 
     def cycle(carry: tuple[State, Array], inputs: tuple[Observations, Array]):
         (state, index), (observations, first) = carry, inputs

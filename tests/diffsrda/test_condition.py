@@ -476,7 +476,7 @@ def test_channels_are_counted(frames, past, count):
         ({"field_scale": np.inf}, "field_scale: expected a finite number above 0"),
         ({"departure_scale": 0}, "departure_scale: expected a finite number above 0"),
         ({"preset": "papre"}, "conditioning: expected one of full, paper; got 'papre'; did you mean 'paper'"),
-        ({"preset": "paper"}, "past: conditioning paper holds one earlier time, expected 1, got 2; take Conditioning.of"),
+        ({"preset": "paper"}, "past: conditioning paper holds one earlier time, expected 1, got 2; take Cond"),
     ],
 )
 def test_bad_units_are_refused(changes, message):

@@ -308,9 +308,9 @@ def test_networks_are_built_for_the_papers_condition(target):
     """Five channels, none of them quiet; what is drawn is as large as ever."""
     kind = ModelConfig.of(TESTBED, network="tiny", target=target, conditioning=PAPER)
     assert kind.channels == 5 and kind.frames == 5
-    first = models.network(kind).initial(0)["stem"]["kernel"][...]
-    quiet = models.network(dataclasses.replace(kind, conditioning=Conditioning.of(TESTBED))).initial(0)["stem"]["kernel"]
-    assert np.all(first != 0) and not np.all(quiet[...] != 0)
+    full = dataclasses.replace(kind, conditioning=Conditioning.of(TESTBED))
+    first, quiet = (models.network(each).initial(0)["stem"]["kernel"][...] for each in (kind, full))
+    assert np.all(first != 0) and not np.all(quiet != 0)
     model = Model(kind, parameters(kind), SCALE)
     got = quick_jit(make_draw(model, configuration()))(KEY, normal(1, *GRID.shape, 5))
     assert got.shape == (3, 5, *GRID.shape) and np.isfinite(got).all() and not np.any(got[..., [0, -1]])

@@ -313,7 +313,7 @@ def test_weights_of_other_sizes_are_refused(saved, change, message):
 def test_a_header_of_an_unknown_network_is_refused(saved):
     rewrite(saved, lambda arrays, header: header["model"].update(network="huge"))
     with pytest.raises(
-        ValueError, match="network: expected one of tiny, small, base, paper, paper-narrow, 4dsrda-small, 4dsrda; got 'huge'"
+        ValueError, match="network: expected one of tiny, small, base, paper, paper-narrow, 4dsrda-small, 4dsrda; got"
     ):
         load_model(saved)
 

@@ -294,13 +294,15 @@ def test_the_papers_conditions_of_other_priors():
     """Windows of a cycle hold the window before; units that are not the model's are refused."""
     where, prior = setup("float64", PRECISE), prior_of("lr-each")
     run = functools.partial(cycle_windows, where, prior, LAYOUT, dtype=jnp.float64)
-    condition = quick_jit(functools.partial(run, units=PAPER))(KEY, the_truth()).condition
+    condition = quick_jit(functools.partial(run, draw=PAPER))(KEY, the_truth()).condition
     assert condition.shape == (CYCLES, 2, *GRID.shape, 5)
     for now, before in ((0, 1), (3, 4)):
         np.testing.assert_array_equal(condition[1:, ..., now], condition[:-1, ..., before])
     np.testing.assert_allclose(condition[1:, ..., 1], condition[:-1, ..., 2], atol=1e-9)  # nothing is corrected
-    with pytest.raises(ValueError, match=r"conditioning: the model's is Conditioning\(.*'full'\), got .*'paper'\); leave"):
-        run(KEY, the_truth(), draw=Draw(fake_draw, UNITS, 2), restart="each", units=PAPER)
+    with pytest.raises(
+        ValueError, match=r"conditioning: the model's is Conditioning\(.*'full'\), got .*'paper'\); leave"
+    ):
+        recorded_step(where, prior, Draw(fake_draw, UNITS, 2), "each", PAPER)
 
 
 # Symmetries
@@ -433,10 +435,9 @@ def test_training_windows(folder, monkeypatch, name, draw):
         both = (jnp.repeat(fields[..., None], n, axis=-1).astype(jnp.float16) for n in (CHANNELS, FRAMES))
         return Windows(*both)
 
-    def cycled(where, prior, layout, key, truth, drawn, restart, units):
-        (sensors,) = where.sensors
-        assert (drawn, restart, sensors.noise_std, layout.name) == (draw, "each", 0.1, "lattice:4")
-        assert units == Conditioning.of(TESTBED)
+    def cycled(where, prior, layout, key, truth, drawn, restart):
+        (sensors,), loop = where.sensors, Conditioning.of(TESTBED) if draw is None else draw
+        assert (drawn, restart, sensors.noise_std, layout.name) == (loop, "each", 0.1, "lattice:4")
         return windows(0, truth, prior.guesses)
 
     def forecast(where, layout, keys, truths, starts, units):

@@ -24,9 +24,9 @@ class Train:
     prior: tuple[str, ...] = ("dual",)
     """What gives the first guess: dual, enkf-sr, lagrange, carried or lr; several make one model for all of them."""
     network: str = "small"
-    """tiny, small, base (efficient U-Nets), paper, paper-narrow (its U-Net), 4dsrda-small or 4dsrda (deterministic)."""
+    """tiny, small, base (efficient U-Nets), paper, paper-narrow (its U-Net), 4dsrda-small, 4dsrda (deterministic)."""
     conditioning: str = "full"
-    """full (the guess with its spread, kriged departures, memory), or paper (three forecast frames, two observed maps)."""
+    """full (guess and spread, kriged departures, memory), or paper (three forecast frames, two observed maps)."""
     target: str = "residual"
     """residual: diffusion around a regression's mean; direct: around the first guess; regression: that mean alone."""
     runs: int = 160
