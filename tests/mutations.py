@@ -671,6 +671,7 @@ GUIDANCE = (
 
 CENTRED = "diffsrda/test_model.py::test_centred_samples_are_independent_draws_around_the_conditioners_mean"
 CHANNELS = "diffsrda/test_condition.py::test_channels_in_order"
+PAPER_CYCLE = "training/test_windows.py::test_the_papers_cycle_has_the_conditions_of_training"
 
 DIFFSRDA = (
     Mutation(
@@ -756,6 +757,51 @@ DIFFSRDA = (
         "guess.spread / units.departure_scale",
         "guess.spread / units.field_scale",
         (CHANNELS,),
+    ),
+    Mutation(
+        "the paper's earlier frame is that of now",
+        "diffsrda/condition.py",
+        "start, earlier = jnp.where(alone, first, memory.analyses),",
+        "start, earlier = jnp.where(alone, first, first),",
+        ("diffsrda/test_condition.py::test_the_papers_channels_in_order", PAPER_CYCLE),
+    ),
+    Mutation(
+        "the paper's last frame one too early",
+        "diffsrda/condition.py",
+        "[start, first, now.guess.frames[-1:], earlier,",
+        "[start, first, now.guess.frames[-2:-1], earlier,",
+        (
+            "diffsrda/test_condition.py::test_the_papers_channels_in_order",
+            "training/test_windows.py::test_the_papers_windows_hold_the_forecast_before_and_the_sensors",
+        ),
+    ),
+    Mutation(
+        "observations filtered as departures",
+        "diffsrda/condition.py",
+        "jnp.diag(1e-4 + (1 - seen))",
+        "jnp.diag(1e-2 + (1 - seen))",
+        ("diffsrda/test_condition.py::test_filling_passes_through_the_sensors",),
+    ),
+    Mutation(
+        "what forecasts restarted from is the guess",
+        "diffsrda/step.py",
+        "analysis = prior.began(restarted, restart)",
+        "analysis = prior.began(guess.frames[:, 0], restart)",
+        (PAPER_CYCLE,),
+    ),
+    Mutation(
+        "the paper's windows remember now",
+        "training/windows.py",
+        "earlier = snapped(guess._replace(frames=fields[:1]), then)",
+        "earlier = snapped(guess._replace(frames=fields[:1]), now)",
+        (PAPER_CYCLE,),
+    ),
+    Mutation(
+        "guides take another frame for the guess",
+        "diffsrda/sampling.py",
+        "guess = condition[0, ..., units.first] * units.field_scale",
+        "guess = condition[0, ..., 0] * units.field_scale",
+        ("diffsrda/test_model.py::test_guides_find_the_guess_in_the_papers_condition",),
     ),
     Mutation(
         "memory oldest first",

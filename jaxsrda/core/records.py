@@ -15,12 +15,17 @@ import numpy as np
 ConfigT = TypeVar("ConfigT")
 
 
+def _said(value: Any, field: dataclasses.Field) -> bool:
+    # With its default a field of metadata `later` is left out, so that keys and files from before it stay the same.
+    return not (field.metadata.get("later") and getattr(value, field.name) == field.default)
+
+
 def _plain(value: Any, name_of: Callable[[Any], Any]) -> Any:
     """A value made of dictionaries, lists, text and numbers; functions by `name_of`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         # A guide is a dataclass that can be called: its class says which.
         kind = {"kind": type(value).__name__} if callable(value) else {}
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if _said(value, field)}
         return kind | {name: _plain(item, name_of) for name, item in fields.items()}
     if isinstance(value, Mapping):
         return {str(key): _plain(item, name_of) for key, item in value.items()}

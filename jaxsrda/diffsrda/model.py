@@ -71,6 +71,12 @@ class ModelConfig:
                 f"distilled: expected 0 to {MOST_DISTILLED} steps of a network of {', '.join(apart())}, got "
                 f"{self.distilled} of {self.network}"
             )
+        if self.conditioning.preset == "paper" and (self.latent or kind.guesses):
+            what = f"latent {self.latent}" if self.latent else f"network {self.network}"
+            raise ValueError(
+                f"conditioning: {what} needs the first guess of every frame, expected conditioning full, got paper; "
+                "take full, or a U-Net without a latent"
+            )
         if self.distilled and self.target == "regression":
             raise ValueError("distilled: a regression draws nothing; distil a model with target residual or direct")
         if self.latent:
@@ -127,7 +133,8 @@ def network(kind: ModelConfig, bfloat16: bool = False) -> Network:
     """The network of a model, as pure functions."""
     made = NETWORKS[kind.network]
     latent = AUTOENCODERS[kind.latent].channels if kind.latent else 0
-    quiet = (kind.conditioning.ahead,)
+    ahead = kind.conditioning.ahead
+    quiet = () if ahead is None else (ahead,)
     sizes = Sizes(kind.frames, kind.channels, kind.nx, kind.ny, latent, quiet, bfloat16)
 
     def build(seed: int) -> Any:

@@ -161,7 +161,7 @@ def make_draw(
                 return plain
             readings = found
             place = placement(model, condition, features, by_frame, frames=1)
-            guess = condition[0, ..., 0] * units.field_scale
+            guess = condition[0, ..., units.first] * units.field_scale
 
             def observe(x: Array) -> Array:
                 return predict(grid, guess + place(x[None])[0, ..., 0], readings, sensors)
@@ -201,7 +201,7 @@ def make_draw(
 
     def projected(corrections: Array, conditions: Array, found: Observations) -> Array:
         """Corrections whose first frame has each member's misfit kriged onto it."""
-        first = conditions[..., 0] * units.field_scale + corrections[..., 0]
+        first = conditions[..., units.first] * units.field_scale + corrections[..., 0]
 
         def gain(omega: Array) -> Array:
             return krige(grid, found.values - predict(grid, omega, found, sensors), found, units)[0]

@@ -69,7 +69,7 @@ def recorded_step(
     `first`, `mean` or `each` sample.  units: what snapshots are made with, by default the draw's, else the testbed's.
     """
     check_choice("restart", restart, RESTARTS)
-    grid, units = setup.grid, conditioning_of(setup, draw) if units is None else units
+    grid, units = setup.grid, conditioning_of(setup, draw, units)
 
     def conditioned(observations: Observations) -> Observations:
         # What other operators measure cannot be kriged as vorticity; the prior's analysis still uses it.
@@ -121,9 +121,15 @@ def recorded_step(
     return step
 
 
-def conditioning_of(setup: Setup, draw: Draw | None) -> Conditioning:
-    """What a draw's conditions hold; without one, what fits the testbed."""
-    return getattr(draw, "conditioning", None) or Conditioning.of(setup.testbed)
+def conditioning_of(setup: Setup, draw: Draw | None, units: Conditioning | None = None) -> Conditioning:
+    """What a draw's conditions hold; without one `units`, by default what fits the testbed.
+
+    ValueError for units that are not the draw's.
+    """
+    own = getattr(draw, "conditioning", None)
+    if own is not None and units is not None and own != units:
+        raise ValueError(f"conditioning: the model's is {own}, got {units}; leave it out")
+    return own or units or Conditioning.of(setup.testbed)
 
 
 def start(setup: Setup, prior: Prior, key: Array, dtype: Any, units: Conditioning | None = None) -> State:

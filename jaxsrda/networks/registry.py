@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Sizes(NamedTuple):
     """What a network is made for.
 
-    frames: of the target, whose first guesses lead the condition; channels: of the condition; nx, ny: the grid; latent:
+    frames: of the target; channels: of the condition; nx, ny: the grid; latent:
     numbers a node and frame, if what is denoised lives on nodes (0: on the grid); quiet: channels of the condition
     whose first weights are zero, so that they have no effect until training uses them; bfloat16: compute in it.
     """
@@ -31,7 +31,8 @@ class NetworkKind:
     build: (sizes, seed) → an NNX module with `encode(condition) → Features` and `__call__(noisy, level, features)`;
     targets: what it can be trained for (`diffsrda.model.TARGETS`); denoiser: names of the parts that run at every step,
     if these can be trained apart from the rest; latent: whether it can denoise in a latent; drops: whether its call
-    takes a key that drops features in training.
+    takes a key that drops features in training; guesses: whether it takes the first guess of every frame out of the
+    condition, which they then have to lead.
     """
 
     build: Callable[[Sizes, int], Any]
@@ -39,6 +40,7 @@ class NetworkKind:
     denoiser: tuple[str, ...] = ()
     latent: bool = False
     drops: bool = False
+    guesses: bool = False
 
 
 NETWORKS: dict[str, NetworkKind] = {}

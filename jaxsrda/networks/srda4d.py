@@ -170,4 +170,4 @@ def _build(name: str, sizes: Sizes, seed: int) -> SRDA:
 
 
 for _name in PRESETS:
-    register_network(_name, NetworkKind(functools.partial(_build, _name), ("regression",)))
+    register_network(_name, NetworkKind(functools.partial(_build, _name), ("regression",), guesses=True))

@@ -18,6 +18,16 @@ def distance(a: Array, b: Array) -> Array:
     return sqrt(dx * dx + dy * dy)
 
 
+def chord(a: Array, b: Array) -> Array:
+    """Distances (n, p) between positions a (n, 2) and b (p, 2) through the cylinder that x winds round.
+
+    Covariances of three dimensions are positive definite in it at any length.
+    """
+    across = 2 * jnp.sin((a[:, None, 0] - b[None, :, 0]) / 2)
+    dy = a[:, None, 1] - b[None, :, 1]
+    return sqrt(across * across + dy * dy)
+
+
 def grid_positions(grid: ChannelGrid, dtype) -> Array:
     """Positions (nx · ny, 2) of the grid's points, in a field's memory order."""
     x, y = np.meshgrid(grid.x, grid.y, indexing="ij")

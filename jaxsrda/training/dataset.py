@@ -16,6 +16,7 @@ from jaxsrda.core.cache import cached_npz, content_hash
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.records import key_of, renamed
 from jaxsrda.cycling.assimilator import Setup
+from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import PRIORS, make_prior
 from jaxsrda.diffsrda.step import Draw, conditioning_of
@@ -129,13 +130,16 @@ def training_windows(
     draw: Draw | None = None,
     restart: str = "open",
     tag: str = "",
+    units: Conditioning | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> WindowSet:
     """The windows of a training set, the first assimilation time of each run left out.
 
     draw, restart: a model in the loop, so that the windows are those its own cycling visits; `tag` then names it
-    for the cache (a hash of its weights).
+    for the cache (a hash of its weights).  units: what conditions hold, by default the draw's, else what fits the
+    testbed.
     """
+    units = conditioning_of(setup, draw, units)
     setup = setup._replace(sensors=(Sensors(noise_std=config.noise_std),))
     # Left alone an LR forecast never meets the truth, so its windows start from it, one by one.
     alone = config.prior == "lr" and draw is None
@@ -144,11 +148,13 @@ def training_windows(
     def cycler(layout: str) -> Callable:  # compiled once a layout
         place = parse_layout(layout, setup.grid)
         if alone:
-            return jax.jit(lambda keys, truths: forecast_windows(setup, place, keys[0], truths, config.starts))
+            return jax.jit(
+                lambda keys, truths: forecast_windows(setup, place, keys[0], truths, config.starts, units=units)
+            )
         prior = make_prior(setup, DiffSRDAConfig(prior=config.prior, members=config.members, restart=restart))
 
         def run(key: jax.Array, truth: jax.Array) -> Windows:
-            windows = cycle_windows(setup, prior, place, key, truth, draw, restart)
+            windows = cycle_windows(setup, prior, place, key, truth, units if draw is None else draw, restart)
             # The first time is not scored; of several guesses, all alike in law, the first will do.
             return jax.tree.map(lambda a: a[1:, :1], windows)
 
@@ -159,7 +165,7 @@ def training_windows(
     batch = BLOCK if alone else BATCH
     starts = config.starts if config.prior == "lr" else ""
     what = [config.prior, config.members, config.noise_std, starts, PRIORS[config.prior].filter, restart, tag]
-    what += [conditioning_of(setup, draw), config.testbed.numerics(*config.testbed.levels), config.truth_level.name]
+    what += [units, config.testbed.numerics(*config.testbed.levels), config.truth_level.name]
     what += [config.testbed.frames, config.testbed.frames_per_cycle, config.testbed.symmetries, str(setup.dtype)]
     parts = []
     for done, (block, repeat, layout) in enumerate(plan):

@@ -113,7 +113,7 @@ def gather(job: Job, setup: Setup, model: Model | None, progress: Progress) -> t
             kinds.append((draw, restart, f"{model_hash(model)} {sampled}"))
         last = (data.runs - job.held_out) // BLOCK
         for kind in kinds:
-            windows = training_windows(data, setup, *kind, progress=progress)
+            windows = training_windows(data, setup, *kind, units=job.model.conditioning, progress=progress)
             for (block, _, _), part in zip(data.plan(), windows.parts, strict=True):
                 (held if block >= last else kept).append(part)
     return WindowSet(kept), WindowSet(held)
@@ -160,6 +160,11 @@ def train(
             f"policy_weights: serve priors {', '.join(policy.config.priors)}, the job asks for "
             f"{', '.join(job.model.priors)}; "
             "give weights that serve them all"
+        )
+    if policy is not None and job.on_policy != "none" and policy.config.conditioning != job.model.conditioning:
+        raise ValueError(
+            f"policy_weights: their conditions are {policy.config.conditioning}, the job asks for "
+            f"{job.model.conditioning}; give weights with the same conditioning"
         )
     testbed = job.data[0].testbed
     setup = Setup(testbed, default_climatology(testbed))

@@ -164,7 +164,7 @@ def cycled(
         draw = mean_draw(Model(model, policy.params, policy.scale))  # type: ignore[arg-type]
 
         def run(key: Array, truth: Array, observed: Observations) -> Windows:
-            out = observed_windows(setup, made, (key, jax.random.fold_in(key, 0x73746570)), truth, observed, draw, restart)
+            out = observed_windows(setup, made, tuple(jax.random.split(key)), truth, observed, draw, restart)
             return jax.tree.map(lambda a: a[1:, 0], out)
 
         out = jax.vmap(run)(jax.random.split(run_key, len(truths)), truths, observed)
@@ -181,10 +181,10 @@ def forecasts(
     setup: Setup, model: ModelConfig, layout: str, starts: str = "perturbed"
 ) -> Callable[[Array, Array, Policy], Windows]:
     """A function (key, truths, policy) → windows of bare cheap forecasts (`forecast_windows`), which need no policy."""
-    place = parse_layout(layout, setup.grid)
+    place, units = parse_layout(layout, setup.grid), model.conditioning
 
     def windows(key: Array, truths: Array, policy: Policy) -> Windows:
-        out = forecast_windows(setup, place, key, truths.astype(setup.dtype), starts)
+        out = forecast_windows(setup, place, key, truths.astype(setup.dtype), starts, units=units)
         return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
 
     return windows

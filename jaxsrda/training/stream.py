@@ -20,7 +20,7 @@ from jax import Array
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_positive
-from jaxsrda.diffsrda.model import Model, ModelConfig, encode, with_denoiser
+from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, with_denoiser
 from jaxsrda.training.course import Budget, direction, keep, learning_rate
 from jaxsrda.training.loss import TrainConfig, TrainState, initial_state, objective
 from jaxsrda.training.sources import Policy
@@ -151,12 +151,29 @@ def analysis_error(model: ModelConfig, policy: Policy, windows: Windows, chunk: 
 
     sums = jax.lax.map(one, parts)
     mean, guess, truth = sums[:, :3].sum(0)
-    return {"maer": mean / truth, "guess_maer": guess / truth, "regression": sums[:, 3].mean()}
+    return {"maer": mean / truth, "guess_maer": guess / truth, "loss": sums[:, 3].mean()}
 
 
 def whole(frozen: Any, params: Any) -> Any:
     """All parameters of a model of which `params` are trained."""
     return params if frozen is None else with_denoiser(frozen, params)
+
+
+def denoiser_error(
+    model: ModelConfig, config: TrainConfig, policy: Policy, windows: Windows, chunk: int = 64
+) -> dict[str, Array]:
+    """What training minimizes, on windows kept from it, with fixed noise; windows beyond a multiple of `chunk` are too.
+
+    For models whose error is not that of a mean: those with target direct, and one-pass generators.
+    """
+    count = len(windows.condition) // chunk * chunk
+    parts = jax.tree.map(lambda a: a[:count].reshape(-1, chunk, *a.shape[1:]), windows)
+    frozen = policy.params if config.part == "denoiser" else None
+    params = policy.params if frozen is None else denoiser_part(model, frozen)
+    loss = objective(model, config, policy.scale, frozen)  # type: ignore[arg-type]
+    keys = jax.random.split(jax.random.key(1), count // chunk)
+    rows = jax.lax.map(lambda inputs: loss(params, *inputs, False)[1], (keys, parts))
+    return jax.tree.map(jnp.mean, rows)
 
 
 class Streamed(NamedTuple):

@@ -62,14 +62,14 @@ def cycle_windows(
     layout: Layout,
     key: Array,
     truth: Array,
-    draw: Draw | None = None,
+    draw: Draw | Conditioning | None = None,
     restart: str = "open",
     dtype: DTypeLike = jnp.float16,
 ) -> Windows:
     """All windows of a prior's run over one truth (n cycles and one more frame, nx, ny): leading axes (n, guesses).
 
-    draw and restart: the model in the loop, as in `diffsrda`; by default the prior alone.  Pure: jit it and vmap it
-    over truths and keys.
+    draw and restart: the model in the loop, as in `diffsrda`; without one the prior alone, with what conditions hold in
+    its place, by default what fits the testbed.  Pure: jit it and vmap it over truths and keys.
     """
     state_key, sensor_key, step_key = jax.random.split(key, 3)
     observed = training_observations(sensor_key, setup, layout, truth)
@@ -82,7 +82,7 @@ def observed_windows(
     keys: tuple[Array, Array],
     truth: Array,
     observed: Observations,
-    draw: Draw | None = None,
+    draw: Draw | Conditioning | None = None,
     restart: str = "open",
     dtype: DTypeLike = jnp.float16,
 ) -> Windows:
@@ -90,9 +90,11 @@ def observed_windows(
 
     keys: of the first state, and of the steps.
     """
-    (state_key, step_key), every, units = keys, setup.testbed.frames_per_cycle, conditioning_of(setup, draw)
+    (state_key, step_key), every = keys, setup.testbed.frames_per_cycle
+    loop = None if isinstance(draw, Conditioning) else draw
+    units = draw if isinstance(draw, Conditioning) else conditioning_of(setup, draw)
     cycles = observed.values.shape[0]
-    step = recorded_step(setup, prior, draw, restart)
+    step = recorded_step(setup, prior, loop, restart, units)
 
     def cycle(carry: tuple[State, Array], inputs: tuple[Observations, Array]):
         (state, index), (observations, first) = carry, inputs
@@ -115,17 +117,19 @@ def forecast_windows(
     truths: Array,
     starts: str = "perturbed",
     dtype: DTypeLike = jnp.float16,
+    units: Conditioning | None = None,
 ) -> Windows:
     """Windows of bare LR forecasts from the truths' low-passed states: truths (runs, frames, nx, ny) → (n, runs).
 
     A forecast starts one assimilation time before its window, which it is the guess of.  Its start is exact (`clean`),
     carries an anomaly of the climatology of random size up to `PERTURBATION` (`perturbed`, like the analyses that a
     cycle restarts from), or exact with the forecast mixed with the most similar one of another run (`mixup`, see
-    `mix_nearest`).
+    `mix_nearest`).  units: what conditions hold, by default what fits the testbed; `Conditioning.of(testbed, "paper")`
+    with starts `mixup` is the paper's training data (arXiv:2604.21180).
     """
     check_choice("starts", starts, STARTS)
     testbed, grid, model = setup.testbed, setup.grid, setup.forecast_model()
-    every, units, (sensors,) = testbed.frames_per_cycle, Conditioning.of(testbed), setup.sensors
+    every, units, (sensors,) = testbed.frames_per_cycle, conditioning_of(setup, None, units), setup.sensors
     runs, frames = truths.shape[:2]
     cycles = (frames - 1) // every
     sensor_key, start_key = jax.random.split(key)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import TESTBED, quick_jit
 
+from jaxsrda.core.records import described, from_json, key_of
 from jaxsrda.diffsrda.condition import (
     Conditioning,
     Guess,
@@ -16,6 +18,7 @@ from jaxsrda.diffsrda.condition import (
     Snapshot,
     at_sensors,
     channels,
+    fill,
     krige,
     mirror,
     no_memory,
@@ -30,6 +33,7 @@ GRID = ChannelGrid(16, 9)
 DX, DY = GRID.spacing
 RNG = np.random.default_rng(5)
 UNITS = Conditioning()
+PAPER = Conditioning.of(TESTBED, "paper")
 OTHER = Conditioning(frames=3, past=1, kriging_length=0.5, kriging_std=0.8, field_scale=2.0, departure_scale=0.25)
 """Another cadence, another memory and other units."""
 
@@ -44,6 +48,7 @@ def kriged(grid, departures, observations, units=UNITS):
 
 
 on_grid = quick_jit(at_sensors, static_argnums=0)
+filled = quick_jit(fill, static_argnums=0)
 
 
 def sensors(positions, values=None, mask=None, variance=0.01, dtype="float64"):
@@ -168,6 +173,49 @@ def test_sensors_at_one_place_share_it(dtype):
     many = sensors(np.repeat(place[:1], 40, axis=0), variance=1e-12, dtype=dtype)
     for field in kriged(GRID, jnp.ones(40, dtype), many):
         assert jnp.isfinite(field).all()
+
+
+# Observations filled in between sensors
+
+
+def test_filling_passes_through_the_sensors(dtype):
+    """Whatever their noise; far from all it is zero, and x is periodic."""
+    i, j = np.array([0, 5, 10, 15, 3, 8]), np.array([2, 6, 1, 7, 4, 4])
+    seen, values = sensors(at_points(i, j), variance=4.0, dtype=dtype), jnp.asarray(RNG.normal(size=6), dtype)
+    field = filled(GRID, values, seen)
+    assert field.dtype == dtype
+    np.testing.assert_allclose(field[i, j], values, atol=1e-3)
+    one = filled(GRID, jnp.ones(1, dtype), sensors(at_points([15], [4]), dtype=dtype))
+    np.testing.assert_allclose(one[0, 4], one[14, 4], rtol=1e-5)  # 0 is 16
+    assert 1 > one[0, 4] > one[1, 4] > 0.1 and abs(one[7]).max() < 0.01
+
+
+def test_filling_is_smooth_between_sensors():
+    """Eight points a wave on a lattice: two percent of its size are missing at most, and more in kriging."""
+    grid = ChannelGrid(32, 17)
+    i, j = (a.ravel() for a in np.meshgrid(np.arange(0, 32, 2), np.arange(1, 17, 2), indexing="ij"))
+    wave = np.sin(2 * grid.x)[:, None] * np.sin(2 * grid.y)
+    at = np.stack([i * grid.spacing[0], j * grid.spacing[1]], -1)
+    field = filled(grid, jnp.asarray(wave[i, j]), sensors(at, values=wave[i, j]))
+    inside = slice(3, -3)  # outside, near the walls, there are sensors on one side alone
+    np.testing.assert_allclose(field[:, inside], wave[:, inside], atol=0.02)
+    kriged_wave = kriged(grid, jnp.asarray(wave[i, j]), sensors(at))[0]
+    assert abs(kriged_wave - wave)[:, inside].max() > 0.1
+
+
+def test_filling_needs_a_sensor_that_is_on():
+    mask = np.array([True, False, True, True, False, True, False])
+    positions, values = scattered(), jnp.asarray(RNG.normal(size=7))
+    some = sensors(positions, mask=mask)
+    alone = jax.tree.map(lambda a: a[mask], some)
+    field = filled(GRID, jnp.where(mask, values, jnp.nan), some)
+    np.testing.assert_allclose(field, filled(GRID, values[mask], alone), atol=1e-12)
+    for count in (0, 7):
+        silent = sensors(positions[:count].reshape(count, 2), mask=np.zeros(count, bool))
+        assert not filled(GRID, jnp.full(count, jnp.nan), silent).any()
+    many = sensors(np.repeat(at_points([3], [4]), 40, axis=0), dtype="float32")  # at one place: their mean
+    values = jnp.linspace(0, 1, 40, dtype="float32")
+    np.testing.assert_allclose(filled(GRID, values, many)[3, 4], 0.5, atol=5e-3)
 
 
 # Sensors on the grid
@@ -297,6 +345,66 @@ def test_reflections_pass_through(units):
     assert (abs(told).max((0, 1)) > 0.1).all()
 
 
+# The paper's condition
+
+
+def a_past(dtype="float64"):
+    """The memory one time after `SEEN` and the guess number 1, with the start of that forecast."""
+    start = a_guess(5).frames[0]
+    then = snapshot(GRID, a_guess(1), PREDICTED, SEEN, PAPER)
+    return remember(no_memory(GRID, dtype, PAPER.past), then, start, start), start
+
+
+def test_the_papers_channels_in_order():
+    """Forecast at t − 4, t, t + 4, observed maps at t − 4 and t, in units of half the range."""
+    memory, start = a_past()
+    guess, later = a_guess(7), SEEN._replace(values=SEEN.values[::-1] + 1)
+    told = condition(guess, memory, later, PREDICTED, PAPER)
+    assert told.shape == (*GRID.shape, PAPER.channels) == (*GRID.shape, 5) and PAPER.past == 1
+    assert PAPER.field_scale == (TESTBED.vorticity_range[1] - TESTBED.vorticity_range[0]) / 2
+    maps = [filled(GRID, seen.values, seen) for seen in (SEEN, later)]
+    planes = [start, guess.frames[0], guess.frames[4], *maps]
+    np.testing.assert_allclose(told, jnp.stack(planes, -1) / PAPER.field_scale, atol=1e-12)
+    np.testing.assert_allclose(told[..., PAPER.first] * PAPER.field_scale, guess.frames[0], atol=1e-12)
+    # What the network sees at a sensor is what that measured, whatever the guess is.
+    i, j = (jnp.rint(SEEN.positions / jnp.asarray(GRID.spacing)).astype(int)[SEEN.mask]).T
+    for channel, seen in ((3, SEEN), (4, later)):
+        np.testing.assert_allclose(told[i, j, channel] * PAPER.field_scale, seen.values[SEEN.mask], atol=1e-3)
+    other = condition(guess, memory, later, PREDICTED + 1, PAPER)
+    np.testing.assert_array_equal(other, told)
+
+
+def test_before_the_first_time_the_flow_stands_still():
+    told = condition(a_guess(), no_memory(GRID, "float64", 1), SEEN, PREDICTED, PAPER)
+    np.testing.assert_array_equal(told[..., 0], told[..., 1])
+    np.testing.assert_array_equal(told[..., 3], told[..., 4])
+    assert abs(told[..., 0] - told[..., 2]).max() > 0.01 and abs(told[..., 3]).max() > 0.01
+    # A time without any sensor is a time: its map is zero.
+    silent = SEEN._replace(mask=jnp.zeros_like(SEEN.mask))
+    then = taken(GRID, a_guess(3), PREDICTED, silent, PAPER)
+    memory = remember(no_memory(GRID, "float64", 1), then, a_guess(3).frames[0])
+    told = condition(a_guess(), memory, SEEN, PREDICTED, PAPER)
+    assert not told[..., 3].any() and told[..., 4].any() and abs(told[..., 0] - told[..., 1]).max() > 0.01
+
+
+def test_the_papers_condition_is_mirrored_and_shifted_with_the_flow():
+    memory, _ = a_past()
+    told = condition(a_guess(), memory, SEEN, PREDICTED, PAPER)
+    assert PAPER.signs == (-1.0,) * 5 and PAPER.ahead is None
+    y, x = np.pi - SEEN.positions[:, 1], (SEEN.positions[:, 0] + 3 * DX) % (2 * np.pi)
+
+    def moved(function, seen):
+        guess = a_guess()
+        guess = Guess(function(guess.frames), guess.spread, function(guess.background))
+        past = memory._replace(analyses=function(memory.analyses), departures=function(memory.departures))
+        return condition(guess, past, seen, PREDICTED, PAPER)
+
+    seen = SEEN._replace(values=-SEEN.values, positions=SEEN.positions.at[:, 1].set(y))
+    np.testing.assert_allclose(moved(lambda a: -a[..., ::-1], seen), mirror(told, PAPER), atol=1e-12)
+    seen = SEEN._replace(positions=SEEN.positions.at[:, 0].set(x))
+    np.testing.assert_allclose(moved(lambda a: jnp.roll(a, 3, axis=-2), seen), jnp.roll(told, 3, axis=0), atol=1e-12)
+
+
 # Memory
 
 
@@ -335,6 +443,16 @@ def test_the_conditioning_follows_the_testbed():
     units = Conditioning.of(dataclasses.replace(TESTBED, frames_per_cycle=2, **scales))
     assert units == Conditioning(3, 2, 0.5, 0.25, 2.0, 0.25)
     assert len({units, Conditioning(), OTHER}) == 3  # a key of caches
+    assert Conditioning.of(TESTBED) != dataclasses.replace(PAPER, preset="full", past=2)  # scaled otherwise
+
+
+def test_a_preset_that_is_the_default_is_not_said():
+    """Caches and files from before there were presets stay valid."""
+    before = {"frames", "past", "kriging_length", "kriging_std", "field_scale", "departure_scale"}
+    assert set(described(UNITS)) == before and described(PAPER)["preset"] == "paper"
+    assert "preset" not in key_of(UNITS) and key_of(PAPER) != key_of(dataclasses.replace(PAPER, preset="full"))
+    for units in (UNITS, PAPER):
+        assert from_json(Conditioning, json.dumps(described(units))) == units
 
 
 @pytest.mark.parametrize("frames, past, count", [(5, 2, 20), (3, 2, 18), (2, 1, 14), (3, 1, 15)])
@@ -357,6 +475,8 @@ def test_channels_are_counted(frames, past, count):
         ({"kriging_std": -1.0}, "kriging_std: expected a finite number above 0"),
         ({"field_scale": np.inf}, "field_scale: expected a finite number above 0"),
         ({"departure_scale": 0}, "departure_scale: expected a finite number above 0"),
+        ({"preset": "papre"}, "conditioning: expected one of full, paper; got 'papre'; did you mean 'paper'"),
+        ({"preset": "paper"}, "past: conditioning paper holds one earlier time, expected 1, got 2; take Cond"),
     ],
 )
 def test_bad_units_are_refused(changes, message):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import TESTBED, quick_jit, setup
+from helpers import GRID, TESTBED, observed, quick_jit, setup
 
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.cycle import run_cycles
@@ -25,10 +25,10 @@ from jaxsrda.flow.testbed import Level, jet
 from jaxsrda.networks import NETWORKS, NetworkKind, register_network
 from jaxsrda.networks.unet import DENOISER, Features
 from jaxsrda.observing.observations import join, observe_run
-from jaxsrda.observing.sensors import Sensors
+from jaxsrda.observing.sensors import Sensors, predict
 
 NX, NY = 16, 9
-UNITS = Conditioning()
+UNITS, PAPER = Conditioning(), Conditioning.of(TESTBED, "paper")
 FRAMES, CHANNELS, SIGNS = UNITS.frames, UNITS.channels, UNITS.signs
 SHAPE = (NX, NY, FRAMES)
 SCALE = np.array([0.5, 1.0, 1.5, 2.0, 2.5], np.float32)
@@ -272,6 +272,14 @@ def test_centred_samples_are_independent_draws_around_the_conditioners_mean():
         ),
         ({"distilled": 1, "target": "regression"}, "distilled: a regression draws nothing"),
         ({"network": "paper"}, "target: network paper can have direct, got residual; choose one"),
+        (
+            {"conditioning": PAPER, "latent": "kl"},
+            "conditioning: latent kl needs the first guess of every frame, expected conditioning full, got paper; take",
+        ),
+        (
+            {"conditioning": PAPER, "network": "4dsrda-small", "target": "regression"},
+            "conditioning: network 4dsrda-small needs the first guess of every frame, expected conditioning full",
+        ),
         ({"priors": ("lr", "duel")}, "prior: expected one of dual, .*, lr; got 'duel'"),
         ({"parametrization": "edn"}, "parametrization: expected one of .*did you mean 'edm'"),
     ],
@@ -293,6 +301,42 @@ def test_a_regression_draws_nothing_but_its_mean():
 
 def test_the_paper_network_takes_the_direct_target():
     assert ModelConfig("paper", target="direct").target == "direct"
+
+
+@pytest.mark.parametrize("target", ["direct", "residual"])
+def test_networks_are_built_for_the_papers_condition(target):
+    """Five channels, none of them quiet; what is drawn is as large as ever."""
+    kind = ModelConfig.of(TESTBED, network="tiny", target=target, conditioning=PAPER)
+    assert kind.channels == 5 and kind.frames == 5
+    full = dataclasses.replace(kind, conditioning=Conditioning.of(TESTBED))
+    first, quiet = (models.network(each).initial(0)["stem"]["kernel"][...] for each in (kind, full))
+    assert np.all(first != 0) and not np.all(quiet != 0)
+    model = Model(kind, parameters(kind), SCALE)
+    got = quick_jit(make_draw(model, configuration()))(KEY, normal(1, *GRID.shape, 5))
+    assert got.shape == (3, 5, *GRID.shape) and np.isfinite(got).all() and not np.any(got[..., [0, -1]])
+
+
+def test_guides_find_the_guess_in_the_papers_condition():
+    """What a guide observes of no correction at all is the guess's first frame at the sensors."""
+    kind, sets = ModelConfig.of(TESTBED, network="tiny", target="direct", conditioning=PAPER), (Sensors("lattice:4"),)
+    model, heard = Model(kind, parameters(kind), SCALE), []
+    seen = jax.tree.map(lambda a: a[0] if a.dtype == bool else a[0].astype("float32"), observed())
+    seen = seen._replace(variance=jnp.full_like(seen.variance, 1e-6))
+    conditions = normal(1, *GRID.shape, 5)
+    guess = PAPER.field_scale * conditions[0, ..., 1]
+
+    def listen(denoise, observe, readings, samples):
+        heard.append(observe(jnp.zeros(kind.drawn, jnp.float32)))
+        return denoise
+
+    make_draw(model, configuration(guidance=listen, guide_on="all", steps=1), sets)(KEY, conditions, seen)
+    wanted = predict(GRID, guess, seen, sets)
+    np.testing.assert_allclose(heard[0], wanted, atol=1e-4)
+    # And projected samples fit the sensors.
+    projected = quick_jit(make_draw(model, configuration(guidance="projected", guide_on="all"), sets))
+    first = guess + projected(KEY, conditions, seen)[:, 0]
+    off = jax.vmap(lambda a: predict(GRID, a, seen, sets))(first) - seen.values
+    assert np.abs(off[:, seen.mask]).max() < 0.02 * np.abs((wanted - seen.values)[seen.mask]).max()
 
 
 def test_a_student_draws_in_its_own_steps_only():

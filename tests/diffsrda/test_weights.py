@@ -177,6 +177,21 @@ def test_other_units_come_back_with_the_weights_and_are_used(tmp_path, smallest)
     np.testing.assert_allclose(told[..., :5], jnp.moveaxis(now.guess.frames, 1, -1) / 2.0, atol=1e-10)
 
 
+def test_the_papers_condition_comes_back_and_the_full_one_is_not_said(tmp_path, saved, model):
+    """A header without a preset, as before there were any, is that of the full condition."""
+
+    def without(arrays, header):
+        assert "preset" not in header["conditioning"]
+
+    rewrite(saved, without)
+    loaded = load_model(saved)[0]
+    assert loaded.config == model.config and loaded.config.conditioning.preset == "full"
+    kind = ModelConfig.of(TESTBED, network="tiny", target="direct", conditioning=Conditioning.of(TESTBED, "paper"))
+    paper = Model(kind, parameters(kind), np.ones(5, np.float32))
+    save_model(tmp_path / "paper.npz", paper, {})
+    assert load_model(tmp_path / "paper.npz")[0].config == kind
+
+
 def test_weights_for_another_cadence_come_back(tmp_path, smallest):
     kind = ModelConfig.of(dataclasses.replace(TESTBED, frames_per_cycle=2, symmetries=("shift",)), network="tiny")
     params = parameters(kind)
@@ -298,7 +313,7 @@ def test_weights_of_other_sizes_are_refused(saved, change, message):
 def test_a_header_of_an_unknown_network_is_refused(saved):
     rewrite(saved, lambda arrays, header: header["model"].update(network="huge"))
     with pytest.raises(
-        ValueError, match="network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'huge'"
+        ValueError, match="network: expected one of tiny, small, base, paper, paper-narrow, 4dsrda-small, 4dsrda; got"
     ):
         load_model(saved)
 

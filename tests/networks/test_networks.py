@@ -12,6 +12,7 @@ from helpers import quick_jit
 
 from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.networks import layers
+from jaxsrda.networks.paper_unet import PRESETS as PAPER_PRESETS
 from jaxsrda.networks.paper_unet import NearConv, PaperUNet, PaperUNetConfig, dropout, nearest
 from jaxsrda.networks.unet import PRESETS, Features, UNet, UNetConfig
 
@@ -364,7 +365,8 @@ def test_sizes_of_presets():
         config = UNetConfig(FRAMES, CHANNELS, **preset)
         count = size(config)
         assert count == pytest.approx(1e6 * millions[name], rel=0.2), f"{name}: {count}"
-    assert size(PaperUNetConfig(5, 5)) == pytest.approx(129e6, rel=0.03)
+    for name, count in {"paper": 129e6, "paper-narrow": 32e6}.items():
+        assert size(PaperUNetConfig(5, 5, **PAPER_PRESETS[name])) == pytest.approx(count, rel=0.03)
 
 
 # The paper's network

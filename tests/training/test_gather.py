@@ -55,8 +55,9 @@ def asked(monkeypatch):
     """The models in the loop that windows were asked for with: (setup, draw, restart, tag)."""
     calls = []
 
-    def training_windows(config, where, draw=None, restart="open", tag="", progress=None):
+    def training_windows(config, where, draw=None, restart="open", tag="", units=None, progress=None):
         calls.append((where, draw, restart, tag))
+        assert units == CONFIG.conditioning  # the job's
         window = Windows(np.zeros((1, *GRID.shape, CONFIG.channels)), np.zeros((1, *GRID.shape, CONFIG.frames)))
         return WindowSet([window for _ in config.plan()])
 

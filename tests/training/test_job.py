@@ -255,8 +255,14 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--network", "nope"], "network: expected one of tiny, small, base, paper, 4dsrda-small, 4dsrda; got 'nope'"),
+        (["--network", "nope"], "network: expected one of tiny, small, base, paper, paper-narrow, 4dsrda-small"),
         (["--network", "paper"], "target: network paper can have direct, got residual"),
+        (["--conditioning", "papre"], "conditioning: expected one of full, paper; got 'papre'; did you mean 'paper'"),
+        (["--conditioning", "paper", "--latent", "kl"], "conditioning: latent kl needs the first guess of every frame"),
+        (
+            ["--conditioning", "paper", "--on-policy", "mean", "--policy-weights", "diffsrda-small"],
+            "policy_weights: their conditions are Conditioning(",
+        ),
         (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
         (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'nope'"),
         (["--starts", "nope"], "starts: expected one of"),

@@ -12,7 +12,7 @@ from helpers import COARSE, GRID, TESTBED, quick_jit, setup, truth
 from jaxsrda.diffsrda.condition import Conditioning, channels
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
-from jaxsrda.diffsrda.step import recorded_step, start
+from jaxsrda.diffsrda.step import Draw, recorded_step, start
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.flow.climatology import training_key
 from jaxsrda.flow.grid import regrid, regrid_hat, to_physical, to_spectral
@@ -35,7 +35,7 @@ from jaxsrda.training.windows import (
     training_observations,
 )
 
-UNITS = Conditioning()
+UNITS, PAPER = Conditioning(), Conditioning.of(TESTBED, "paper")
 CHANNELS, FRAMES, PAST, FIELD_SCALE = UNITS.channels, UNITS.frames, UNITS.past, UNITS.field_scale
 CYCLES, STD = 3, 1e-3
 PRECISE = (Sensors("lattice:4", noise_std=STD),)
@@ -54,6 +54,7 @@ def prior_of(name):
     config = {
         "enkf-sr": DiffSRDAConfig(prior="enkf-sr", members=3),
         "lr-each": DiffSRDAConfig(prior="lr", restart="each", members=2),
+        "lr-first": DiffSRDAConfig(prior="lr", restart="first", members=2),
     }[name]
     return make_prior(setup("float64"), config, filter_params(PARAMS))
 
@@ -149,8 +150,10 @@ def test_training_observations_leave_the_last_frame_out():
 
 
 @functools.cache
-def forecasts(starts):
-    run = functools.partial(forecast_windows, setup("float64", PRECISE), LAYOUT, starts=starts, dtype=jnp.float64)
+def forecasts(starts, units=None):
+    run = functools.partial(
+        forecast_windows, setup("float64", PRECISE), LAYOUT, starts=starts, dtype=jnp.float64, units=units
+    )
     return quick_jit(run)(KEY, jnp.stack([the_truth(seed) for seed in range(3)]))
 
 
@@ -227,6 +230,79 @@ def test_bad_forecast_windows_raise():
         forecast_windows(setup("float64"), LAYOUT, KEY, the_truth()[None], starts="mix")
     with pytest.raises(ValueError, match="mix_nearest: expected at least 2 runs to mix, got 1"):
         mix_nearest(KEY, jnp.zeros((1, 3, 4)))
+
+
+# The paper's conditions
+
+
+def paper_observations(run=0):
+    """What the windows of `forecasts` observe of a run."""
+    key = jax.random.split(jax.random.split(KEY)[0], 3)[run]
+    return training_observations(key, setup("float64", PRECISE), LAYOUT, the_truth(run))
+
+
+def test_the_papers_windows_hold_the_forecast_before_and_the_sensors():
+    """The forecast at its start, four and eight frames later, and at each sensor what that measured then and now."""
+    windows, full = forecasts("clean", PAPER), forecasts("clean")
+    assert windows.condition.shape == (CYCLES - 1, 3, *GRID.shape, 5)
+    np.testing.assert_allclose(windows.correction, full.correction, atol=1e-12)
+    for run in range(3):
+        seen = paper_observations(run)
+        for time in range(1, CYCLES):
+            condition = PAPER.field_scale * windows.condition[time - 1, run]
+            wanted = low_passed_forecast(run, time - 1)[jnp.array([0, 4, 8])]
+            np.testing.assert_allclose(condition[..., :3], jnp.moveaxis(wanted, 0, -1), atol=1e-9)
+            for channel, when in ((3, time - 1), (4, time)):
+                mask = seen.mask[when]
+                i, j = jnp.rint(seen.positions[when][mask] / jnp.asarray(GRID.spacing)).astype(int).T
+                close = np.abs(condition[i, j, channel] - seen.values[when][mask]).max()
+                assert close < 0.02, (run, time, channel)
+                frame = the_truth(run)[4 * when]
+                np.testing.assert_allclose(condition[i, j, channel], frame[i, j], atol=0.02 + 6 * STD)
+    # The times differ, so that another one's values are not there by chance.
+    assert abs(jnp.diff(windows.condition, axis=0))[..., 1:].max((2, 3)).min() > 0.01
+
+
+def test_the_papers_cycle_has_the_conditions_of_training():
+    """A model that finds the truth at each time makes the cycle that bare forecasts from the truth are windows of."""
+    where, prior, seen = setup("float64", PRECISE), prior_of("lr-first"), paper_observations()
+    heard = []
+
+    def perfect(truth):
+        def draw(key, conditions, observations):
+            heard.append(conditions)
+            guess = PAPER.field_scale * conditions[..., PAPER.first]
+            return jnp.zeros((2, FRAMES, *GRID.shape)).at[:, 0].set(truth - guess)
+
+        return Draw(draw, PAPER, 2)
+
+    @quick_jit
+    def step(key, state, observations, truth):
+        state = recorded_step(where, prior, perfect(truth), "first")(key, state, observations)[0]
+        return state, heard.pop()[0]
+
+    state = start(where, prior, KEY, float, PAPER)
+    for time in range(CYCLES):
+        now = jax.tree.map(lambda a, t=time: a[t], seen)
+        state, condition = step(KEY, state, now, the_truth()[4 * time])
+        if time > 0:  # the first forecast starts from another field
+            wanted = forecasts("clean", PAPER).condition[time - 1, 0]
+            np.testing.assert_allclose(condition, wanted, atol=1e-9, err_msg=f"time {time}")
+
+
+def test_the_papers_conditions_of_other_priors():
+    """Windows of a cycle hold the window before; units that are not the model's are refused."""
+    where, prior = setup("float64", PRECISE), prior_of("lr-each")
+    run = functools.partial(cycle_windows, where, prior, LAYOUT, dtype=jnp.float64)
+    condition = quick_jit(functools.partial(run, draw=PAPER))(KEY, the_truth()).condition
+    assert condition.shape == (CYCLES, 2, *GRID.shape, 5)
+    for now, before in ((0, 1), (3, 4)):
+        np.testing.assert_array_equal(condition[1:, ..., now], condition[:-1, ..., before])
+    np.testing.assert_allclose(condition[1:, ..., 1], condition[:-1, ..., 2], atol=1e-9)  # nothing is corrected
+    with pytest.raises(
+        ValueError, match=r"conditioning: the model's is Conditioning\(.*'full'\), got .*'paper'\); leave"
+    ):
+        recorded_step(where, prior, Draw(fake_draw, UNITS, 2), "each", PAPER)
 
 
 # Symmetries
@@ -360,12 +436,13 @@ def test_training_windows(folder, monkeypatch, name, draw):
         return Windows(*both)
 
     def cycled(where, prior, layout, key, truth, drawn, restart):
-        (sensors,) = where.sensors
-        assert (drawn, restart, sensors.noise_std, layout.name) == (draw, "each", 0.1, "lattice:4")
+        (sensors,), loop = where.sensors, Conditioning.of(TESTBED) if draw is None else draw
+        assert (drawn, restart, sensors.noise_std, layout.name) == (loop, "each", 0.1, "lattice:4")
         return windows(0, truth, prior.guesses)
 
-    def forecast(where, layout, keys, truths, starts):
+    def forecast(where, layout, keys, truths, starts, units):
         assert draw is None and name == "lr" and (starts, where.sensors[0].noise_std) == ("mixup", 0.1)
+        assert units == Conditioning.of(TESTBED)
         each = jax.vmap(lambda truth: windows(1, truth, 1), out_axes=1)(truths)
         return jax.tree.map(lambda a: a[:, :, 0], each)
 
@@ -411,8 +488,10 @@ def test_cached_windows_are_named_by_what_made_them(folder, monkeypatch):
     training_windows(DataConfig(**base), setup("float64"), fake_draw, "mean", "abc")
     training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abd")
     training_windows(DataConfig(**base, testbed=jet().vary(beta=0.3)), setup("float64"))
-    assert len(names) == 15  # one each, two of 16 runs and of two passes
-    assert len(set(names)) == 13  # the first of these being the one of `base`
+    training_windows(DataConfig(**base), setup("float64"), units=PAPER)
+    training_windows(DataConfig(**base), setup("float64"), units=Conditioning.of(TESTBED))  # which is the default
+    assert len(names) == 17  # one each, two of 16 runs and of two passes
+    assert len(set(names)) == 14  # the first of these being the one of `base`
 
 
 # Runs

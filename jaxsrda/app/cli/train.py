@@ -24,7 +24,9 @@ class Train:
     prior: tuple[str, ...] = ("dual",)
     """What gives the first guess: dual, enkf-sr, lagrange, carried or lr; several make one model for all of them."""
     network: str = "small"
-    """tiny, small, base (efficient U-Nets), paper (its U-Net), 4dsrda-small or 4dsrda (deterministic)."""
+    """tiny, small, base (efficient U-Nets), paper, paper-narrow (its U-Net), 4dsrda-small, 4dsrda (deterministic)."""
+    conditioning: str = "full"
+    """full (guess and spread, kriged departures, memory), or paper (three forecast frames, two observed maps)."""
     target: str = "residual"
     """residual: diffusion around a regression's mean; direct: around the first guess; regression: that mean alone."""
     runs: int = 160
@@ -80,6 +82,7 @@ class Train:
 
     def job(self) -> Any:
         """The job that the options describe, checked."""
+        from jaxsrda.diffsrda.condition import Conditioning
         from jaxsrda.diffsrda.model import ModelConfig
         from jaxsrda.flow.testbed import testbed
         from jaxsrda.training.autoencoder import autoencoder_training
@@ -110,6 +113,7 @@ class Train:
             target=self.target,
             distilled=self.distill,
             latent=self.latent,
+            conditioning=Conditioning.of(flow, self.conditioning),
         )
         training = TrainConfig(
             samples=self.samples,
