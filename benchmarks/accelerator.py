@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.93")
 
@@ -27,16 +27,22 @@ from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped
 from jaxsrda.core.records import described
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.diffsrda.model import Model, ModelConfig
+from jaxsrda.cycling.cycle import run_cycles
+from jaxsrda.diffsrda.condition import Conditioning
+from jaxsrda.diffsrda.config import PAPER_DIFFSRDA, DiffSRDAConfig
+from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.diffsrda.weights import save_model
-from jaxsrda.experiment.truth import default_climatology
+from jaxsrda.experiment.registry import make_assimilator, make_diffsrda, method_preset
+from jaxsrda.experiment.truth import default_climatology, simulate_truth
 from jaxsrda.flow.testbed import Testbed, jet
 from jaxsrda.networks import registry
+from jaxsrda.observing.observations import observation_key
+from jaxsrda.observing.sensors import observe_truths
 from jaxsrda.training import sources, stream
 from jaxsrda.training.course import Budget
 from jaxsrda.training.dataset import WindowSet
 from jaxsrda.training.job import residual_covariance
-from jaxsrda.training.loss import TrainConfig, window_loss
+from jaxsrda.training.loss import TrainConfig, objective
 from jaxsrda.training.sources import Policy, Sensing
 from jaxsrda.training.stream import StreamConfig
 from jaxsrda.training.windows import Windows
@@ -55,10 +61,11 @@ DENSE = Sensing(("lattice:6", "lattice:4"), (1, 1), 0.1, (0.02, 0.5))
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One training: its share of the time, model, settings, and where windows come from.
+    """One training: its share of the time, model, settings, where windows come from, and how it is scored.
 
     makers: name → (prior, sensing, runs at once); rounds: in which order they are asked; checked: makers whose windows
-    of the first layout are scored.
+    of the first layout are scored; parent: an earlier job whose weights and makers this one goes on with; scored: name
+    → cycle that is run on the test truths.
     """
 
     name: str
@@ -69,11 +76,14 @@ class Job:
     makers: dict[str, tuple[str, Sensing, int]]
     rounds: tuple[str, ...]
     checked: tuple[str, ...]
+    scored: dict[str, DiffSRDAConfig]
+    parent: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Everything that is run: the testbed, runs to train on and runs kept from it, how many are simulated at once."""
+    """Everything that is run: the testbed, runs to train on and runs kept from it, how many are simulated at once, the
+    jobs, test truths that models and filters are scored on."""
 
     testbed: Testbed
     level: str
@@ -83,6 +93,8 @@ class Plan:
     jobs: tuple[Job, ...]
     members: int = 30
     chunk: int = 64
+    truths: int = 10
+    filters: tuple[str, ...] = ("enkf-lagrange", "enkf-hr")
 
 
 def makers_of(priors: tuple[str, ...], runs: dict[str, int], dense: int) -> dict[str, tuple[str, Sensing, int]]:
@@ -104,23 +116,49 @@ def full_plan(runs: int) -> Plan:
     many = {"carried": 512 if memory > 100e9 else 256, "lagrange": 256}
     both = ("carried", "lagrange")
 
-    def job(name: str, share: float, network: str, priors: tuple[str, ...], rate: float, batch: int) -> Job:
+    def job(name: str, share: float, network: str, priors: tuple[str, ...], rate: float) -> Job:
         return Job(
             name,
             share,
             ModelConfig.of(testbed, network=network, priors=priors),
-            TrainConfig(batch=batch, learning_rate=rate, bfloat16=True, noises=1),
-            StreamConfig(capacity=65_536, dispatch=25),
+            TrainConfig(batch=256, learning_rate=rate, bfloat16=True, noises=1),
+            StreamConfig(),
             makers_of(priors, many, 64),
             rounds_of(priors),
             priors,
+            {prior: DiffSRDAConfig(prior=prior) for prior in priors},
         )
 
-    jobs = (
-        job("small", 0.5, "small", both, 1.5e-3, 256),
-        job("base", 0.5, "base", ("carried",), 1e-3, 256),
+    small = job("small", 0.3, "small", both, 1.5e-3)
+    one_pass = dataclasses.replace(
+        small,
+        name="one-pass",
+        share=0.15,
+        parent="small",
+        model=dataclasses.replace(small.model, distilled=1),
+        training=dataclasses.replace(small.training, part="denoiser", loss="crps", noises=2, learning_rate=7e-4),
+        stream=StreamConfig(data_share=0.2),
+        scored={prior: DiffSRDAConfig(prior=prior, steps=1) for prior in both},
     )
-    return Plan(testbed, "", runs, 64, 256, jobs)
+    paper = Job(
+        "paper-narrow",
+        0.25,
+        ModelConfig.of(
+            testbed,
+            network="paper-narrow",
+            priors=("lr",),
+            target="direct",
+            parametrization="noise",
+            conditioning=Conditioning.of(testbed, "paper"),
+        ),
+        TrainConfig(batch=64, learning_rate=1e-4, bfloat16=True, noises=1, loss="l1", sigmas="vp", weight_decay=0.0),
+        StreamConfig(capacity=32_768, data_share=0.1),
+        {"lr": ("lr", Sensing(), 256)},
+        ("lr",),
+        ("lr",),
+        {"lr": PAPER_DIFFSRDA},
+    )
+    return Plan(testbed, "", runs, 64, 256, (small, one_pass, paper, job("base", 0.3, "base", ("carried",), 1e-3)))
 
 
 def tiny_plan() -> Plan:
@@ -129,20 +167,34 @@ def tiny_plan() -> Plan:
 
     def smaller(job: Job) -> Job:
         makers = {
-            name: (prior, sensing, sum(sensing.shares) * (1 if "dense" in name else 1))
-            for name, (prior, sensing, _) in job.makers.items()
+            name: (prior, sensing, max(2, sum(sensing.shares))) for name, (prior, sensing, _) in job.makers.items()
         }
+        scored = {
+            name: dataclasses.replace(config, members=2, steps=1 if job.model.distilled else 2)
+            for name, config in job.scored.items()
+        }
+        network = "tiny" if job.model.network in ("small", "base") else job.model.network
         return dataclasses.replace(
             job,
-            model=dataclasses.replace(job.model, network="tiny"),
-            training=dataclasses.replace(job.training, batch=8),
-            stream=dataclasses.replace(job.stream, capacity=512, dispatch=2, validate=2),
+            model=dataclasses.replace(job.model, network=network),
+            training=dataclasses.replace(job.training, batch=4),
+            stream=dataclasses.replace(job.stream, capacity=64, dispatch=2, validate=2),
             makers=makers,
+            scored=scored,
         )
 
     testbed = dataclasses.replace(full.testbed, frames=12)
     return dataclasses.replace(
-        full, testbed=testbed, level="hr", held_out=2, batch=8, jobs=tuple(map(smaller, full.jobs)), members=4, chunk=4
+        full,
+        testbed=testbed,
+        level="hr",
+        held_out=2,
+        batch=8,
+        jobs=tuple(map(smaller, full.jobs)),
+        members=4,
+        chunk=2,
+        truths=1,
+        filters=("enkf-sr",),
     )
 
 
@@ -152,7 +204,7 @@ class Queue:
     def __init__(self, out: Path, minutes: float):
         self.out, self.began, self.minutes = out, time.perf_counter(), minutes
         self.pool = concurrent.futures.ThreadPoolExecutor(8)
-        self.log = open(out / "log.jsonl", "a", encoding="utf-8")  # noqa: SIM115 (as long as the queue)
+        self.log = open(out / "log.jsonl", "a", encoding="utf-8")
 
     @property
     def seconds(self) -> float:
@@ -189,121 +241,214 @@ def shape_of(tree: Any) -> Any:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
-def step_flops(job: Job, state: Any) -> float:
-    """Floating-point operations of one training step, as XLA counts them before it fuses anything."""
-    model, training = job.model, job.training
-    net = jnp.zeros((), jnp.float32)
-    batch = Windows(
-        jax.ShapeDtypeStruct((training.batch, model.nx, model.ny, model.channels), jnp.float16),
-        jax.ShapeDtypeStruct((training.batch, model.nx, model.ny, model.frames), jnp.float16),
+def windows_shape(model: ModelConfig, count: int) -> Windows:
+    """Shapes of windows."""
+    return Windows(
+        *(jax.ShapeDtypeStruct((count, model.nx, model.ny, n), jnp.float16) for n in (model.channels, model.frames))
     )
 
-    def loss(params: Any, key: Any, windows: Windows) -> Any:
-        return window_loss(model, training, jnp.ones(model.frames), params, key, windows)[0] + net
 
-    lowered = jax.jit(jax.grad(loss)).lower(shape_of(state.params), shape_of(jax.random.key(0)), batch)
-    cost = lowered.cost_analysis() or {}
+def step_flops(job: Job, params: Any, frozen: Any) -> float:
+    """Floating-point operations of one training step, as XLA counts them before it fuses anything."""
+    loss = objective(job.model, job.training, np.ones(job.model.frames, np.float32), frozen)
+
+    def scalar(params: Any, key: Any, windows: Windows) -> Any:
+        return loss(params, key, windows)[0]
+
+    shapes = shape_of(params), shape_of(jax.random.key(0)), windows_shape(job.model, job.training.batch)
+    cost = jax.jit(jax.grad(scalar)).lower(*shapes).cost_analysis() or {}
     return float(cost.get("flops", 0.0))
 
 
-def prepare(queue: Queue, plan: Plan, job: Job, setup: Setup, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Futures of a job's programs."""
+def score_program(setup: Setup, assimilator: Callable[[Any], Any]) -> Callable:
+    """A function (policy, keys, observations, truths), truths leading → mean scores by truth, first cycle left out."""
+    testbed = setup.testbed
+
+    def scores(policy: Any, keys: Any, observed: Any, truths: Any) -> dict[str, Any]:
+        made = assimilator(policy)
+
+        def one(key: Any, observed: Any, truth: Any) -> dict[str, Any]:
+            _, history = run_cycles(made, key, observed, truth, testbed=testbed)
+            return {name: values[1:].mean() for name, values in (history.scores or {}).items()}
+
+        return jax.vmap(one)(keys, observed, truths)
+
+    return scores
+
+
+class Test(NamedTuple):
+    """Test truths with their observations and keys, as `jaxsrda.assimilate` gives them to methods."""
+
+    keys: Any
+    observed: Any
+    truths: Any
+
+
+def test_truths(plan: Plan, setup: Setup) -> Test:
+    """The first test truths (from the cache if they are there)."""
+    seeds = jnp.arange(plan.truths, dtype=jnp.uint32)
+    truths = jnp.asarray(simulate_truth(plan.testbed, range(plan.truths), level=plan.level))
+    observing = jax.vmap(lambda number: observation_key(0, number))(seeds)
+    observed = observe_truths(observing, setup.grid, truths, setup.sensors, plan.testbed.frames_per_cycle)
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(0), number))(seeds)
+    return Test(keys, observed, truths)
+
+
+def prepare(
+    queue: Queue, plan: Plan, job: Job, setup: Setup, test: Test, frames: int, others: dict[str, dict]
+) -> dict[str, Any]:
+    """Futures of a job's programs; others: those of earlier jobs."""
     model, training = job.model, job.training
-    state = jax.eval_shape(lambda: stream.first_state(model, training, job.stream))
-    policy = Policy(state.params, jax.ShapeDtypeStruct((model.frames,), jnp.float32))
+    whole = jax.eval_shape(lambda: network(model).initial(0))
+    frozen = whole if training.part == "denoiser" else None
+    state = jax.eval_shape(lambda params: stream.first_state(model, training, job.stream, params), whole)
+    policy = Policy(whole, jax.ShapeDtypeStruct((model.frames,), jnp.float32))
     key = shape_of(jax.random.key(0))
-    held = shape_of(jax.eval_shape(lambda: stream.empty_buffer(job.stream.capacity, model).windows))
+    held = windows_shape(model, job.stream.capacity)
     steps = stream.make_steps(model, training, job.stream)
-    inputs = state, held, jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.float32), policy.scale, key
-    futures = {"steps": queue.compiled(f"{job.name}: steps", steps, *inputs, donate=(0,))}
+    numbers = jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.float32)
+    futures: dict[str, Any] = {
+        "steps": queue.compiled(
+            f"{job.name}: steps", steps, state, frozen, held, *numbers, policy.scale, key, donate=(0,)
+        )
+    }
     for name, (prior, sensing, runs) in job.makers.items():
-        make = sources.cycled(setup, model, prior, sensing, plan.members)
-        truths = jax.ShapeDtypeStruct((runs, *shape[1:]), jnp.float16)
+        if job.parent:
+            futures[name] = others[job.parent][name]
+            continue
+        if prior == "lr":
+            make = sources.forecasts(setup, model, sensing.layouts[0], "mixup")
+        else:
+            make = sources.cycled(setup, model, prior, sensing, plan.members)
+        truths = jax.ShapeDtypeStruct((runs, frames, *plan.testbed.grid.shape), jnp.float16)
         futures[name] = queue.compiled(f"{job.name}: {name}", make, key, truths, policy)
-    cycles = (shape[1] - 1) // plan.testbed.frames_per_cycle - 1
+    cycles = (frames - 1) // plan.testbed.frames_per_cycle - 1
     for name in job.checked:
         _, sensing, runs = job.makers[name]
         count = cycles * sensing.parts(runs)[0][1].stop // plan.chunk * plan.chunk
-        windows = Windows(
-            *(jax.ShapeDtypeStruct((count, model.nx, model.ny, n), jnp.float16) for n in (model.channels, model.frames))
-        )
 
         def error(policy: Policy, windows: Windows) -> dict[str, Any]:
+            if training.part == "denoiser" or model.target == "direct":
+                return stream.denoiser_error(model, training, policy, windows, plan.chunk)
             return stream.analysis_error(model, policy, windows, plan.chunk)
 
-        futures[f"error of {name}"] = queue.compiled(f"{job.name}: error of {name}", error, policy, windows), count
+        shapes = policy, windows_shape(model, count)
+        futures[f"error of {name}"] = queue.compiled(f"{job.name}: error of {name}", error, *shapes), count
+    for name, config in job.scored.items():
+
+        def assimilator(policy: Policy, config: DiffSRDAConfig = config) -> Any:
+            return make_diffsrda(setup, config, model=Model(model, *policy))
+
+        scores = score_program(setup, assimilator)
+        futures[f"scores of {name}"] = queue.compiled(f"{job.name}: scores of {name}", scores, policy, *shape_of(test))
     return futures
 
 
-def train(queue: Queue, plan: Plan, job: Job, futures: dict[str, Any], truths: Any, held_out: Any, minutes: float):
-    """Run a job, and write its weights and record."""
-    model = job.model
+def train(
+    queue: Queue,
+    plan: Plan,
+    job: Job,
+    futures: dict[str, Any],
+    data: tuple[Any, Any],
+    test: Test,
+    minutes: float,
+    parent: Model | None = None,
+) -> Model:
+    """Run a job, write its weights and record, and return the model."""
+    model, (truths, held_out) = job.model, data
     programs = stream.Programs(
         futures["steps"].result(),
         {name: (futures[name].result(), runs) for name, (_, _, runs) in job.makers.items()},
         {name: (futures[f"error of {name}"][0].result(), futures[f"error of {name}"][1]) for name in job.checked},
     )
     config = dataclasses.replace(job.stream, budget=Budget(minutes=minutes))
-    last = {"curve": 0.0}
+    told_at = 0.0
 
     def report(line: dict[str, Any]) -> None:
-        if line["kind"] == "curve" and queue.seconds - last["curve"] < 5:
+        nonlocal told_at
+        if line["kind"] == "curve" and queue.seconds - told_at < 5:
             return
-        if line["kind"] == "curve":
-            last["curve"] = queue.seconds
+        told_at = queue.seconds if line["kind"] == "curve" else told_at
         queue.say({"job": job.name, **line})
 
-    done = stream.run(
-        model, job.training, config, programs, truths, held_out, job.rounds, report=report, save=lambda *_: None
-    )
+    params, scale = (None, None) if parent is None else (parent.params, parent.scale)
+    done = stream.run(model, job.training, config, programs, truths, held_out, job.rounds, params, scale, report)
+    frozen = params if job.training.part == "denoiser" else None
     samples = int(done.state.step) * job.training.batch
-    key = jax.random.key(0x686F)
-    candidates = {f"average {n}": p for n, p in zip(config.averages, done.state.averages)} | {"last": done.state.params}
     scale = jnp.asarray(done.scale)
-    # Windows of the first average's cycling, for all candidates.
+    candidates = {f"average {n}": p for n, p in zip(config.averages, done.state.averages)} | {"last": done.state.params}
+    candidates = {name: stream.whole(frozen, params) for name, params in candidates.items()}
     losses: dict[str, dict[str, float]] = {name: {} for name in candidates}
     kept: list[Windows] = []
-    for maker in job.checked:
+    ends: list[dict[str, Any]] = []
+    for maker in job.checked:  # windows of one cycling, for all candidates
         make, runs = programs.makers[maker]
         error, count = programs.errors[maker]
-        windows = make(key, held_out[jnp.asarray(np.arange(runs) % len(held_out))], Policy(candidates["last"], scale))
+        copies = held_out[jnp.asarray(np.arange(runs) % len(held_out))]
+        windows = make(jax.random.key(0x686F), copies, Policy(candidates["last"], scale))
         windows = jax.tree.map(lambda a, n=count: a[:n], windows)
         kept.append(jax.tree.map(lambda a: np.asarray(a[:: max(1, len(a) // 64)]), windows))
         for name, params in candidates.items():
-            losses[name][maker] = float(error(Policy(params, scale), windows)["regression"])
+            row = {key: float(value) for key, value in error(Policy(params, scale), windows).items()}
+            losses[name][maker] = row["loss"]
+            ends.append({"samples": samples, "maker": maker, "truths": "held out", "weights": name, **row})
     best = min(losses, key=lambda name: float(np.mean(list(losses[name].values()))))
     fitted = Model(model, candidates[best], np.asarray(done.scale))
     if model.target == "residual":
         fitted = dataclasses.replace(fitted, residual=residual_covariance(fitted, WindowSet(kept)))
-    flops = step_flops(job, done.state)
+    flops = step_flops(job, done.state.params, frozen) / job.training.batch
     rate = samples / max(1e-9, done.seconds["training"])
-    kind = jax.devices()[0].device_kind
-    peak = next((value for name, value in PEAK.items() if name in kind), None)
-    record = {
-        "job": described(job.training) | {"stream": described(config)},
+    device = jax.devices()[0].device_kind
+    peak = next((value for name, value in PEAK.items() if name in device), None)
+    record: dict[str, Any] = {
+        "training": described(job.training) | {"stream": described(config)},
         "model": described(model),
         "makers": {name: [prior, described(sensing), runs] for name, (prior, sensing, runs) in job.makers.items()},
         "runs": len(truths),
         "samples": samples,
+        "parent": job.parent,
         "validation": losses | {"chosen": best},
-        "validations": done.validations,
+        "validations": done.validations + ends,
         "curve": done.curve[:: max(1, len(done.curve) // 60)],
         "seconds": done.seconds,
         "windows_per_second": rate,
-        "flops_per_window": flops / job.training.batch,
-        "share_of_peak": None if peak is None else rate * flops / job.training.batch / peak,
-        "device": kind,
+        "flops_per_window": flops,
+        "share_of_peak": None if peak is None else rate * flops / peak,
+        "device": device,
     }
     path = queue.out / f"{job.name}.npz"
     save_model(path, fitted, stamped(record))
+    split(path)
+    write_json(queue.out / f"{job.name}.json", stamped(record))  # before the scores, which diverge where weights do
+    told = ("samples", "seconds", "windows_per_second", "share_of_peak")
+    queue.say({"kind": "done", "job": job.name, **{name: record[name] for name in told}, "chosen": best})
+    for row in ends:
+        queue.say({"kind": "end of training", "job": job.name, **row})
+    record["scores"] = {}
+    for name in job.scored:
+        record["scores"][name] = score(queue, f"{job.name}, {name}", futures[f"scores of {name}"], fitted, test)
+    write_json(queue.out / f"{job.name}.json", stamped(record))
+    return fitted
+
+
+def score(queue: Queue, name: str, program: Any, model: Model | None, test: Test) -> dict[str, Any]:
+    """Scores by truth, and the seconds of the run."""
+    policy = None if model is None else Policy(model.params, jnp.asarray(model.scale))
+    made = program.result()
+    since = time.perf_counter()
+    rows = {name: np.asarray(values).tolist() for name, values in made(policy, *test).items()}
+    seconds = time.perf_counter() - since
+    queue.say({"kind": "scores", "of": name, "run": seconds, **{name: float(np.mean(v)) for name, v in rows.items()}})
+    return {"per_truth": rows, "seconds": seconds}
+
+
+def split(path: Path) -> None:
+    """A large file in parts."""
     if path.stat().st_size > PART:
         data = path.read_bytes()
         for number, first in enumerate(range(0, len(data), PART)):
-            (queue.out / f"{path.name}.{number:02d}").write_bytes(data[first : first + PART])
+            (path.parent / f"{path.name}.{number:02d}").write_bytes(data[first : first + PART])
         path.unlink()
-    write_json(queue.out / f"{job.name}.json", stamped(record))
-    told = ("samples", "seconds", "windows_per_second", "share_of_peak")
-    queue.say({"kind": "done", "job": job.name, **{name: record[name] for name in told}, "chosen": best})
 
 
 def main() -> None:
@@ -318,7 +463,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     cache = Path(os.environ.get("JAXSRDA_CACHE", "/tmp/jaxsrda-cache"))
     os.environ["JAXSRDA_CACHE"] = str(cache)
-    jax.config.update("jax_compilation_cache_dir", str(cache / "programs"))
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
     queue = Queue(arguments.out, arguments.minutes)
     plan = tiny_plan() if arguments.tiny else full_plan(arguments.runs)
@@ -332,8 +478,17 @@ def main() -> None:
     truth_future = queue.compiled("truths", make, jax.ShapeDtypeStruct((plan.batch,), jnp.int32))
     setup = Setup(testbed, default_climatology(testbed))
     queue.say({"kind": "climatology"})
-    shape = (plan.runs, frames, *testbed.grid.shape)
-    futures = [prepare(queue, plan, job, setup, shape) for job in plan.jobs]
+    test = test_truths(plan, setup)
+    queue.say({"kind": "test truths"})
+    futures: dict[str, dict[str, Any]] = {}
+    for job in plan.jobs:
+        futures[job.name] = prepare(queue, plan, job, setup, test, frames, futures)
+
+    def filter_scores(name: str) -> Any:
+        program = score_program(setup, lambda _: make_assimilator(name, setup, method_preset(name)))
+        return queue.compiled(f"filter {name}", program, None, *shape_of(test))
+
+    filters = {name: filter_scores(name) for name in plan.filters}
     program = truth_future.result()
     since = time.perf_counter()
 
@@ -345,12 +500,18 @@ def main() -> None:
     truths, held_out = everything[: -plan.held_out], everything[-plan.held_out :]
     took = time.perf_counter() - since
     queue.say({"kind": "truths", "runs": len(everything), "seconds": took, "runs_per_second": len(everything) / took})
+    fitted: dict[str, Model] = {}
     for number, job in enumerate(plan.jobs):
         share = job.share / sum(other.share for other in plan.jobs[number:])
-        # What each job needs beside its training: scoring candidates and writing.
-        minutes = max(0.3, share * queue.left / 60 - 0.15)
+        # What each job needs beside its training: scoring candidates and truths, and writing.
+        minutes = max(0.3, share * queue.left / 60 - 0.2)
         queue.say({"kind": "job", "job": job.name, "minutes": minutes})
-        train(queue, plan, job, futures[number], truths, held_out, minutes)
+        data = truths, held_out
+        fitted[job.name] = train(
+            queue, plan, job, futures[job.name], data, test, minutes, fitted.get(job.parent) if job.parent else None
+        )
+    rows = {name: score(queue, name, program, None, test) for name, program in filters.items()}
+    write_json(queue.out / "filters.json", stamped({"scores": rows, "truths": plan.truths}))
     queue.say({"kind": "end"})
 
 

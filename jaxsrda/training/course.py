@@ -51,7 +51,10 @@ def learning_rate(peak: float, fraction: float, step: int, warmup: int, cooling:
 
 
 def direction(clip: float, weight_decay: float) -> optax.GradientTransformation:
-    """AdamW without its rate (Loshchilov & Hutter 2019, arXiv:1711.05101), of clipped gradients; biases do not decay."""
+    """AdamW without its rate, of clipped gradients; biases do not decay.
+
+    Loshchilov & Hutter (2019, arXiv:1711.05101).
+    """
 
     def matrices(params: Any) -> Any:
         return jax.tree.map(lambda a: a.ndim > 1, params)

@@ -18,7 +18,6 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxsrda.core import draws
 from jaxsrda.core.checks import check_positive
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, with_denoiser
 from jaxsrda.training.course import Budget, direction, keep, learning_rate
@@ -37,7 +36,8 @@ class StreamConfig:
     budget; capacity: windows in the buffer; data_share: of the time that may go into new windows (of the samples'
     budget: a refill for each `capacity / data_share` samples); dispatch: steps in one; cooling: part of the budget in
     which the learning rate falls; warmup: steps; averages: relative lengths of the weights' averages, the first of
-    which cycles; validate: parts of the budget after which held-out truths are cycled.
+    which cycles; validate: parts of the budget between which held-out truths are cycled (new windows of training truths
+    are scored whenever they are made).
     """
 
     budget: Budget = dataclasses.field(default_factory=lambda: Budget(minutes=8))
@@ -47,7 +47,7 @@ class StreamConfig:
     cooling: float = 0.3
     warmup: int = 200
     averages: tuple[float, ...] = (0.1, 0.03)
-    validate: int = 8
+    validate: int = 2
 
     def __post_init__(self):
         for name in ("capacity", "dispatch", "validate"):
@@ -206,12 +206,12 @@ def run(
     params: Any = None,
     scale: np.ndarray | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
-    save: Callable[[TrainState, np.ndarray], None] = lambda *_: None,
 ) -> Streamed:
     """Train until the budget is spent; the buffer is filled by the makers of `rounds`, one after the other.
 
     truths, held_out: (runs, frames, nx, ny), on the device.  params: to go on from; where the denoiser alone is
-    trained, what stays is theirs.  scale: (frames,) of corrections, by default estimated on the first windows.  report: told a line of the curve, a validation, or a refill, each with its `kind`.
+    trained, what stays is theirs.  scale: (frames,) of corrections, by default estimated on the first windows.
+    report: told a line of the curve, a validation, or a refill, each with its `kind`.
     Raises ValueError for a loss that is not finite.
     """
     key = jax.random.key(config.seed)
@@ -224,7 +224,7 @@ def run(
     validations: list[dict[str, Any]] = []
     order = np.random.default_rng(config.seed)
     queue: list[int] = []
-    fills = 0
+    fills = samples = 0
 
     def taken(runs: int) -> Array:
         """Numbers of the next truths, every one once a round, in a new order each."""
@@ -242,38 +242,42 @@ def run(
         since = time.perf_counter()
         make, runs = programs.makers[name]
         new = make(jax.random.fold_in(jax.random.fold_in(key, 0x6669), fills), taken(runs), policy())
+        row = errors(name, new, "training") if scale is not None else {}
         buffer = write(buffer, new)
         jax.block_until_ready(buffer.windows.condition)
         fills += 1
         took = time.perf_counter() - since
         spent["data"] += took
-        report({"kind": "refill", "maker": name, "windows": len(new.condition), "seconds": took})
+        report({"kind": "refill", "maker": name, "windows": len(new.condition), "seconds": took, **row})
 
-    def validate(fraction: float, samples: int) -> None:
+    def errors(name: str, windows: Windows, truths: str) -> dict[str, float]:
+        """Errors of the model's cycling on the first windows of a maker, noted."""
+        if name not in programs.errors:
+            return {}
+        error, count = programs.errors[name]
+        found = error(policy(), jax.tree.map(lambda a: a[:count], windows))
+        row = {n: float(v) for n, v in found.items()}
+        validations.append({"samples": samples, "maker": name, "truths": truths, **row})
+        return row
+
+    def validate() -> None:
         since = time.perf_counter()
-        for name, (error, count) in programs.errors.items():
+        for name in programs.errors:
             make, runs = programs.makers[name]
             copies = jnp.asarray(np.arange(runs) % len(held_out))
-            windows = make(jax.random.fold_in(key, 0x7661), held_out[copies], policy())
-            windows = jax.tree.map(lambda a, n=count: a[:n], windows)
-            row = {n: float(v) for n, v in error(policy(), windows).items()}
-            validations.append({"samples": samples, "fraction": fraction, "maker": name, **row})
-            report({"kind": "validation", **validations[-1]})
+            row = errors(name, make(jax.random.fold_in(key, 0x7661), held_out[copies], policy()), "held out")
+            report({"kind": "validation", "maker": name, "samples": samples, **row})
         spent["validation"] += time.perf_counter() - since
-
-    def fraction_now(samples: int) -> float:
-        return stream.budget.spent(time.perf_counter() - began, samples)
 
     for name in dict.fromkeys(rounds):
         refill(name)
     if scale is None:
         scale = np.asarray(correction_scale(buffer.windows.correction, jnp.int32(buffer.filled)))
-    step, samples, turn, checked = 0, 0, 0, 0
+    step, turn, checked = 0, 0, 1
     pending: dict[str, Array] | None = None
-    while (fraction := fraction_now(samples)) < 1:
+    while (fraction := stream.budget.spent(time.perf_counter() - began, samples)) < 1:
         if fraction >= checked / stream.validate:
-            validate(fraction, samples)
-            save(state, scale)
+            validate()
             checked += 1
         if wants_windows(stream, spent, time.perf_counter() - began, samples, fills, len(set(rounds)), buffer):
             refill(rounds[turn % len(rounds)])
@@ -293,8 +297,6 @@ def run(
         pending = metrics
         spent["training"] += time.perf_counter() - since
     jax.block_until_ready(state.params)
-    validate(1.0, samples)
-    save(state, scale)
     spent["all"] = time.perf_counter() - began
     return Streamed(state, scale, curve, validations, spent)
 
