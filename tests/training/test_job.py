@@ -43,7 +43,7 @@ def no_runs(monkeypatch):
     """Windows without runs; a list of what was asked for."""
     asked = []
 
-    def training_windows(config, setup, draw=None, restart="open", tag="", progress=None):
+    def training_windows(config, setup, draw=None, restart="open", tag="", units=None, progress=None):
         asked.append((draw, restart, tag))
         return WindowSet([made_up(10 * len(asked) + i) for i in range(len(config.plan()))])
 
