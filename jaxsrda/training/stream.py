@@ -206,12 +206,14 @@ def run(
     params: Any = None,
     scale: np.ndarray | None = None,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
+    save: Callable[[TrainState, np.ndarray], None] = lambda *_: None,
 ) -> Streamed:
     """Train until the budget is spent; the buffer is filled by the makers of `rounds`, one after the other.
 
     truths, held_out: (runs, frames, nx, ny), on the device.  params: to go on from; where the denoiser alone is
     trained, what stays is theirs.  scale: (frames,) of corrections, by default estimated on the first windows.
-    report: told a line of the curve, a validation, or a refill, each with its `kind`.
+    report: told a line of the curve, a validation, or a refill, each with its `kind`; save: called after each
+    validation.
     Raises ValueError for a loss that is not finite.
     """
     key = jax.random.key(config.seed)
@@ -278,6 +280,7 @@ def run(
     while (fraction := stream.budget.spent(time.perf_counter() - began, samples)) < 1:
         if fraction >= checked / stream.validate:
             validate()
+            save(state, scale)
             checked += 1
         if wants_windows(stream, spent, time.perf_counter() - began, samples, fills, len(set(rounds)), buffer):
             refill(rounds[turn % len(rounds)])

@@ -4,17 +4,20 @@ import ast
 import dataclasses
 import functools
 import importlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
-import tempfile
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import jaxsrda
+from jaxsrda.diffsrda.weights import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = [ROOT / "experiments", ROOT / "benchmarks"]
@@ -25,6 +28,7 @@ SCRIPTS = sorted(path for folder in FOLDERS for path in folder.glob("*.py"))
 HELPERS = {"common.py", "machine.py"}
 """Imported by scripts, run by nobody."""
 
+MODULES = sorted(path for folder in FOLDERS for path in folder.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in SCRIPTS]
 
 HELP = """
@@ -122,7 +126,7 @@ def offences(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SCRIPTS, ids=NAMES)
+@pytest.mark.parametrize("path", MODULES, ids=[str(path.relative_to(ROOT)) for path in MODULES])
 def test_public_names_alone(path):
     assert not offences(path.read_text(encoding="utf-8"))
 
@@ -262,33 +266,48 @@ def test_strengths_and_rows_of_guidance_are_kept_by_source(monkeypatch):
 
 # The accelerator queue --------------------------------------------------------------------------
 
+ABSENT = ("tyro", "zarr", "cmocean", "matplotlib", "optuna", "scipy")
+"""What a bare image of JAX for an accelerator may lack."""
 
-@functools.cache
-def queue(*options: str) -> list[list[str]]:
-    """The commands that benchmarks/accelerator.sh runs, by a `python` in its way that only writes them down."""
-    with tempfile.TemporaryDirectory() as folder:
-        place, log = Path(folder), Path(folder) / "commands"
-        (place / "python").write_text(f'#!/bin/sh\nprintf "%s\\037" "$@" >> {log}; echo >> {log}\n')
-        (place / "python").chmod(0o755)
-        environment = os.environ | {"PATH": f"{place}:{os.environ['PATH']}", "JAXSRDA_CACHE": str(place / "cache")}
-        command = ["bash", str(ROOT / "benchmarks" / "accelerator.sh"), str(place / "out"), "60", *options]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0 and "failed" not in done.stdout, done.stdout + done.stderr
-        return [line.split("\037")[:-1] for line in log.read_text().splitlines()]
+HIDE = f"""
+import sys
+for name in {ABSENT}:
+    sys.modules[name] = None  # an import of it raises ImportError
+"""
 
 
-@pytest.mark.parametrize("options", [(), ("--tiny",)], ids=["whole", "tiny"])
-def test_accelerator_commands(options, monkeypatch):
-    """`jaxsrda train` takes every option, and makes its job; the scripts know theirs."""
-    from jaxsrda.app.cli import main as cli
+def queue_program(*options: str) -> subprocess.CompletedProcess:
+    """The queue in a process without what a bare image lacks."""
+    start = "import runpy; runpy.run_module('benchmarks.accelerator', run_name='__main__', alter_sys=True)"
+    code = f"{HIDE}\nsys.argv = {['queue', *options]}\n{start}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
 
-    jobs = []
-    monkeypatch.setattr(cli.Train, "run", lambda self: jobs.append(self.job()))
-    commands = queue(*options)
-    for command in commands:
-        if command[:2] == ["-m", "jaxsrda"]:
-            assert cli.main(command[2:]) == 0
-        else:
-            known = set(re.findall(r"--[a-z0-9-]+", helps()[command[0]][1]))
-            assert {word for word in command if word.startswith("--")} <= known, command
-    assert len(jobs) == sum(command[:3] == ["-m", "jaxsrda", "train"] for command in commands) > 4
+
+def test_the_queue_starts_on_a_bare_image():
+    done = queue_program("--help")
+    assert done.returncode == 0 and "minutes" in done.stdout, done.stderr
+
+
+def test_the_queue_refuses_a_job_that_it_does_not_have(tmp_path):
+    done = queue_program(str(tmp_path), "1", "--tiny", "--jobs", "smal")
+    assert done.returncode != 0 and "did you mean 'small'?" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_queue_in_its_tiny_form(tmp_path):
+    """Every job of the queue leaves weights that load, a record, and scores; all packed in one archive."""
+    done = queue_program(str(tmp_path), "2", "--tiny", "--pack")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    data = b"".join(path.read_bytes() for path in sorted(tmp_path.glob("results-*.tar")))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extractall(tmp_path / "out", filter="data")
+    assert {path.suffix for path in tmp_path.iterdir() if path.is_file()} == {".tar"}
+    for name in ("small", "one-pass", "paper-narrow", "base"):
+        record = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+        assert record["samples"] >= 0 and record["flops_per_window"] > 0
+        # Barely trained, the paper's sampler may diverge from its largest noise level.
+        scores = [row["per_truth"]["rmse"] for row in record["scores"].values()]
+        assert scores and (np.isfinite(scores).all() or name == "paper-narrow")
+    for name in ("small", "one-pass", "base"):
+        assert load_model(tmp_path / "out" / f"{name}.npz")[0].config.network == "tiny"
