@@ -39,7 +39,7 @@ def uniform(key: Array, shape: Sequence[int], dtype: DTypeLike = float) -> Array
     return jax.random.uniform(key, shape, jnp.float32).astype(dtype)
 
 
-def integers(key: Array, shape: Sequence[int], low: int, high: int) -> Array:
+def integers(key: Array, shape: Sequence[int], low: int, high: int | Array) -> Array:
     """Integers low … high − 1 as int32."""
     return jax.random.randint(key, shape, low, high, jnp.int32)
 

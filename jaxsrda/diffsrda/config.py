@@ -7,12 +7,14 @@ import dataclasses
 from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.prior import PRIORS
-from jaxsrda.diffusion.guidance import Guide, guide
+from jaxsrda.diffusion.guidance import Guide, Projected, guide
 from jaxsrda.diffusion.samplers import SAMPLERS
 
 SIGMAS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
 GUIDE_ON = ("new", "all")
+NOISES = ("gaussian", "white")
+"""Samplers without a network: noise around the conditioner's mean, of its scale, that a denoiser has to beat."""
 
 
 @renamed(
@@ -31,8 +33,9 @@ class DiffSRDAConfig:
     `carried` (one such forecast and optimal interpolation) or `lr` (cheap forecasts alone, as in arXiv:2604.21180).
     restart: what the prior's forecasts go on from: `each` member from its own sample, all from the `mean` or from
     the `first` sample (arXiv:2604.21180), or `open`, the prior's own analysis; empty takes the prior's own.
-    members: samples a cycle; steps, sampler, eta: see `diffusion.samplers`; sigmas, sigma_min, sigma_max: the noise
-    levels (`edm`, `log` or `vp`) and their ends.
+    members: samples a cycle; steps, sampler, eta: see `diffusion.samplers`; samplers `gaussian` (a field of the
+    covariance stored with the weights) and `white` (noise of its point variance) are what a denoiser has to beat.
+    sigmas, sigma_min, sigma_max: the noise levels (`edm`, `log` or `vp`) and their ends.
     weights: the name of released weights or a file; empty takes the released ones for the prior.
     centred: the analysis is the conditioner's estimate of the mean, which has no sampling noise, and the samples are
     independent draws around it (models with target residual and one condition for all samples); where sensors guide
@@ -65,7 +68,7 @@ class DiffSRDAConfig:
         if isinstance(self.guidance, str):
             object.__setattr__(self, "guidance", guide(self.guidance))
         check_choice("restart", self.restart, RESTARTS)
-        check_choice("sampler", self.sampler, SAMPLERS)
+        check_choice("sampler", self.sampler, (*SAMPLERS, *NOISES))
         check_choice("sigmas", self.sigmas, SIGMAS)
         check_choice("guide_on", self.guide_on, GUIDE_ON)
         if self.guidance is not None and not callable(self.guidance):
@@ -73,6 +76,11 @@ class DiffSRDAConfig:
         if self.guidance is not None and self.sampler == "mean":
             raise ValueError(
                 "guidance: sampler mean draws nothing that could be guided; take another, or guidance none"
+            )
+        if self.sampler in NOISES and not isinstance(self.guidance, Projected | None):
+            raise ValueError(
+                f"guidance: sampler {self.sampler} takes no steps that could be guided; take another sampler, or "
+                "guidance projected"
             )
         for name in ("members", "steps", "chunk"):
             if getattr(self, name) < 1:

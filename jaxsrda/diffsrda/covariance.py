@@ -34,6 +34,18 @@ class ResidualCovariance(NamedTuple):
         """The covariance as guides take it."""
         return channel_covariance(grid, self.variances(grid), np.asarray(self.between))
 
+    def field(self, grid: ChannelGrid, white: Array) -> Array:
+        """White noise (nx, ny, frames) of variance one made a Gaussian field of this covariance, S^½ ξ."""
+        values, vectors = np.linalg.eigh(np.asarray(self.between))
+        root = jnp.asarray(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T, white.dtype)
+        sizes = jnp.asarray(np.sqrt(self.variances(grid)), white.dtype)[..., None]
+        hat = jax.vmap(functools.partial(to_spectral, grid), -1, -1)(white @ root)
+        return jax.vmap(functools.partial(to_physical, grid), -1, -1)(sizes * hat)
+
+    def point_variance(self, grid: ChannelGrid) -> float:
+        """The variance of a point, averaged over those between the walls: Σ variances / (nx (ny − 2))."""
+        return float(self.variances(grid).sum() / (grid.nx * (grid.ny - 2)))
+
 
 def estimate_residual_covariance(grid: ChannelGrid, residuals: Array) -> ResidualCovariance:
     """The covariance of residuals (windows, nx, ny, frames): spectrum by shells, and correlations of the frames."""

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_shape
 from jaxsrda.diffsrda.condition import krige
-from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.config import NOISES, DiffSRDAConfig
 from jaxsrda.diffsrda.covariance import smoothing
 from jaxsrda.diffsrda.latent import decode_frames
 from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, encode, latent_estimate, still_walls
@@ -35,12 +36,12 @@ def sampling_levels(kind: ModelConfig, config: DiffSRDAConfig) -> np.ndarray:
             f"sampler: these weights are a regression, expected sampler mean with them, got {config.sampler}; "
             "train on with target residual for samples"
         )
-    if kind.distilled and config.sampler != "mean" and config.steps != kind.distilled:
+    if kind.distilled and config.sampler not in ("mean", *NOISES) and config.steps != kind.distilled:
         raise ValueError(
             f"steps: these weights were distilled to {kind.distilled}, expected as many, got {config.steps}; "
             f"say steps {kind.distilled}"
         )
-    if kind.distilled and config.sampler not in ("mean", "dpmpp-2m"):
+    if kind.distilled and config.sampler not in ("mean", "dpmpp-2m", *NOISES):
         raise ValueError(f"sampler: a student's steps are those of dpmpp-2m, got {config.sampler}; leave it out")
     if kind.distilled:
         return student_sigmas(kind.distilled)
@@ -96,6 +97,23 @@ def known_of_samples(model: Model, sigmas: np.ndarray) -> Samples:
     return Samples(kind.sigma_data, covariance, sigmas, smooth)
 
 
+def noise_of(model: Model, sampler: str) -> Callable[[Array], Array]:
+    """White noise (nx, ny, frames) of variance one → a normalized sample of sampler `gaussian` or `white`.
+
+    ValueError for a model without the covariance of what it draws.
+    """
+    grid, covariance = ChannelGrid(model.config.nx, model.config.ny), model.residual
+    if covariance is None or model.config.target != "residual" or model.config.latent:
+        raise ValueError(
+            f"sampler: {sampler} needs the covariance of residuals, which these weights (target "
+            f"{model.config.target}) lack; take weights with target residual on the grid"
+        )
+    if sampler == "gaussian":
+        return functools.partial(covariance.field, grid)
+    deviation = covariance.point_variance(grid) ** 0.5
+    return lambda white: deviation * white
+
+
 def mean_draw(model: Model, members: int = 1) -> Draw:
     """A draw without samples: every member is the model's estimate of the mean.
 
@@ -126,8 +144,8 @@ def make_draw(
     G is 1 (one condition for all samples, encoded once) or the number of members.  members, eta (traced): instead of
     the configuration's.  With sampler `mean` a model that estimates a mean draws nothing (`mean_draw`).  sensors: the
     sets that observations belong to.  At a time when no sensor guides, samples are as without guidance.
-    ValueError for a regression with any other sampler, for a student with other steps than its own, and for guidance
-    `projected` of sensors that do not measure vorticity.
+    ValueError for a regression with any other sampler, for noise of an unknown covariance, for a student with other
+    steps than its own, and for guidance `projected` of sensors that do not measure vorticity.
     """
     kind = model.config
     sigmas = sampling_levels(kind, config)
@@ -142,6 +160,7 @@ def make_draw(
         return mean_draw(model, members)
     scale = still_walls(jnp.asarray(model.scale, jnp.float32), kind.ny)
     grid, units = ChannelGrid(kind.nx, kind.ny), kind.conditioning
+    shaped = noise_of(model, config.sampler) if config.sampler in NOISES else None
     known = known_of_samples(model, sigmas)
 
     def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Corrections:
@@ -168,6 +187,9 @@ def make_draw(
 
             return wanted(plain, observe, Readings(readings.values, readings.mask, readings.variance), known)
 
+        def plain_noise(denoiser: Denoiser, key: Array) -> Array:
+            return shaped(draws.normal(key, kind.drawn, conditions.dtype))  # type: ignore[misc]
+
         one_sample = functools.partial(
             sample,
             shape=kind.drawn,
@@ -176,6 +198,7 @@ def make_draw(
             eta=config.eta if eta is None else eta,
             dtype=conditions.dtype,
         )
+        one_sample = one_sample if shaped is None else plain_noise
         samples = functools.partial(sample_members, key=key, members=members, draw=one_sample, chunk=config.chunk)
         place = placement(model, conditions, features, by_frame)
         if len(conditions) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -127,7 +128,7 @@ def observe_runs(key: Array, setup: Setup, sensing: Sensing, truths: Array) -> O
         noise_key, which_key, key = jax.random.split(key, 3)
         noise_std = jnp.asarray(sensing.noise_std, truth.dtype)
         if sensing.noise_range:
-            low, high = np.log(sensing.noise_range[0]), np.log(sensing.noise_range[-1])
+            low, high = (math.log(end) for end in (sensing.noise_range[0], sensing.noise_range[-1]))
             other = jnp.exp(low + (high - low) * draws.uniform(noise_key, (), truth.dtype))
             noise_std = jnp.where(draws.coins(which_key, ()), other, noise_std)
         seen = truth[: cycles * every]

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checks import check_positive
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, with_denoiser
 from jaxsrda.training.course import Budget, direction, keep, learning_rate
@@ -94,7 +95,7 @@ def make_steps(model: ModelConfig, config: TrainConfig, stream: StreamConfig) ->
 
     def one(frozen: Any, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array, state: TrainState):
         pick_key, augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
-        picked = jax.random.randint(pick_key, (config.batch,), 0, filled)
+        picked = draws.integers(pick_key, (config.batch,), 0, filled)
         batch = jax.tree.map(lambda a: a[picked], windows)
         batch = augment(augment_key, batch, model.conditioning, model.symmetries)
 
@@ -128,9 +129,9 @@ def first_state(model: ModelConfig, config: TrainConfig, stream: StreamConfig, p
 @jax.jit
 def correction_scale(corrections: Array, filled: Array) -> Array:
     """Root mean square (frames,) of the first `filled` corrections (windows, nx, ny, frames), by frame."""
-    there = jnp.arange(len(corrections)) < filled
+    there = jnp.arange(len(corrections), dtype=jnp.int32) < filled
     squares = jnp.mean(jnp.square(corrections.astype(jnp.float32)), (1, 2))
-    return jnp.sqrt(jnp.where(there[:, None], squares, 0).sum(0) / filled)
+    return jnp.sqrt(jnp.where(there[:, None], squares, 0).sum(0) / filled.astype(jnp.float32))
 
 
 def analysis_error(model: ModelConfig, policy: Policy, windows: Windows, chunk: int = 64) -> dict[str, Array]:

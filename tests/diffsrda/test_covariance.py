@@ -119,3 +119,58 @@ def test_what_is_known_of_samples():
     np.testing.assert_allclose(spread[4, 2], np.exp(-0.5))
     spike = jnp.zeros((*GRID.shape, 5)).at[3, 2].set(1.0)
     np.testing.assert_allclose(known.smooth(lambda sigma: 4.0)(spike, jnp.asarray(1.0))[7, 2], np.exp(-0.5))
+
+
+# Noise of this covariance ---------------------------------------------------------------------
+
+KNOWN = ResidualCovariance(5 * np.exp(-np.arange(40) / 6.0), np.array(CORRELATION))
+
+
+def test_a_field_is_the_root_of_the_covariance():
+    """S^½ S^½ u = S u, the limit of S v (S + v)⁻¹ u for a large v."""
+    u = jnp.asarray(np.random.default_rng(0).normal(size=(*SMALL.shape, 3)))
+    wanted = channel_covariance(SMALL, KNOWN.variances(SMALL), CORRELATION)(u, jnp.asarray(1e9))
+    np.testing.assert_allclose(KNOWN.field(SMALL, KNOWN.field(SMALL, u)), wanted, atol=1e-6)
+
+
+def test_white_noise_has_the_point_variance_of_the_field():
+    u = jnp.asarray(np.random.default_rng(1).normal(size=(4000, *SMALL.shape, 3)))
+    drawn = jax.vmap(lambda white: KNOWN.field(SMALL, white))(u)
+    np.testing.assert_allclose(drawn[:, :, 1:-1].var(), KNOWN.point_variance(SMALL), rtol=0.02)
+
+
+@pytest.mark.parametrize("sampler", ["gaussian", "white"])
+def test_noise_is_drawn_around_the_mean_in_units_of_its_scale(sampler):
+    """Samples less their mean, over the scale map, are S^½ ξ, or ξ of the point variance; the analysis is the mean."""
+    config = ModelConfig("tiny", nx=GRID.nx, ny=GRID.ny)
+    params = models.network(config).initial(0)
+    covariance = ResidualCovariance(5 * np.exp(-np.arange(40) / 6.0), 0.5 * np.eye(5) + 0.5)
+    model = Model(config, params, np.full(5, 0.3, np.float32), residual=covariance)
+    condition = jax.random.normal(jax.random.key(1), (1, *GRID.shape, config.channels), jnp.float32)
+    members = 400
+    draw = make_draw(model, DiffSRDAConfig(sampler=sampler, members=members))
+    drawn = quick_jit(draw.corrections)(jax.random.key(2), condition)
+    features = models.encode(model, condition)
+    inside = jnp.moveaxis(features.mean[0] * 0.3, -1, 0)[..., 1:-1]
+    np.testing.assert_allclose(drawn.mean[..., 1:-1], inside, atol=1e-5)
+    unit = jnp.moveaxis(features.scale[0], -1, 0) * 0.3
+    noise = np.asarray((drawn.samples - drawn.mean) / unit)[:, :, :, 1:-1]
+    np.testing.assert_allclose(noise.var(), covariance.point_variance(GRID), rtol=0.05)
+    # Frames hang together in a field alone, and so do neighbours.
+    frames = np.corrcoef(noise[:, 0].ravel(), noise[:, 4].ravel())[0, 1]
+    neighbours = np.corrcoef(noise[..., 1:, :].ravel(), noise[..., :-1, :].ravel())[0, 1]
+    wanted = (0.5, 0.8) if sampler == "gaussian" else (0.0, 0.0)
+    assert abs(frames - wanted[0]) < 0.03
+    assert neighbours > 0.3 if sampler == "gaussian" else abs(neighbours) < 0.01
+
+
+def test_noise_of_an_unknown_covariance_is_refused():
+    model = Model(ModelConfig("tiny", nx=GRID.nx, ny=GRID.ny), None, np.ones(5, np.float32))
+    with pytest.raises(ValueError, match="sampler: gaussian needs the covariance of residuals, which these weights"):
+        make_draw(model, DiffSRDAConfig(sampler="gaussian"))
+
+
+def test_noise_takes_no_guided_steps():
+    with pytest.raises(ValueError, match="guidance: sampler white takes no steps that could be guided"):
+        DiffSRDAConfig(sampler="white", guidance=OI())
+    assert DiffSRDAConfig(sampler="white", guidance="projected").sampler == "white"

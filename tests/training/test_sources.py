@@ -21,7 +21,7 @@ from jaxsrda.training.truths import training_runs
 from jaxsrda.training.windows import forecast_windows, observed_windows
 
 MODEL = ModelConfig.of(TESTBED, network="tiny", priors=("enkf-sr",))
-MIXED = Sensing(("lattice:4", "random:6"), (1, 1))
+MIXED = Sensing(("lattice:4", "random-moving:6"), (1, 1))
 
 
 def truths():
@@ -43,14 +43,14 @@ def test_truths_are_those_of_the_training_runs():
 
 def test_truths_that_are_lost_are_left_out():
     def program(seeds):
-        fields = jnp.ones((len(seeds), 2, 3, 3)) * (seeds % 100)[:, None, None, None]
+        fields = jnp.broadcast_to((seeds % 100).astype(float)[:, None, None, None], (len(seeds), 2, 3, 3))
         return jnp.where(fields == 1, jnp.nan, fields)
 
     assert sources.make_truths(program, 4, 2)[:, 0, 0, 0].tolist() == [0, 2, 3]
 
 
 def test_padding_adds_masked_slots_only():
-    layout = parse_layout("random:6", GRID)
+    layout = parse_layout("random-moving:6", GRID)
     plain = observe_run(jax.random.key(0), GRID, layout, truth(3, "float32"), 4)
     more = padded(plain, 9)
     assert more.capacity == 9 and not more.mask[:, 6:].any()
@@ -75,7 +75,7 @@ def test_runs_have_their_share_of_each_layout():
 
 def test_half_of_the_runs_have_noise_of_the_range():
     many = jnp.repeat(truths()[:1], 64, axis=0)
-    sensing = Sensing(("random:6",), (1,), 0.1, (0.2, 0.4))
+    sensing = Sensing(("random-moving:6",), (1,), 0.1, (0.2, 0.4))
     deviation = np.sqrt(observe_runs(jax.random.key(0), setup("float32"), sensing, many).variance[:, 0, 0])
     other = deviation > 0.11
     assert 20 < other.sum() < 44

@@ -1,0 +1,190 @@
+"""Training on a stream: the buffer, many steps in one program, refills by the model's own cycling, and the budget."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import TESTBED, quick_jit
+
+from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, network, with_denoiser
+from jaxsrda.training import stream
+from jaxsrda.training.course import Budget
+from jaxsrda.training.loss import TrainConfig, objective
+from jaxsrda.training.sources import Policy
+from jaxsrda.training.stream import StreamConfig, empty_buffer, write
+from jaxsrda.training.windows import Windows
+
+MODEL = ModelConfig.of(TESTBED, network="tiny")
+TRAINING = TrainConfig(batch=4, learning_rate=1e-3, noises=1)
+STREAM = StreamConfig(Budget(samples=48), capacity=12, dispatch=3, warmup=2, cooling=0.25)
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Optax counts in int32 and multiplies with it."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def windows(count, seed=0, size=1.0):
+    """Windows whose corrections are a part of their conditions, so that there is something to learn."""
+    keys = jax.random.split(jax.random.key(seed))
+    condition = jax.random.normal(keys[0], (count, MODEL.nx, MODEL.ny, MODEL.channels), jnp.float16)
+    return Windows(condition, (size * condition[..., : MODEL.frames]).astype(jnp.float16))
+
+
+def numbered(count, first=0):
+    """Windows that hold their number."""
+    number = jnp.arange(first, first + count, dtype=jnp.float16)[:, None, None, None]
+    shape = count, MODEL.nx, MODEL.ny
+    return Windows(jnp.broadcast_to(number, (*shape, MODEL.channels)), jnp.broadcast_to(number, (*shape, MODEL.frames)))
+
+
+def held(buffer):
+    return buffer.windows.correction[:, 0, 0, 0].tolist()
+
+
+def test_new_windows_take_the_place_of_the_oldest():
+    buffer = write(empty_buffer(5, MODEL), numbered(3, 1))
+    assert (buffer.filled, held(buffer)) == (3, [1, 2, 3, 0, 0])
+    buffer = write(buffer, numbered(2, 4))
+    assert (buffer.filled, held(buffer)) == (5, [1, 2, 3, 4, 5])
+    buffer = write(buffer, numbered(3, 6))
+    assert (buffer.filled, held(buffer)) == (5, [6, 7, 8, 4, 5])
+    buffer = write(buffer, numbered(3, 9))  # three do not fit behind them
+    assert (buffer.filled, held(buffer)) == (5, [9, 10, 11, 4, 5])
+    with pytest.raises(ValueError, match="buffer: 6 windows do not fit a capacity of 5"):
+        write(buffer, numbered(6))
+
+
+def test_the_scale_is_that_of_the_windows_there():
+    made = windows(6, size=2.0)
+    full = write(empty_buffer(9, MODEL), made)
+    found = stream.correction_scale(full.windows.correction, jnp.int32(6))
+    np.testing.assert_allclose(found, np.asarray(made.correction, float).std((0, 1, 2)), rtol=0.01)
+
+
+@functools.cache
+def programs(part="all", loss="l2"):
+    model = dataclasses.replace(MODEL, distilled=1 if loss == "crps" else 0)
+    training = dataclasses.replace(TRAINING, part=part, loss=loss, noises=2)
+    return model, training, quick_jit(stream.make_steps(model, training, STREAM))
+
+
+def test_steps_are_those_of_the_objective():
+    """One dispatch of one step: the loss is the objective's on windows that it drew, and the average starts there."""
+    model, training, _ = programs()
+    one = quick_jit(stream.make_steps(model, training, dataclasses.replace(STREAM, dispatch=1)))
+    state = stream.first_state(model, training, STREAM)
+    same = jax.tree.map(lambda a: jnp.repeat(a, 3, axis=0), windows(1))
+    key, scale = jax.random.key(3), jnp.full(model.frames, 0.7, jnp.float32)
+    later, metrics = one(state, None, same, jnp.int32(3), jnp.float32(0), scale, key)
+    assert later.step == 1 and jnp.isfinite(metrics["loss"])
+    for a, b in zip(jax.tree.leaves(later.params), jax.tree.leaves(state.params)):
+        np.testing.assert_array_equal(a, b)  # at a rate of zero
+    faster, _ = one(state, None, same, jnp.int32(3), jnp.float32(1e-3), scale, key)
+    for a, b in zip(jax.tree.leaves(faster.averages[0]), jax.tree.leaves(faster.params)):
+        np.testing.assert_allclose(a, b)
+    moved = [float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (faster.params, state.params)))]
+    assert max(moved) > 5e-4  # Adam's first step is the rate
+
+
+def test_a_denoiser_alone_leaves_the_rest():
+    model, training, steps = programs("denoiser", "crps")
+    params = network(model).initial(0)
+    state = stream.first_state(model, training, STREAM, params)
+    assert set(state.params) == set(denoiser_part(model, params))
+    later, metrics = steps(
+        state, params, windows(4), jnp.int32(4), jnp.float32(1e-3), jnp.ones(model.frames, jnp.float32), key()
+    )
+    assert {"crps_points", "crps_block4", "crps_change"} <= set(metrics)
+    joined = stream.whole(params, later.params)
+    assert jax.tree.structure(joined) == jax.tree.structure(params)
+    error = stream.denoiser_error(model, training, Policy(joined, jnp.ones(model.frames, jnp.float32)), windows(4), 2)
+    loss = objective(model, training, np.ones(model.frames, np.float32), joined)
+    keys = jax.random.split(jax.random.key(1), 2)
+    parts = [jax.tree.map(lambda a, i=i: a[2 * i : 2 * i + 2], windows(4)) for i in range(2)]
+    wanted = np.mean([loss(denoiser_part(model, joined), k, w, False)[0] for k, w in zip(keys, parts)])
+    np.testing.assert_allclose(error["loss"], wanted, rtol=1e-4)
+
+
+def key():
+    return jax.random.key(5)
+
+
+def made(name, log):
+    """A maker of 4 windows that notes the truths and the policy it was given."""
+
+    def make(key, truths, policy):
+        log.append((name, np.asarray(truths)[:, 0, 0, 0].tolist(), policy))
+        return windows(4, seed=len(log))
+
+    return make, 2
+
+
+def run(budget, **options):
+    model, training, steps = programs()
+    log, lines = [], []
+    error = quick_jit(lambda policy, w: stream.analysis_error(model, policy, w, 2))
+    own = stream.Programs(steps, {name: made(name, log) for name in ("a", "b")}, {"a": (error, 4)})
+    truths = jnp.broadcast_to(jnp.arange(6.0)[:, None, None, None], (6, 2, 3, 3))
+    config = dataclasses.replace(STREAM, budget=budget, **options)
+    done = stream.run(model, training, config, own, truths, truths[:1] - 1, ("a", "a", "b"), report=lines.append)
+    return done, log, lines
+
+
+def test_a_training_spends_its_samples_and_visits_all_truths():
+    done, log, lines = run(Budget(samples=96), data_share=0.5)
+    assert done.state.step * TRAINING.batch == 96
+    training = [(name, truths) for name, truths, _ in log if truths[0] >= 0]
+    # Each maker once at first, then a, a, b in turn; all six truths before any comes again.
+    assert [name for name, _ in training][:4] == ["a", "b", "a", "a"]
+    assert sorted(number for _, truths in training[:3] for number in truths) == [0, 1, 2, 3, 4, 5]
+    assert [row["truths"] for row in done.validations].count("held out") == 1
+    assert {line["kind"] for line in lines} == {"refill", "curve", "validation"}
+    assert done.curve[-1]["samples"] == 84 and done.curve[0]["samples"] == 12
+    again, *_ = run(Budget(samples=96), data_share=0.5)
+    assert [row["loss"] for row in again.curve] == [row["loss"] for row in done.curve]
+
+
+def test_the_policy_that_cycles_is_the_first_average():
+    done, log, _ = run(Budget(samples=48), data_share=0.5)
+    first, last = log[0][2], log[-1][2]
+    np.testing.assert_array_equal(first.scale, 0.5)  # before the scale of corrections is known
+    np.testing.assert_allclose(last.scale, done.scale)
+    start = jax.tree.leaves(network(MODEL).initial(TRAINING.seed))
+    assert all((a == b).all() for a, b in zip(jax.tree.leaves(first.params), start))
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(last.params), start))
+
+
+def test_a_training_of_minutes_ends_in_time():
+    done, _, _ = run(Budget(minutes=0.05))
+    assert 3 <= done.seconds["all"] < 6 and done.state.step > 0
+    assert done.seconds["data"] + done.seconds["training"] <= done.seconds["all"]
+
+
+def test_errors_of_an_analysis_are_relative_to_the_truth():
+    """A mean of zero leaves the guess's error, Σ|correction| / Σ|truth| over the frames of the cycle."""
+    params = jax.tree.map(jnp.zeros_like, network(MODEL).initial(0))
+    some = windows(4)
+    found = stream.analysis_error(MODEL, Policy(params, jnp.full(MODEL.frames, 2.0, jnp.float32)), some, 2)
+    condition, correction = (np.asarray(a, float)[..., : MODEL.frames - 1] for a in some)
+    truth = condition * MODEL.conditioning.field_scale + correction
+    wanted = np.abs(correction).sum() / np.abs(truth).sum()
+    np.testing.assert_allclose([found["maer"], found["guess_maer"]], wanted, rtol=2e-3)
+    np.testing.assert_allclose(found["loss"], np.abs(np.asarray(some.correction, float)).mean() / 2, rtol=2e-3)
+    assert with_denoiser(params, {}) is not None
+
+
+def test_a_loss_that_is_lost_is_said(monkeypatch):
+    model, training, _ = programs()
+
+    def steps(state, *inputs):
+        return state, {"loss": jnp.float32(np.nan)}
+
+    own = stream.Programs(steps, {"a": made("a", [])}, {})
+    with pytest.raises(ValueError, match="the loss is no longer finite at step 6; lower learning_rate"):
+        stream.run(model, training, STREAM, own, jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)), ("a",))
