@@ -34,6 +34,39 @@ def half(leaf: jax.Array) -> np.ndarray:
         return np.asarray(leaf, np.float16)
 
 
+STEP = ".step"
+"""Ends the name of an array of steps, which whole numbers of the same name are multiples of."""
+
+
+def eight_bits(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Named arrays, the kernels (two axes or more) as whole numbers −127 … 127 and steps (float16) of each output.
+
+    a ≈ step · n with step = max |a| / 127 over all but the last axis; biases and norms stay.
+    """
+    stored = {}
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            stored[name] = array
+            continue
+        full = np.asarray(array, np.float32)
+        step = np.abs(full).max(tuple(range(full.ndim - 1))) / 127
+        # Rounded first, so that the whole numbers are the nearest for the step that is stored; no step is zero.
+        step = np.maximum(step, np.finfo(np.float16).tiny).astype(np.float16)
+        whole = np.rint(full / step.astype(np.float32))
+        stored[name], stored[name + STEP] = np.clip(whole, -127, 127).astype(np.int8), step
+    return stored
+
+
+def from_eight_bits(stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Named arrays from what `eight_bits` gave; others stay as they are."""
+    steps = {name.removesuffix(STEP): array for name, array in stored.items() if name.endswith(STEP)}
+    return {
+        name: array.astype(np.float32) * steps[name].astype(np.float32) if name in steps else array
+        for name, array in stored.items()
+        if not name.endswith(STEP)
+    }
+
+
 def unflatten(initial: Callable[[int], Any], given: dict[str, np.ndarray], source: str | Path, what: str) -> Any:
     """The parameter tree that `initial` makes, from path → array; ValueError naming what does not fit."""
     shapes = jax.eval_shape(lambda: initial(0))

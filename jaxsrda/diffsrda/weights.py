@@ -14,7 +14,7 @@ import numpy as np
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import write_npz
 from jaxsrda.core.records import described, from_json, key_of
-from jaxsrda.core.trees import digest, flatten, half, unflatten
+from jaxsrda.core.trees import digest, eight_bits, flatten, from_eight_bits, half, unflatten
 from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.covariance import ResidualCovariance
 from jaxsrda.diffsrda.latent import LatentSpace
@@ -61,12 +61,21 @@ def named_arrays(model: Model) -> dict[str, np.ndarray]:
     return arrays
 
 
-def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "") -> str:
-    """Write a model with its training record, atomically; weights in float16.  Returns their SHA-256.
+BITS = (16, 8)
+"""Sizes of a stored weight: float16, or whole numbers with a step for each output (`core.trees.eight_bits`)."""
 
-    base: released weights; what is the same in them is not written again.
+
+def save_model(path: Path, model: Model, record: dict[str, Any], base: str = "", bits: int = 16) -> str:
+    """Write a model with its training record, atomically.  Returns the SHA-256 of its weights as they are stored.
+
+    base: released weights; what is the same in them is not written again.  bits: of a weight, 16 or 8.
+    Raises ValueError for other bits, for 8 with a base, and for weights that are not finite.
     """
+    if bits not in BITS or (bits == 8 and base):
+        raise ValueError(f"bits: expected 16, or 8 for weights that share nothing with others, got {bits}")
     arrays = named_arrays(model)
+    if bits == 8:
+        arrays = eight_bits(arrays)
     sha = stored_digest(arrays, model.scale)
     config = described(model.config)
     header = {"format": FORMAT, "conditioning": config.pop("conditioning"), "model": config}
@@ -137,6 +146,7 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
         raise ValueError(
             f"{path}: the weights do not match their SHA-256; the file is damaged, fetch or train it again"
         )
+    arrays = from_eight_bits(arrays)
     space = None
     if config.latent:
         latent = AUTOENCODERS[config.latent]

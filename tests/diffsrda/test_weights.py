@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import GRID, TESTBED, observed, quick_jit, setup
 
-from jaxsrda.core.trees import digest, flatten
+from jaxsrda.core.trees import digest, eight_bits, flatten, from_eight_bits
 from jaxsrda.diffsrda import model as models
 from jaxsrda.diffsrda import weights
 from jaxsrda.diffsrda.condition import Conditioning, krige
@@ -82,6 +82,35 @@ def test_a_model_comes_back_as_it_was_saved(tmp_path, model):
     # Once rounded, they stay.
     assert save_model(tmp_path / "b.npz", loaded, {}) == sha
     assert load_model(str(path))[1]["sha256"] == sha
+
+
+def test_eight_bits_are_within_half_a_step(tmp_path, model):
+    path, full = tmp_path / "a.npz", tmp_path / "full.npz"
+    save_model(path, model, {"samples": 5}, bits=8)
+    save_model(full, model, {"samples": 5})
+    back, record = load_model(path)
+    assert record["samples"] == 5 and path.stat().st_size < 0.6 * full.stat().st_size
+    for name, leaf in flatten(model.params).items():
+        found, leaf = np.asarray(flatten(back.params)[name]), np.asarray(leaf)
+        step = np.abs(leaf).max(tuple(range(leaf.ndim - 1))) / 127 if leaf.ndim > 1 else 2e-3 * np.abs(leaf)
+        assert (np.abs(found - leaf) <= 0.56 * step + 1e-7).all(), name
+    # Saved once more from what came back, they are the same numbers.
+    again = tmp_path / "again.npz"
+    assert save_model(again, back, {}, bits=8) == record["sha256"]
+
+
+def test_a_kernel_of_zeros_and_a_large_one_survive_eight_bits():
+    arrays = {"k": np.zeros((3, 4), np.float16), "large": np.array([[3e4, -1.0], [1e4, 0.5]], np.float16)}
+    found = from_eight_bits(eight_bits(arrays))
+    np.testing.assert_array_equal(found["k"], 0)
+    off = np.abs(found["large"] - arrays["large"].astype(np.float32))
+    assert (off <= 0.55 * np.array([3e4, 1.0]) / 127).all()
+
+
+@pytest.mark.parametrize("options", [{"bits": 4}, {"bits": 8, "base": "diffsrda-small"}])
+def test_other_bits_are_refused(tmp_path, model, options):
+    with pytest.raises(ValueError, match="bits: expected 16, or 8 for weights that share nothing"):
+        save_model(tmp_path / "a.npz", model, {}, **options)
 
 
 def test_a_model_is_known_by_its_hash(model):
