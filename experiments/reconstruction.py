@@ -29,6 +29,11 @@ from jaxsrda.core.records import described
 from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.experiment.registry import method_preset
 
+WEIGHTS = Path(__file__).parent / "weights"
+"""Weights that are too large for the package."""
+
+CARRIED = {"prior": "carried", "weights": str(WEIGHTS / "carried-base.npz")}
+
 VARIANTS: dict[str, tuple[str, dict]] = {
     "diffsrda/each": ("diffsrda", {"restart": "each"}),
     "diffsrda/open": ("diffsrda", {"restart": "open"}),
@@ -37,6 +42,9 @@ VARIANTS: dict[str, tuple[str, dict]] = {
     "latent-diffsrda/uncentred": ("latent-diffsrda", {"centred": False}),
     "diffsrda/enkf-sr": ("diffsrda", {"prior": "enkf-sr", "restart": "open"}),
     "diffsrda/enkf-sr/each": ("diffsrda", {"prior": "enkf-sr", "restart": "each"}),
+    "diffsrda/carried": ("diffsrda", CARRIED),
+    "diffsrda/carried/gaussian": ("diffsrda", CARRIED | {"sampler": "gaussian"}),
+    "diffsrda/carried/white": ("diffsrda", CARRIED | {"sampler": "white"}),
 }
 """Variants: name → (method, changes to its configuration)."""
 
@@ -86,7 +94,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     }
     record = {
         "method": method,
-        "settings": described(config),
+        "settings": portable(described(config)),
         **weights(experiment, method),
         "truths": len(truth),
         "test_truths": experiment.test_truths,
@@ -103,6 +111,11 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "load": os.getloadavg()[0],
     }
     return stamped(record), parts[0]
+
+
+def portable(settings: dict) -> dict:
+    """Settings with the names of weights in the place of their paths."""
+    return settings | ({"weights": Path(settings["weights"]).stem} if settings.get("weights") else {})
 
 
 def tuned(experiment: Experiment, method: str) -> tuple[str, jaxsrda.FilterConfig | jaxsrda.DiffSRDAConfig]:
@@ -157,7 +170,7 @@ def main(experiment: Experiment) -> None:
         found = {"test_truths": True} | records[method] if method in records else {}  # older rows do not say so
         # Options that came later have their defaults in older records.
         settings = described(type(config)()) | renewed(found.get("settings", {}))
-        same = settings == described(config) and all(found.get(key) == wanted[key] for key in wanted)
+        same = settings == portable(described(config)) and all(found.get(key) == wanted[key] for key in wanted)
         if found and same and same_code(found, experiment.reuse_any_code):
             records[method] |= trained
             continue
