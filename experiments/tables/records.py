@@ -57,13 +57,18 @@ def setting(name: str, value: Any) -> bool:
     return isinstance(value, int | float) if name == "observation_std" else isinstance(value, str)
 
 
+LOGS = {"logs/accelerator": "benchmarks/results/accelerator/log.jsonl"}
+"""Logs, read as lists of their lines."""
+
+
 def load(root: Path = ROOT) -> Records:
     """Every record below a repository."""
+    logs = {name: (root / file).read_text(encoding="utf-8") for name, file in LOGS.items() if (root / file).exists()}
     return {
         f"{name}/{path.stem}": json.loads(path.read_text(encoding="utf-8"))
         for name, folder in FOLDERS.items()
         for path in sorted((root / folder).glob("*.json"))
-    }
+    } | {name: [json.loads(line) for line in text.splitlines()] for name, text in logs.items()}
 
 
 def experiment(name: str, *options: str) -> str:

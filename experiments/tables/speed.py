@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from experiments.tables.accelerator import accelerator
 from experiments.tables.origin import noted
 from experiments.tables.records import Records, benchmark
 from experiments.tables.text import bullets, page, prose, table
@@ -346,7 +347,7 @@ def residual_covariance(records: Records) -> str:
 
 def benchmarks_page(records: Records) -> str:
     """The page."""
-    sections = (speed, cycles, work_precision, tuning, convolution, transforms, residual_covariance)
+    sections = (speed, cycles, accelerator, work_precision, tuning, convolution, transforms, residual_covariance)
     return page(
         "# Benchmarks",
         prose(
