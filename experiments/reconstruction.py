@@ -48,6 +48,20 @@ VARIANTS: dict[str, tuple[str, dict]] = {
 }
 """Variants: name → (method, changes to its configuration)."""
 
+JOINT = (
+    "energy",
+    "variogram",
+    "crps_block4",
+    "crps_block8",
+    "crps_block16",
+    "crps_gradient",
+    "crps_laplacian",
+    "crps_change",
+)
+"""Joint scores that are compared truth by truth."""
+
+COMPARED = ("maer", "crps", "spread_skill", *JOINT)
+
 PLOTTED = ("diffsrda", "diffsrda/enkf-sr", "enkf-hr", "letkf-hr", "enkf-dual", "enkf-sr", "free-run")
 """Drawn against time where more methods are run than lines can be told apart."""
 
@@ -68,6 +82,8 @@ class Experiment:
     """Sensors."""
     weights: str = ""
     """Weights of the diffusion model, by default the released ones."""
+    joint: bool = False
+    """Joint scores too; a row without them is run again."""
     at_once: int = 5
     """Truths run side by side."""
     out: Path = Path(__file__).parent / "results"
@@ -83,7 +99,8 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
     for start in range(0, len(truth), experiment.at_once):
         side = slice(start, start + experiment.at_once)
         some = common.truth_seeds(experiment)[side]
-        parts.append(jaxsrda.assimilate(name, truth[side], layout=experiment.layout, config=config, truth_seeds=some))
+        options = {"layout": experiment.layout, "config": config, "joint": experiment.joint}
+        parts.append(jaxsrda.assimilate(name, truth[side], truth_seeds=some, **options))
     per_truth = {name: np.concatenate([part.per_truth[name] for part in parts]) for name in parts[0].scores}
     scores = {name: jaxsrda.bootstrap_interval(values) for name, values in per_truth.items()}
     series = {name: np.concatenate([part.series[name] for part in parts]) for name in parts[0].series}
@@ -101,7 +118,7 @@ def run(experiment: Experiment, method: str, truth: np.ndarray) -> tuple[dict, j
         "truth_level": experiment.truth_level,
         "layout": experiment.layout,
         "scores": report.scores_record(scores),
-        "per_truth": {name: per_truth[name].tolist() for name in ("maer", "crps", "spread_skill")},
+        "per_truth": {name: per_truth[name].tolist() for name in COMPARED if name in per_truth},
         "series": {name: values.mean(0) for name, values in series.items()},
         "statistics": {
             name: statistics[name] for name in ("rank_histogram", "shell", "energy_truth", "energy_members")
@@ -170,6 +187,8 @@ def main(experiment: Experiment) -> None:
         found = {"test_truths": True} | records[method] if method in records else {}  # older rows do not say so
         # Options that came later have their defaults in older records.
         settings = described(type(config)()) | renewed(found.get("settings", {}))
+        wanted |= {"joint": True} if experiment.joint else {}
+        found |= {"joint": "energy" in found.get("scores", {})} if found else {}
         same = settings == portable(described(config)) and all(found.get(key) == wanted[key] for key in wanted)
         if found and same and same_code(found, experiment.reuse_any_code):
             records[method] |= trained

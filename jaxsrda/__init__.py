@@ -29,6 +29,7 @@ from jaxsrda.diffusion.guidance import DPS, GUIDES, MMPS, OI, SDA, Blend, DiffPI
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import PRIORS, Prior, PriorKind, register_prior
 from jaxsrda.scoring.fit import bootstrap_interval
+from jaxsrda.scoring.joint import JOINT_SCORES, energy_score, variogram_score
 from jaxsrda.scoring.point import SCORES, Scored, crps, frame_scores, maer, mssim_loss, rmse, spread_skill
 from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, register_method
 from jaxsrda.experiment.experiment import Experiment
@@ -82,6 +83,7 @@ __all__ = [
     "DPS",
     "FILTERS",
     "GUIDES",
+    "JOINT_SCORES",
     "METHODS",
     "MMPS",
     "OI",
@@ -134,6 +136,7 @@ __all__ = [
     "crps",
     "default_climatology",
     "dual_filter",
+    "energy_score",
     "ensemble_filter",
     "etdrk4",
     "evaluate",
@@ -180,5 +183,6 @@ __all__ = [
     "to_physical",
     "to_spectral",
     "train",
+    "variogram_score",
     "velocity",
 ]

@@ -24,6 +24,7 @@ from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped
 from jaxsrda.training import sources
+from jaxsrda.training.stream import Truths
 
 
 def main() -> None:
@@ -75,7 +76,7 @@ def run(queue: Queue, plan: Plan) -> None:
     jax.block_until_ready(everything)
     took = time.perf_counter() - since
     queue.say({"kind": "truths", "runs": len(everything), "seconds": took, "runs_per_second": len(everything) / took})
-    data = everything[: -plan.held_out], everything[-plan.held_out :]
+    data = Truths(everything[: -plan.held_out], everything[-plan.held_out :])
     fitted: dict[str, jaxsrda.Model] = {}
     for number, job in enumerate(plan.jobs):
         share = job.share / sum(other.share for other in plan.jobs[number:])

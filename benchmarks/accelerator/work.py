@@ -24,6 +24,7 @@ from jaxsrda.observing.sensors import observe_truths
 from jaxsrda.training import sources, stream
 from jaxsrda.training.course import Budget
 from jaxsrda.training.dataset import WindowSet
+from jaxsrda.training.fit import Origin
 from jaxsrda.training.job import residual_covariance
 from jaxsrda.training.loss import objective
 from jaxsrda.training.sources import Policy
@@ -147,7 +148,7 @@ def train(
     plan: Plan,
     job: Job,
     futures: dict[str, Any],
-    data: tuple[Any, Any],
+    data: stream.Truths,
     test: Test,
     minutes: float,
     parent: jaxsrda.Model | None = None,
@@ -157,6 +158,7 @@ def train(
     programs = stream.Programs(
         futures["steps"].result(),
         {name: (futures[name].result(), runs) for name, (_, _, runs) in job.makers.items()},
+        job.rounds,
         {name: (futures[f"error of {name}"][0].result(), futures[f"error of {name}"][1]) for name in job.checked},
     )
     config = dataclasses.replace(job.stream, budget=Budget(minutes=minutes))
@@ -178,8 +180,8 @@ def train(
         jaxsrda.save_model(queue.out / f"{job.name}.part.npz", kept, {"samples": int(state.step) * job.training.batch})
 
     frozen = params if job.training.part == "denoiser" else None
-    inputs = truths, held_out, job.rounds, params, scale
-    done = stream.run(model, job.training, config, programs, *inputs, report=report, save=save)
+    origin = Origin(params, scale)
+    done = stream.run(model, job.training, config, programs, data, origin, report, save)
     samples = int(done.state.step) * job.training.batch
     scale = jnp.asarray(done.scale)
     candidates = {f"average {n}": p for n, p in zip(config.averages, done.state.averages)} | {"last": done.state.params}

@@ -22,6 +22,18 @@ SHOWN = {
     "observation_rmse_analysis": "obs. RMSE, analysis",
     "observation_rmse_withheld": "obs. RMSE, withheld",
     "energy_distance_members": "energy spectrum, dB",
+    "energy": "energy score",
+    "variogram": "variogram score",
+    "crps_block4": "CRPS, means of 4 × 4",
+    "crps_block8": "CRPS, means of 8 × 8",
+    "crps_block16": "CRPS, means of 16 × 16",
+    "spread_skill_block4": "spread–skill, 4 × 4",
+    "spread_skill_block8": "spread–skill, 8 × 8",
+    "spread_skill_block16": "spread–skill, 16 × 16",
+    "crps_gradient": "CRPS, gradient",
+    "crps_laplacian": "CRPS, Laplacian",
+    "crps_change": "CRPS, change",
+    "laplacian_rmse": "RMSE, Laplacian",
 }
 """Scores of the table, in order, and their headings."""
 

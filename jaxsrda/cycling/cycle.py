@@ -8,6 +8,7 @@ hyperparameters, or run it in segments by handing the carry of one call to the n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -23,7 +24,8 @@ from jaxsrda.flow.solver import Speeds
 from jaxsrda.flow.testbed import Testbed, jet
 from jaxsrda.observing.observations import Observations
 from jaxsrda.scoring.fit import observation_fit
-from jaxsrda.scoring.point import frame_scores
+from jaxsrda.scoring.joint import JOINT_SCORES
+from jaxsrda.scoring.point import SCORES, Score, frame_scores
 from jaxsrda.scoring.tally import Tally, empty_tally, frame_tally, merge
 
 Keep = Literal["scores", "fields", "members"]
@@ -81,18 +83,22 @@ def run_cycles(
     carry: Carry | None = None,
     keep: Keep = "scores",
     testbed: Testbed | None = None,
+    joint: bool = False,
 ) -> tuple[Carry, History]:
     """Run one cycle for each leading entry of `observations`.
 
     observations: stacked over the assimilation times; truth: the frames (F × cycles, nx, ny) on the analysis grid for
     scoring, F those of a cycle, or None; carry: where to go on from, by default `start`; keep: `scores`, `fields` too,
-    or `members` too; testbed: gives F and the range of vorticity, by default `jet`.
+    or `members` too; testbed: gives F and the range of vorticity, by default `jet`; joint: whether the scores of
+    `scoring.JOINT_SCORES` are computed too.
     The first assimilation time (frames 0 … F − 1) is run but, as in arXiv:2604.21180, not tallied.
     Raises ValueError if the truth does not have F frames for each time.
     """
     check_choice("keep", keep, KEEP)
     testbed = jet() if testbed is None else testbed
     cycles, every = observations.values.shape[0], testbed.frames_per_cycle
+    scores = SCORES | JOINT_SCORES if joint else SCORES
+    span = testbed.vorticity_range[1] - testbed.vorticity_range[0]
     windows = grid = None
     if truth is not None:
         check_shape("truth", truth, (every * cycles, None, None), f"; {every} frames for each observation time")
@@ -107,7 +113,10 @@ def run_cycles(
         state, out = assimilator.step(step_key, carry.state, observed)
         tally, per_frame = carry.tally, None
         if frames is not None and tally is not None:
-            per_frame, tally = _score(rank_key, out, frames, tally, carry.index, testbed)
+            per_frame, sums = _score(rank_key, out, frames, span, scores)
+            # From the second cycle on.
+            counted = carry.index > 0
+            tally = merge(tally, jax.tree.map(lambda s: jnp.where(counted, s, 0).astype(s.dtype), sums))
         history = History(
             per_frame,
             _fit(observed, out, out.diagnostics.background_observed),
@@ -122,22 +131,20 @@ def run_cycles(
 
 
 def _score(
-    key: Array, out: Window, truth: Array, tally: Tally, index: Array, testbed: Testbed
+    key: Array, out: Window, truth: Array, span: float, scores: Mapping[str, Score]
 ) -> tuple[dict[str, Array], Tally]:
-    """Scores of the window's frames, and the tally with them added (from the second cycle on)."""
-    grid = ChannelGrid(*truth.shape[1:])
-    span = testbed.vorticity_range[1] - testbed.vorticity_range[0]
+    """Scores of the window's frames, and their tally."""
+    grid, first = ChannelGrid(*truth.shape[1:]), (out.omega[:, 0], truth[0])
 
     def frame(inputs):
         key, ensemble, truth, analysis = inputs
-        return frame_scores(ensemble, truth, span, analysis), frame_tally(key, grid, ensemble, truth, analysis)
+        numbers = frame_scores(ensemble, truth, span, analysis, first, scores)
+        return numbers, frame_tally(key, grid, ensemble, truth, analysis)
 
     keys = jax.random.split(key, len(truth))
     # One frame at a time: a vmap would hold a window's worth of sorted members at once.
     per_frame, sums = jax.lax.map(frame, (keys, jnp.moveaxis(out.omega, 1, 0), truth, out.analysis))
-    counted = index > 0
-    total = jax.tree.map(lambda s: jnp.where(counted, s.sum(0), 0).astype(s.dtype), sums)
-    return per_frame, merge(tally, total)
+    return per_frame, jax.tree.map(lambda s: s.sum(0).astype(s.dtype), sums)
 
 
 def _fit(observed: Observations, out: Window, predicted: Array) -> dict[str, Array]:

@@ -45,7 +45,7 @@ class Experiment:
     climatology: by default the testbed's own.  seed: of the noise and the members, and of the simulated truth;
     truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and time alone,
     so every method meets the same.  keep: `scores` alone (no field leaves the device), the analyses' `fields` too, or
-    every member's (`members`).
+    every member's (`members`).  joint: whether `scoring.JOINT_SCORES` are computed too, which takes longer.
 
     Raises ValueError or TypeError for bad input, before any work.
     """
@@ -62,6 +62,7 @@ class Experiment:
     seed: int = 0
     truth_seeds: Sequence[int] | None = None
     keep: Keep = "fields"
+    joint: bool = False
 
     def __post_init__(self):
         def put(name: str, value: Any) -> None:

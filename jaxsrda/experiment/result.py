@@ -111,6 +111,9 @@ def collect(
     if truth is not None:
         series = {name: s[:, 1:].reshape(truths, -1) for name, s in (history.scores or {}).items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
+        for name in [name for name in summary if name.startswith("variance_")]:
+            part = name.removeprefix("variance_")
+            summary[f"spread_skill_{part}"] = np.sqrt(summary[name] / summary[f"error_{part}"])
         sums = jax.vmap(lambda sums: summarize(sums, grid))(carry.tally)
         statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(truths)]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):

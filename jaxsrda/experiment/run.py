@@ -92,11 +92,11 @@ def _numbers(given: Experiment) -> Array:
 def _recipe(given: Experiment, setup: Setup) -> Recipe:
     method = given.method
     if isinstance(method, str | Assimilator):
-        return Recipe(method, given.config, given.model)
+        return Recipe(method, given.config, given.model, given.joint)
     made = method(setup)
     if not isinstance(made, Assimilator):
         raise TypeError(f"method: expected the function to return an Assimilator, got {type(made).__name__}")
-    return Recipe(made)
+    return Recipe(made, joint=given.joint)
 
 
 def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, Observations]:

@@ -19,6 +19,7 @@ from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.sensors import Sensors
+from jaxsrda.scoring.joint import JOINT_SCORES
 from jaxsrda.scoring.point import SCORES
 
 SEGMENTS = 8
@@ -30,7 +31,8 @@ PROGRAMS = 32
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recipe:
-    """What makes an assimilator from a `Setup`: a method's name, its configuration and model, or an assimilator.
+    """What makes an assimilator from a `Setup`: a method's name, its configuration and model, or an assimilator; and
+    whether it has joint scores.
 
     Equal recipes on equal shapes share one compiled program: names and configurations are equal by value, models,
     operators, assimilators and what `METHODS` and `SCORES` hold if they are the same objects.
@@ -39,6 +41,7 @@ class Recipe:
     method: str | Assimilator
     config: Config | None = None
     model: Any = None
+    joint: bool = False
 
     def __call__(self, setup: Setup) -> Assimilator:
         if isinstance(self.method, Assimilator):
@@ -47,7 +50,8 @@ class Recipe:
 
     def __post_init__(self):
         made = METHODS[self.method] if isinstance(self.method, str) else None
-        named = self.method, made and made.make, id(self.model), tuple(SCORES.items())
+        scores = tuple((SCORES | JOINT_SCORES if self.joint else SCORES).items())
+        named = self.method, made and made.make, id(self.model), scores
         try:
             hash(self.config)
             identity = *named, self.config
@@ -91,7 +95,7 @@ class Program:
             assimilator = self.recipe(Setup(testbed, climatology, self.sensors))
 
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
-                return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed)
+                return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
 
             return jax.vmap(one)(keys, observed, truth, carry)
 

@@ -8,7 +8,7 @@ returns, and can be jitted, vmapped and scanned.  Shapes that do not match raise
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -134,13 +134,15 @@ def correlation(a: Array, b: Array) -> Array:
 
 
 class Scored(NamedTuple):
-    """What scores are of: an ensemble ω[M, nx, ny], the truth ω[nx, ny], the span of vorticity, and the analysis
-    ω[nx, ny] that the members lie around, None if that is their mean."""
+    """What scores are of: an ensemble ω[M, nx, ny], the truth ω[nx, ny], the span of vorticity, the analysis ω[nx, ny]
+    that the members lie around, None if that is their mean, and ensemble and truth of the cycle's first frame, None
+    where a frame stands alone."""
 
     ensemble: Array
     truth: Array
     span: float | None = None
     analysis: Array | None = None
+    first: tuple[Array, Array] | None = None
 
     @property
     def best(self) -> Array:
@@ -163,15 +165,21 @@ SCORES: dict[str, Score] = {
 
 
 def frame_scores(
-    ensemble: Array, truth: Array, data_range: float | None = None, analysis: Array | None = None
+    ensemble: Array,
+    truth: Array,
+    data_range: float | None = None,
+    analysis: Array | None = None,
+    first: tuple[Array, Array] | None = None,
+    scores: Mapping[str, Score] | None = None,
 ) -> dict[str, Array]:
-    """All scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny].
+    """The scores of one frame, ensemble ω[M, nx, ny] and truth ω[nx, ny].
 
-    analysis: the estimate ω[nx, ny] that the members are independent draws around, by default their mean.
+    analysis: the estimate ω[nx, ny] that the members are independent draws around, by default their mean; first: those
+    of the cycle's first frame; scores: by default `SCORES`.
     """
     check_ensemble(ensemble, truth)
-    of = Scored(ensemble, truth, data_range, analysis)
-    return {name: score(of) for name, score in SCORES.items()}
+    of = Scored(ensemble, truth, data_range, analysis, first)
+    return {name: score(of) for name, score in (SCORES if scores is None else scores).items()}
 
 
 def best(ensemble: Array, analysis: Array | None) -> Array:

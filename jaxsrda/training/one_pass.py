@@ -17,29 +17,20 @@ from jaxsrda.core import draws
 from jaxsrda.diffsrda.model import ModelConfig, network, with_denoiser
 from jaxsrda.diffusion.denoiser import precondition
 from jaxsrda.diffusion.schedules import student_sigmas
+from jaxsrda.scoring.joint import BLOCKS, block_means, differences
 from jaxsrda.training.windows import Windows
-
-BLOCKS = (4, 8, 16)
-"""Sides of the blocks whose means are scored, in grid points."""
-
-
-def block_means(fields: Array, size: int) -> Array:
-    """Means over size × size points of fields (…, nx, ny, frames), the far wall's row left out."""
-    *lead, nx, ny, frames = fields.shape
-    rows = (ny - 1) // size
-    inner = fields[..., : nx // size * size, : rows * size, :]
-    return inner.reshape(*lead, nx // size, size, rows, size, frames).mean((-4, -2))
 
 
 def functionals(fields: Array) -> dict[str, Array]:
     """What is scored of fields (…, nx, ny, frames): points, block means, differences in x, y and between frames."""
-    blocks = {f"block{size}": block_means(fields, size) for size in BLOCKS if size < fields.shape[-2]}
+    frames = jnp.moveaxis(fields, -1, -3)
+    blocks = {f"block{size}": block_means(frames, size) for size in BLOCKS if size < min(frames.shape[-2:])}
     return {
-        "points": fields,
+        "points": frames,
         **blocks,
-        "gradient_x": fields - jnp.roll(fields, 1, axis=-3),
-        "gradient_y": jnp.diff(fields, axis=-2),
-        "change": jnp.diff(fields, axis=-1),
+        "gradient_x": differences(frames),
+        "gradient_y": jnp.diff(frames, axis=-1),
+        "change": jnp.diff(frames, axis=-3),
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +22,7 @@ from jaxsrda.core import draws
 from jaxsrda.core.checks import check_positive
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, with_denoiser
 from jaxsrda.training.course import Budget, direction, keep, learning_rate
+from jaxsrda.training.fit import Origin
 from jaxsrda.training.loss import TrainConfig, TrainState, initial_state, objective
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.windows import Windows, augment
@@ -188,12 +189,21 @@ class Streamed(NamedTuple):
 
 
 class Programs(NamedTuple):
-    """What a stream runs, compiled: steps of `make_steps`; makers by name, each with its number of runs; errors by name
-    of a maker, on the first of its windows, and how many."""
+    """What a stream runs, compiled: steps of `make_steps`; makers by name, each with its number of runs; rounds, their
+    names in the order that they fill the buffer; errors by name of a maker, on the first of its windows, and how many.
+    """
 
     steps: Callable
     makers: dict[str, tuple[Callable, int]]
+    rounds: tuple[str, ...]
     errors: dict[str, tuple[Callable, int]]
+
+
+class Truths(NamedTuple):
+    """Truths on the device, (runs, frames, nx, ny): to train on, and kept from it."""
+
+    training: Array
+    held_out: Array
 
 
 def run(
@@ -201,25 +211,23 @@ def run(
     config: TrainConfig,
     stream: StreamConfig,
     programs: Programs,
-    truths: Array,
-    held_out: Array,
-    rounds: Sequence[str],
-    params: Any = None,
-    scale: np.ndarray | None = None,
+    truths: Truths,
+    origin: Origin = Origin(),  # noqa: B008 (a named tuple of None)
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     save: Callable[[TrainState, np.ndarray], None] = lambda *_: None,
 ) -> Streamed:
-    """Train until the budget is spent; the buffer is filled by the makers of `rounds`, one after the other.
+    """Train until the budget is spent; the buffer is filled by the makers, one after the other.
 
-    truths, held_out: (runs, frames, nx, ny), on the device.  params: to go on from; where the denoiser alone is
-    trained, what stays is theirs.  scale: (frames,) of corrections, by default estimated on the first windows.
-    report: told a line of the curve, a validation, or a refill, each with its `kind`; save: called after each
-    validation.
+    origin: where it starts; where the denoiser alone is trained, what stays is of its parameters.  Without a scale that
+    of the first windows' corrections is taken.  report: told a line of the curve, a validation, or a refill, each with
+    its `kind`; save: called after each validation.
     Raises ValueError for a loss that is not finite.
     """
     key = jax.random.key(config.seed)
+    params, scale, _ = origin
     state = first_state(model, config, stream, params)
     frozen = params if config.part == "denoiser" else None
+    rounds = programs.rounds
     began = time.perf_counter()
     spent = {"data": 0.0, "training": 0.0, "validation": 0.0}
     buffer = empty_buffer(stream.capacity, model)
@@ -232,9 +240,9 @@ def run(
     def taken(runs: int) -> Array:
         """Numbers of the next truths, every one once a round, in a new order each."""
         while len(queue) < runs:
-            queue.extend(order.permutation(len(truths)).tolist())
+            queue.extend(order.permutation(len(truths.training)).tolist())
         picked, queue[:runs] = np.asarray(queue[:runs]), []
-        return truths[picked]
+        return truths.training[picked]
 
     def policy() -> Policy:
         units = np.full(model.frames, 0.5, np.float32) if scale is None else scale
@@ -253,22 +261,22 @@ def run(
         spent["data"] += took
         report({"kind": "refill", "maker": name, "windows": len(new.condition), "seconds": took, **row})
 
-    def errors(name: str, windows: Windows, truths: str) -> dict[str, float]:
+    def errors(name: str, windows: Windows, seen: str) -> dict[str, float]:
         """Errors of the model's cycling on the first windows of a maker, noted."""
         if name not in programs.errors:
             return {}
         error, count = programs.errors[name]
         found = error(policy(), jax.tree.map(lambda a: a[:count], windows))
         row = {n: float(v) for n, v in found.items()}
-        validations.append({"samples": samples, "maker": name, "truths": truths, **row})
+        validations.append({"samples": samples, "maker": name, "truths": seen, **row})
         return row
 
     def validate() -> None:
         since = time.perf_counter()
         for name in programs.errors:
             make, runs = programs.makers[name]
-            copies = jnp.asarray(np.arange(runs) % len(held_out))
-            row = errors(name, make(jax.random.fold_in(key, 0x7661), held_out[copies], policy()), "held out")
+            copies = jnp.asarray(np.arange(runs) % len(truths.held_out))
+            row = errors(name, make(jax.random.fold_in(key, 0x7661), truths.held_out[copies], policy()), "held out")
             report({"kind": "validation", "maker": name, "samples": samples, **row})
         spent["validation"] += time.perf_counter() - since
 

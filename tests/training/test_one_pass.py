@@ -10,8 +10,9 @@ from jaxsrda.core import draws
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, denoiser_part, network
 from jaxsrda.diffsrda.sampling import sampling_levels
+from jaxsrda.scoring.joint import BLOCKS
 from jaxsrda.scoring.point import crps
-from jaxsrda.training.one_pass import BLOCKS, block_means, fair_crps, functionals, one_pass_loss
+from jaxsrda.training.one_pass import fair_crps, functionals, one_pass_loss
 from jaxsrda.training.windows import Windows
 
 MODEL = ModelConfig("tiny", nx=GRID.nx, ny=GRID.ny, distilled=1)
@@ -33,23 +34,16 @@ def test_the_fair_crps_does_not_depend_on_the_number_of_members(count):
     np.testing.assert_allclose(fair_crps(members, truth), np.pi**-0.5, rtol=0.01)
 
 
-def test_block_means_are_means_of_blocks():
-    field = fields(4, 3, 8, 9, 2)
-    found = block_means(field, 4)
-    assert found.shape == (3, 2, 2, 2)
-    np.testing.assert_allclose(found[1, 1, 0, 1], field[1, 4:, :4, 1].mean(), rtol=1e-5)
-    np.testing.assert_allclose(found[2, 0, 1, 0], field[2, :4, 4:8, 0].mean(), rtol=1e-5)
-
-
 def test_functionals_are_linear_and_differences_are_those_of_neighbours():
     one, other = fields(5, 32, 17, 5), fields(6, 32, 17, 5)
     for name, value in functionals(one + 2 * other).items():
         np.testing.assert_allclose(value, functionals(one)[name] + 2 * functionals(other)[name], atol=1e-5)
     found = functionals(one)
     assert {f"block{size}" for size in BLOCKS} <= set(found)
-    np.testing.assert_allclose(found["gradient_x"][0], one[0] - one[-1])
-    np.testing.assert_allclose(found["gradient_y"][:, 0], one[:, 1] - one[:, 0])
-    np.testing.assert_allclose(found["change"][..., 0], one[..., 1] - one[..., 0])
+    np.testing.assert_allclose(found["points"][2], one[..., 2])
+    np.testing.assert_allclose(found["gradient_x"][:, -1], (one[0] - one[-1]).T)
+    np.testing.assert_allclose(found["gradient_y"][3, :, 0], one[:, 1, 3] - one[:, 0, 3])
+    np.testing.assert_allclose(found["change"][0], one[..., 1] - one[..., 0])
 
 
 def test_the_loss_is_that_of_the_samples_that_the_model_draws():

@@ -129,10 +129,11 @@ def run(budget, **options):
     model, training, steps = programs()
     log, lines = [], []
     error = quick_jit(lambda policy, w: stream.analysis_error(model, policy, w, 2))
-    own = stream.Programs(steps, {name: made(name, log) for name in ("a", "b")}, {"a": (error, 4)})
+    makers = {name: made(name, log) for name in ("a", "b")}
+    own = stream.Programs(steps, makers, ("a", "a", "b"), {"a": (error, 4)})
     truths = jnp.broadcast_to(jnp.arange(6.0)[:, None, None, None], (6, 2, 3, 3))
     config = dataclasses.replace(STREAM, budget=budget, **options)
-    done = stream.run(model, training, config, own, truths, truths[:1] - 1, ("a", "a", "b"), report=lines.append)
+    done = stream.run(model, training, config, own, stream.Truths(truths, truths[:1] - 1), report=lines.append)
     return done, log, lines
 
 
@@ -185,6 +186,7 @@ def test_a_loss_that_is_lost_is_said(monkeypatch):
     def steps(state, *inputs):
         return state, {"loss": jnp.float32(np.nan)}
 
-    own = stream.Programs(steps, {"a": made("a", [])}, {})
+    own = stream.Programs(steps, {"a": made("a", [])}, ("a",), {})
+    truths = stream.Truths(jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
     with pytest.raises(ValueError, match="the loss is no longer finite at step 6; lower learning_rate"):
-        stream.run(model, training, STREAM, own, jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)), ("a",))
+        stream.run(model, training, STREAM, own, truths)

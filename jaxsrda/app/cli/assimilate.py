@@ -71,7 +71,7 @@ class Assimilate:
     steps: int | None = None
     """Steps of diffsrda's sampler."""
     sampler: str | None = None
-    """dpmpp-2m, dpmpp-2m-sde, heun, ddim, or mean (one step, no spread)."""
+    """dpmpp-2m, dpmpp-2m-sde, heun, ddim, mean (one step, no spread), gaussian or white (noise around the mean)."""
     eta: float | None = None
     """Randomness of ddim, 0 to 1."""
     centred: bool | None = None
@@ -108,6 +108,8 @@ class Assimilate:
     """Write pictures into this folder."""
     animate: bool = False
     """An animation (GIF) among them."""
+    joint: bool = False
+    """Joint scores too: energy, variogram, CRPS of block means, gradient, Laplacian and change."""
 
     @property
     def keep(self) -> str:
@@ -141,6 +143,7 @@ class Assimilate:
             withhold=self.withhold,
             seed=self.seed,
             keep=self.keep,
+            joint=self.joint,
         )
 
     def run(self) -> None:
