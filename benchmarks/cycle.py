@@ -34,6 +34,10 @@ class Benchmark:
     """Weights of the diffusion model, by default the released ones."""
     steps: int = 0
     """Its sampler's steps, by default the preset's."""
+    prior: str = ""
+    """Its prior, by default the preset's."""
+    sampler: str = ""
+    """Its sampler, by default the preset's."""
     cycles: int = 5
     """Cycles timed for each."""
     out: Path = Path(__file__).parent / "results" / "cycle.json"
@@ -53,7 +57,10 @@ def main(benchmark: Benchmark) -> None:
     for method in benchmark.methods:
         config = jaxsrda.METHODS[method].config
         if isinstance(config, jaxsrda.DiffSRDAConfig):
-            changes = {"weights": config.weights or benchmark.weights, "steps": benchmark.steps or config.steps}
+            changes = {"weights": config.weights or benchmark.weights}
+            changes |= {
+                name: getattr(benchmark, name) or getattr(config, name) for name in ("steps", "prior", "sampler")
+            }
             config = dataclasses.replace(config, **changes)
         assimilator = jaxsrda.make_assimilator(method, setup, config)
 
