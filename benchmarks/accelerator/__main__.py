@@ -24,7 +24,7 @@ from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped
 from jaxsrda.training import sources
-from jaxsrda.training.stream import Truths
+from jaxsrda.training.stream_run import Truths
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the results")
     parser.add_argument("minutes", type=float, help="time for everything")
     parser.add_argument("--pack", action="store_true", help="leave nothing in OUT but an archive in a few parts")
+    parser.add_argument("--resume", action="store_true", help="keep checkpoints of trainings, and go on from them")
     parser.add_argument("--tiny", action="store_true", help="smallest sizes, on a CPU")
     parser.add_argument("--cpu", action="store_true", help="what two cores can do, instead")
     parser.add_argument("--runs", type=int, default=960, help="training runs")
@@ -49,7 +50,7 @@ def main() -> None:
     for name in given.jobs or ():
         check_choice("jobs", name, names)
     plan = dataclasses.replace(plan, jobs=tuple(job for job in plan.jobs if job.name in (given.jobs or names)))
-    run(Queue(work, given.minutes, given.out if given.pack else None), plan)
+    run(Queue(work, given.minutes, given.out if given.pack else None, given.resume), plan)
 
 
 def run(queue: Queue, plan: Plan) -> None:

@@ -25,11 +25,13 @@ MOST = 60_000_000
 class Queue:
     """The queue's state: deadline, log, and programs that are compiled beside the work.
 
-    out: the folder of results; packed: where they are packed after each job, None for nowhere.
+    out: the folder of results; packed: where they are packed after each job, None for nowhere; resume: whether
+    trainings keep checkpoints and go on from them.
     """
 
-    def __init__(self, out: Path, minutes: float, packed: Path | None = None):
-        self.out, self.packed, self.began, self.minutes = out, packed, time.perf_counter(), minutes
+    def __init__(self, out: Path, minutes: float, packed: Path | None = None, resume: bool = False):
+        self.out, self.packed, self.resume = out, packed, resume
+        self.began, self.minutes = time.perf_counter(), minutes
         self.pool = concurrent.futures.ThreadPoolExecutor(8)
         self.log = open(out / "log.jsonl", "a", encoding="utf-8")
 
@@ -71,7 +73,8 @@ class Queue:
             return
         archive, left = io.BytesIO(), MOST
         with tarfile.open(fileobj=archive, mode="w") as tar:
-            for path in sorted(self.out.glob("*.*"), key=lambda path: (path.suffix == ".npz", path.stat().st_mtime)):
+            files = [path for path in self.out.iterdir() if path.is_file()]
+            for path in sorted(files, key=lambda path: (path.suffix == ".npz", path.stat().st_mtime)):
                 if path.stat().st_size > left:
                     self.say({"kind": "not packed", "file": path.name, "bytes": path.stat().st_size})
                     continue

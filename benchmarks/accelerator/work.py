@@ -21,7 +21,7 @@ from jaxsrda.diffsrda.model import network
 from jaxsrda.experiment.registry import method_preset
 from jaxsrda.observing.observations import observation_key
 from jaxsrda.observing.sensors import observe_truths
-from jaxsrda.training import sources, stream
+from jaxsrda.training import sources, stream, stream_run
 from jaxsrda.training.course import Budget
 from jaxsrda.training.dataset import WindowSet
 from jaxsrda.training.fit import Origin
@@ -148,14 +148,14 @@ def train(
     plan: Plan,
     job: Job,
     futures: dict[str, Any],
-    data: stream.Truths,
+    data: stream_run.Truths,
     test: Test,
     minutes: float,
     parent: jaxsrda.Model | None = None,
 ) -> jaxsrda.Model:
     """Run a job, write its weights and record, and return the model."""
     model, (truths, held_out) = job.model, data
-    programs = stream.Programs(
+    programs = stream_run.Programs(
         futures["steps"].result(),
         {name: (futures[name].result(), runs) for name, (_, _, runs) in job.makers.items()},
         job.rounds,
@@ -175,13 +175,10 @@ def train(
     if job.init:
         params = jaxsrda.load_model(job.init)[0].params
 
-    def save(state: Any, scale: np.ndarray) -> None:
-        kept = jaxsrda.Model(model, stream.whole(frozen, state.averages[-1]), scale)
-        jaxsrda.save_model(queue.out / f"{job.name}.part.npz", kept, {"samples": int(state.step) * job.training.batch})
-
     frozen = params if job.training.part == "denoiser" else None
     origin = Origin(params, scale)
-    done = stream.run(model, job.training, config, programs, data, origin, report, save)
+    folder = queue.out / f"{job.name}.train" if queue.resume else None
+    done = stream_run.run(model, job.training, config, programs, data, origin, report, folder)
     samples = int(done.state.step) * job.training.batch
     scale = jnp.asarray(done.scale)
     candidates = {f"average {n}": p for n, p in zip(config.averages, done.state.averages)} | {"last": done.state.params}

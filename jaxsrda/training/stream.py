@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_positive
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, with_denoiser
-from jaxsrda.training.course import Budget, direction, keep, learning_rate
-from jaxsrda.training.fit import Origin
+from jaxsrda.training.course import Budget, direction, keep
 from jaxsrda.training.loss import TrainConfig, TrainState, initial_state, objective
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.windows import Windows, augment
@@ -35,8 +32,8 @@ Maker = Callable[[Array, Array, Policy], Windows]
 class StreamConfig:
     """How a stream is trained on.
 
-    budget; capacity: windows in the buffer; data_share: of the time that may go into new windows (of the samples'
-    budget: a refill for each `capacity / data_share` samples); dispatch: steps in one; cooling: part of the budget in
+    budget; capacity: windows in the buffer; data_share: of the time that may go into new windows, or, where the budget
+    is of samples, new windows for each sample; dispatch: steps in one; cooling: part of the budget in
     which the learning rate falls; warmup: steps; averages: relative lengths of the weights' averages, the first of
     which cycles; validate: parts of the budget between which held-out truths are cycled (new windows of training truths
     are scored whenever they are made).
@@ -54,37 +51,6 @@ class StreamConfig:
     def __post_init__(self):
         for name in ("capacity", "dispatch", "validate"):
             check_positive(name, getattr(self, name))
-
-
-class Buffer(NamedTuple):
-    """Windows (capacity, …), how many of them there are, and where the next ones go."""
-
-    windows: Windows
-    filled: int
-    place: int
-
-
-def empty_buffer(capacity: int, model: ModelConfig) -> Buffer:
-    """A buffer of no windows, in half precision."""
-    shape = capacity, model.nx, model.ny
-    return Buffer(
-        Windows(jnp.zeros((*shape, model.channels), jnp.float16), jnp.zeros((*shape, model.frames), jnp.float16)), 0, 0
-    )
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _write(held: Windows, new: Windows, place: Array) -> Windows:
-    return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, place, 0), held, new)
-
-
-def write(buffer: Buffer, new: Windows) -> Buffer:
-    """The buffer with new windows in the place of its oldest; the last place that they fit in is used if need be."""
-    capacity, count = len(buffer.windows.condition), len(new.condition)
-    if count > capacity:
-        raise ValueError(f"buffer: {count} windows do not fit a capacity of {capacity}; raise it or make fewer at once")
-    place = buffer.place if buffer.place + count <= capacity else 0
-    held = _write(buffer.windows, new, jnp.int32(place))
-    return Buffer(held, max(buffer.filled, place + count), place + count)
 
 
 def make_steps(model: ModelConfig, config: TrainConfig, stream: StreamConfig) -> Callable:
@@ -176,148 +142,3 @@ def denoiser_error(
     keys = jax.random.split(jax.random.key(1), count // chunk)
     rows = jax.lax.map(lambda inputs: loss(params, *inputs, False)[1], (keys, parts))
     return jax.tree.map(jnp.mean, rows)
-
-
-class Streamed(NamedTuple):
-    """A trained stream: the state, the scale, the curve, validations, and where the time went."""
-
-    state: TrainState
-    scale: np.ndarray
-    curve: list[dict[str, float]]
-    validations: list[dict[str, Any]]
-    seconds: dict[str, float]
-
-
-class Programs(NamedTuple):
-    """What a stream runs, compiled: steps of `make_steps`; makers by name, each with its number of runs; rounds, their
-    names in the order that they fill the buffer; errors by name of a maker, on the first of its windows, and how many.
-    """
-
-    steps: Callable
-    makers: dict[str, tuple[Callable, int]]
-    rounds: tuple[str, ...]
-    errors: dict[str, tuple[Callable, int]]
-
-
-class Truths(NamedTuple):
-    """Truths on the device, (runs, frames, nx, ny): to train on, and kept from it."""
-
-    training: Array
-    held_out: Array
-
-
-def run(
-    model: ModelConfig,
-    config: TrainConfig,
-    stream: StreamConfig,
-    programs: Programs,
-    truths: Truths,
-    origin: Origin = Origin(),  # noqa: B008 (a named tuple of None)
-    report: Callable[[dict[str, Any]], None] = lambda _: None,
-    save: Callable[[TrainState, np.ndarray], None] = lambda *_: None,
-) -> Streamed:
-    """Train until the budget is spent; the buffer is filled by the makers, one after the other.
-
-    origin: where it starts; where the denoiser alone is trained, what stays is of its parameters.  Without a scale that
-    of the first windows' corrections is taken.  report: told a line of the curve, a validation, or a refill, each with
-    its `kind`; save: called after each validation.
-    Raises ValueError for a loss that is not finite.
-    """
-    key = jax.random.key(config.seed)
-    params, scale, _ = origin
-    state = first_state(model, config, stream, params)
-    frozen = params if config.part == "denoiser" else None
-    rounds = programs.rounds
-    began = time.perf_counter()
-    spent = {"data": 0.0, "training": 0.0, "validation": 0.0}
-    buffer = empty_buffer(stream.capacity, model)
-    curve: list[dict[str, float]] = []
-    validations: list[dict[str, Any]] = []
-    order = np.random.default_rng(config.seed)
-    queue: list[int] = []
-    fills = samples = 0
-
-    def taken(runs: int) -> Array:
-        """Numbers of the next truths, every one once a round, in a new order each."""
-        while len(queue) < runs:
-            queue.extend(order.permutation(len(truths.training)).tolist())
-        picked, queue[:runs] = np.asarray(queue[:runs]), []
-        return truths.training[picked]
-
-    def policy() -> Policy:
-        units = np.full(model.frames, 0.5, np.float32) if scale is None else scale
-        return Policy(whole(frozen, state.averages[0]), jnp.asarray(units))
-
-    def refill(name: str) -> None:
-        nonlocal buffer, fills
-        since = time.perf_counter()
-        make, runs = programs.makers[name]
-        new = make(jax.random.fold_in(jax.random.fold_in(key, 0x6669), fills), taken(runs), policy())
-        row = errors(name, new, "training") if scale is not None else {}
-        buffer = write(buffer, new)
-        jax.block_until_ready(buffer.windows.condition)
-        fills += 1
-        took = time.perf_counter() - since
-        spent["data"] += took
-        report({"kind": "refill", "maker": name, "windows": len(new.condition), "seconds": took, **row})
-
-    def errors(name: str, windows: Windows, seen: str) -> dict[str, float]:
-        """Errors of the model's cycling on the first windows of a maker, noted."""
-        if name not in programs.errors:
-            return {}
-        error, count = programs.errors[name]
-        found = error(policy(), jax.tree.map(lambda a: a[:count], windows))
-        row = {n: float(v) for n, v in found.items()}
-        validations.append({"samples": samples, "maker": name, "truths": seen, **row})
-        return row
-
-    def validate() -> None:
-        since = time.perf_counter()
-        for name in programs.errors:
-            make, runs = programs.makers[name]
-            copies = jnp.asarray(np.arange(runs) % len(truths.held_out))
-            row = errors(name, make(jax.random.fold_in(key, 0x7661), truths.held_out[copies], policy()), "held out")
-            report({"kind": "validation", "maker": name, "samples": samples, **row})
-        spent["validation"] += time.perf_counter() - since
-
-    for name in dict.fromkeys(rounds):
-        refill(name)
-    if scale is None:
-        scale = np.asarray(correction_scale(buffer.windows.correction, jnp.int32(buffer.filled)))
-    step, turn, checked = 0, 0, 1
-    pending: dict[str, Array] | None = None
-    while (fraction := stream.budget.spent(time.perf_counter() - began, samples)) < 1:
-        if fraction >= checked / stream.validate:
-            validate()
-            save(state, scale)
-            checked += 1
-        if wants_windows(stream, spent, time.perf_counter() - began, samples, fills, len(set(rounds)), buffer):
-            refill(rounds[turn % len(rounds)])
-            turn += 1
-        since = time.perf_counter()
-        rate = learning_rate(config.learning_rate, fraction, step, stream.warmup, stream.cooling)
-        inputs = frozen, buffer.windows, jnp.int32(buffer.filled), jnp.float32(rate), jnp.asarray(scale), key
-        state, metrics = programs.steps(state, *inputs)
-        step, samples = step + stream.dispatch, samples + stream.dispatch * config.batch
-        # Told one dispatch late, so that the next one is under way already.
-        if pending is not None:
-            row = {name: float(value) for name, value in pending.items()}
-            if not np.isfinite(row["loss"]):
-                raise ValueError(f"training: the loss is no longer finite at step {step}; lower learning_rate")
-            curve.append({"samples": samples - stream.dispatch * config.batch, "fraction": fraction, **row})
-            report({"kind": "curve", "rate": rate, "seconds": time.perf_counter() - began, **curve[-1]})
-        pending = metrics
-        spent["training"] += time.perf_counter() - since
-    jax.block_until_ready(state.params)
-    spent["all"] = time.perf_counter() - began
-    return Streamed(state, scale, curve, validations, spent)
-
-
-def wants_windows(
-    stream: StreamConfig, spent: dict[str, float], elapsed: float, samples: int, fills: int, first: int, buffer: Buffer
-) -> bool:
-    """Whether new windows are due: their share of the time, or of the samples' budget, is not used up."""
-    if stream.budget.minutes:
-        return spent["data"] < stream.data_share * elapsed
-    each = buffer.filled / max(1, fills)
-    return (fills - first) * each < stream.data_share * samples

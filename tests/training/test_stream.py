@@ -10,11 +10,13 @@ import pytest
 from helpers import TESTBED, quick_jit
 
 from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, network, with_denoiser
-from jaxsrda.training import stream
+from jaxsrda.training import buffer as buffers
+from jaxsrda.training import stream, stream_run
+from jaxsrda.training.buffer import empty_buffer, write
 from jaxsrda.training.course import Budget
 from jaxsrda.training.loss import TrainConfig, objective
 from jaxsrda.training.sources import Policy
-from jaxsrda.training.stream import StreamConfig, empty_buffer, write
+from jaxsrda.training.stream import StreamConfig
 from jaxsrda.training.windows import Windows
 
 MODEL = ModelConfig.of(TESTBED, network="tiny")
@@ -47,17 +49,35 @@ def held(buffer):
     return buffer.windows.correction[:, 0, 0, 0].tolist()
 
 
+def lots(buffer):
+    return [tuple(fill) for fill in buffer.fills]
+
+
 def test_new_windows_take_the_place_of_the_oldest():
     buffer = write(empty_buffer(5, MODEL), numbered(3, 1))
     assert (buffer.filled, held(buffer)) == (3, [1, 2, 3, 0, 0])
     buffer = write(buffer, numbered(2, 4))
     assert (buffer.filled, held(buffer)) == (5, [1, 2, 3, 4, 5])
     buffer = write(buffer, numbered(3, 6))
-    assert (buffer.filled, held(buffer)) == (5, [6, 7, 8, 4, 5])
-    buffer = write(buffer, numbered(3, 9))  # three do not fit behind them
-    assert (buffer.filled, held(buffer)) == (5, [9, 10, 11, 4, 5])
+    assert (buffer.filled, held(buffer), lots(buffer)) == (5, [6, 7, 8, 4, 5], [(1, 3, 2), (2, 0, 3)])
+    buffer = write(buffer, numbered(4, 9))  # four do not fit behind them
+    assert (buffer.filled, held(buffer), lots(buffer)) == (5, [9, 10, 11, 12, 5], [(1, 3, 2), (3, 0, 4)])
     with pytest.raises(ValueError, match="buffer: 6 windows do not fit a capacity of 5"):
         write(buffer, numbered(6))
+
+
+def test_a_buffer_comes_back_from_its_lots(tmp_path):
+    buffer = empty_buffer(5, MODEL)
+    for number, new in enumerate((numbered(3, 1), numbered(2, 4), numbered(4, 6))):
+        buffers.save_fill(tmp_path, number, new)
+        buffer = write(buffer, new)
+    buffers.tidy(tmp_path, buffer.fills)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["windows-000001.npz", "windows-000002.npz"]
+    back = buffers.restored(tmp_path, empty_buffer(5, MODEL), list(buffer.fills))
+    assert (held(back), back.fills) == (held(buffer), buffer.fills)
+    (tmp_path / "windows-000001.npz").write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"windows-000001\.npz: cannot be read .* remove the folder to start anew"):
+        buffers.restored(tmp_path, empty_buffer(5, MODEL), list(buffer.fills))
 
 
 def test_the_scale_is_that_of_the_windows_there():
@@ -120,20 +140,32 @@ def made(name, log):
 
     def make(key, truths, policy):
         log.append((name, np.asarray(truths)[:, 0, 0, 0].tolist(), policy))
-        return windows(4, seed=len(log))
+        return windows(4, seed=int(jax.random.bits(key) % 2**31))
 
     return make, 2
 
 
-def run(budget, **options):
+class Killed(Exception):
+    """A kill, for what is called in the middle of a training."""
+
+
+def run(budget, folder=None, kill=None, **options):
+    """A training of makers a, a, b in turn on six truths; kill: samples at which it stops."""
     model, training, steps = programs()
     log, lines = [], []
     error = quick_jit(lambda policy, w: stream.analysis_error(model, policy, w, 2))
     makers = {name: made(name, log) for name in ("a", "b")}
-    own = stream.Programs(steps, makers, ("a", "a", "b"), {"a": (error, 4)})
+    own = stream_run.Programs(steps, makers, ("a", "a", "b"), {"a": (error, 4)})
     truths = jnp.broadcast_to(jnp.arange(6.0)[:, None, None, None], (6, 2, 3, 3))
     config = dataclasses.replace(STREAM, budget=budget, **options)
-    done = stream.run(model, training, config, own, stream.Truths(truths, truths[:1] - 1), report=lines.append)
+
+    def report(line):
+        lines.append(line)
+        if kill is not None and line["kind"] == "curve" and line["samples"] >= kill:
+            raise Killed
+
+    data = stream_run.Truths(truths, truths[:1] - 1)
+    done = stream_run.run(model, training, config, own, data, report=report, folder=folder)
     return done, log, lines
 
 
@@ -146,7 +178,7 @@ def test_a_training_spends_its_samples_and_visits_all_truths():
     assert sorted(number for _, truths in training[:3] for number in truths) == [0, 1, 2, 3, 4, 5]
     assert [row["truths"] for row in done.validations].count("held out") == 1
     assert {line["kind"] for line in lines} == {"refill", "curve", "validation"}
-    assert done.curve[-1]["samples"] == 84 and done.curve[0]["samples"] == 12
+    assert [row["samples"] for row in done.curve] == list(range(12, 97, 12))
     again, *_ = run(Budget(samples=96), data_share=0.5)
     assert [row["loss"] for row in again.curve] == [row["loss"] for row in done.curve]
 
@@ -159,6 +191,26 @@ def test_the_policy_that_cycles_is_the_first_average():
     start = jax.tree.leaves(network(MODEL).initial(TRAINING.seed))
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(first.params), start))
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(last.params), start))
+
+
+def test_a_killed_training_goes_on_to_the_same_curve(tmp_path, monkeypatch):
+    whole, *_ = run(Budget(samples=96), data_share=0.5)
+    monkeypatch.setattr(stream_run, "SAVE_EVERY", 0.0)
+    with pytest.raises(Killed):
+        run(Budget(samples=96), tmp_path, kill=60, data_share=0.5)
+    again, log, _ = run(Budget(samples=96), tmp_path, data_share=0.5)
+    assert 0 < len(log) < 8  # not from the start
+    assert [row["loss"] for row in again.curve] == [row["loss"] for row in whole.curve]
+    assert [row["maer"] for row in again.validations] == [row["maer"] for row in whole.validations]
+    with pytest.raises(ValueError, match="holds a checkpoint of other work"):
+        run(Budget(samples=96), tmp_path, data_share=0.25)
+
+
+def test_a_larger_budget_goes_on(tmp_path):
+    first, *_ = run(Budget(samples=48), tmp_path)
+    later, *_ = run(Budget(samples=96), tmp_path)
+    assert [row["samples"] for row in later.curve] == list(range(12, 97, 12))
+    assert later.curve[:4] == first.curve
 
 
 def test_a_training_of_minutes_ends_in_time():
@@ -186,7 +238,7 @@ def test_a_loss_that_is_lost_is_said(monkeypatch):
     def steps(state, *inputs):
         return state, {"loss": jnp.float32(np.nan)}
 
-    own = stream.Programs(steps, {"a": made("a", [])}, ("a",), {})
-    truths = stream.Truths(jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
-    with pytest.raises(ValueError, match="the loss is no longer finite at step 6; lower learning_rate"):
-        stream.run(model, training, STREAM, own, truths)
+    own = stream_run.Programs(steps, {"a": made("a", [])}, ("a",), {})
+    truths = stream_run.Truths(jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
+    with pytest.raises(ValueError, match="the loss is no longer finite at step 3; lower learning_rate"):
+        stream_run.run(model, training, STREAM, own, truths)

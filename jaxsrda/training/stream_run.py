@@ -1,0 +1,278 @@
+"""A training on a stream: refills, steps, validations and checkpoints until the budget is spent."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsrda.core.checkpoints import Checkpoints
+from jaxsrda.core.records import described
+from jaxsrda.diffsrda.model import ModelConfig
+from jaxsrda.training import buffer as buffers
+from jaxsrda.training.course import learning_rate
+from jaxsrda.training.fit import Origin
+from jaxsrda.training.loss import TrainConfig, TrainState
+from jaxsrda.training.sources import Policy
+from jaxsrda.training.stream import StreamConfig, correction_scale, first_state, whole
+from jaxsrda.training.windows import Windows
+
+SAVE_EVERY = 120.0
+"""Seconds of work that a kill can cost."""
+
+Report = Callable[[dict[str, Any]], None]
+"""Told a line of the curve, a validation, or a refill, each with its `kind`."""
+
+
+class Programs(NamedTuple):
+    """What a stream runs, compiled: steps of `make_steps`; makers by name, each with its number of runs; rounds, their
+    names in the order that they fill the buffer; errors by name of a maker, on the first of its windows, and how many.
+    """
+
+    steps: Callable
+    makers: dict[str, tuple[Callable, int]]
+    rounds: tuple[str, ...]
+    errors: dict[str, tuple[Callable, int]]
+
+
+class Truths(NamedTuple):
+    """Truths on the device, (runs, frames, nx, ny): to train on, and kept from it."""
+
+    training: Array
+    held_out: Array
+
+
+class Streamed(NamedTuple):
+    """A trained stream: the state, the scale, the curve, validations, and where the time went."""
+
+    state: TrainState
+    scale: np.ndarray
+    curve: list[dict[str, float]]
+    validations: list[dict[str, Any]]
+    seconds: dict[str, float]
+
+
+def run(
+    model: ModelConfig,
+    config: TrainConfig,
+    stream: StreamConfig,
+    programs: Programs,
+    truths: Truths,
+    origin: Origin = Origin(),  # noqa: B008 (a named tuple of None)
+    report: Report = lambda _: None,
+    folder: Path | None = None,
+) -> Streamed:
+    """Train until the budget is spent; the buffer is filled by the makers, one after the other.
+
+    origin: where it starts; where the denoiser alone is trained, what stays is of its parameters.  Without a scale that
+    of the first windows' corrections is taken.  folder: for checkpoints; called again it goes on from the last one, and
+    a budget of samples gives the same curve however often it was killed.  A larger budget goes on where one ended.
+    Raises ValueError for a loss that is not finite, and for a folder of another training.
+    """
+    work = _Work(model, config, stream, programs, truths, origin, report)
+    store = None
+    if folder is not None:
+        store = Checkpoints(folder, work.mark())
+        work.restore(store, folder)
+    work.train(store, folder)
+    return Streamed(work.state, np.asarray(work.scale), work.curve, work.validations, work.spent)
+
+
+class _Work:
+    """A training under way; what a checkpoint holds are its state, its buffer and `counts`."""
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        config: TrainConfig,
+        stream: StreamConfig,
+        programs: Programs,
+        truths: Truths,
+        origin: Origin,
+        report: Report,
+    ):
+        self.model, self.config, self.stream = model, config, stream
+        self.programs, self.truths, self.origin, self.report = programs, truths, origin, report
+        self.key = jax.random.key(config.seed)
+        self.state = first_state(model, config, stream, origin.params)
+        self.frozen = origin.params if config.part == "denoiser" else None
+        self.scale = origin.scale
+        self.buffer = buffers.empty_buffer(stream.capacity, model)
+        self.curve: list[dict[str, float]] = []
+        self.validations: list[dict[str, Any]] = []
+        self.spent = {"data": 0.0, "training": 0.0, "validation": 0.0, "all": 0.0}
+        # Truths taken, windows made, of these at first, turns of the rounds, validations, samples seen.
+        self.counts = {"truths": 0, "windows": 0, "first": 0, "turns": 0, "checks": 1, "samples": 0}
+
+    # Data -------------------------------------------------------------------------------------
+
+    def policy(self) -> Policy:
+        """What cycles: the first average of the weights; before corrections have a scale, one half."""
+        units = np.full(self.model.frames, 0.5, np.float32) if self.scale is None else self.scale
+        return Policy(whole(self.frozen, self.state.averages[0]), jnp.asarray(units))
+
+    def taken(self, runs: int) -> Array:
+        """The next truths: every one once a round, in a new order each."""
+        total = len(self.truths.training)
+        first = self.counts["truths"]
+        self.counts["truths"] += runs
+        places = [divmod(number, total) for number in range(first, first + runs)]
+        return self.truths.training[np.array([order(self.config.seed, turn, total)[i] for turn, i in places])]
+
+    def refill(self, name: str, folder: Path | None) -> None:
+        """New windows of a maker."""
+        since = time.perf_counter()
+        make, runs = self.programs.makers[name]
+        lot = self.buffer.fills[-1].number + 1 if self.buffer.fills else 0
+        new = make(jax.random.fold_in(jax.random.fold_in(self.key, 0x6669), lot), self.taken(runs), self.policy())
+        row = self.errors(name, new, "training") if self.scale is not None else {}
+        if folder is not None:
+            buffers.save_fill(folder, lot, jax.tree.map(np.asarray, new))
+        self.buffer = buffers.write(self.buffer, new)
+        jax.block_until_ready(self.buffer.windows.condition)
+        self.counts["windows"] += len(new.condition)
+        took = time.perf_counter() - since
+        self.spent["data"] += took
+        self.report({"kind": "refill", "maker": name, "windows": len(new.condition), "seconds": took, **row})
+
+    def due(self) -> bool:
+        """Whether new windows are: their share of the time, or of the samples, is not used up."""
+        if self.stream.budget.minutes:
+            return self.spent["data"] < self.stream.data_share * self.spent["all"]
+        return self.counts["windows"] - self.counts["first"] < self.stream.data_share * self.counts["samples"]
+
+    def errors(self, name: str, windows: Windows, seen: str) -> dict[str, float]:
+        """Errors of the model's cycling on the first windows of a maker, noted."""
+        if name not in self.programs.errors:
+            return {}
+        error, count = self.programs.errors[name]
+        found = error(self.policy(), jax.tree.map(lambda a: a[:count], windows))
+        row = {n: float(v) for n, v in found.items()}
+        self.validations.append({"samples": self.counts["samples"], "maker": name, "truths": seen, **row})
+        return row
+
+    def validate(self) -> None:
+        """Cycle the held-out truths."""
+        since = time.perf_counter()
+        for name in self.programs.errors:
+            make, runs = self.programs.makers[name]
+            copies = self.truths.held_out[np.arange(runs) % len(self.truths.held_out)]
+            row = self.errors(name, make(jax.random.fold_in(self.key, 0x7661), copies, self.policy()), "held out")
+            self.report({"kind": "validation", "maker": name, "samples": self.counts["samples"], **row})
+        self.spent["validation"] += time.perf_counter() - since
+
+    # Training ---------------------------------------------------------------------------------
+
+    def train(self, store: Checkpoints | None, folder: Path | None) -> None:
+        """Refill, validate and step until the budget is spent."""
+        stream, config, rounds = self.stream, self.config, self.programs.rounds
+        before, began = self.spent["all"], time.perf_counter()
+        if not self.buffer.fills:
+            for name in dict.fromkeys(rounds):
+                self.refill(name, folder)
+            self.counts["first"] = self.counts["windows"]
+        if self.scale is None:
+            self.scale = np.asarray(correction_scale(self.buffer.windows.correction, jnp.int32(self.buffer.filled)))
+        saved, pending = time.perf_counter(), None
+        while (fraction := self.fraction(before, began)) < 1:
+            if fraction >= self.counts["checks"] / stream.validate:
+                self.validate()
+                self.counts["checks"] += 1
+            if self.due():
+                self.refill(rounds[self.counts["turns"] % len(rounds)], folder)
+                self.counts["turns"] += 1
+            since = time.perf_counter()
+            step = self.counts["samples"] // config.batch
+            rate = learning_rate(config.learning_rate, fraction, step, stream.warmup, stream.cooling)
+            numbers = jnp.int32(self.buffer.filled), jnp.float32(rate), jnp.asarray(self.scale)
+            self.state, metrics = self.programs.steps(self.state, self.frozen, self.buffer.windows, *numbers, self.key)
+            self.counts["samples"] += stream.dispatch * config.batch
+            # Told one dispatch late, so that the next one is under way already.
+            self.tell(pending, before + time.perf_counter() - began)
+            pending = {"samples": self.counts["samples"], "fraction": fraction, "rate": rate}, metrics
+            self.spent["training"] += time.perf_counter() - since
+            if store is not None and time.perf_counter() - saved > SAVE_EVERY:
+                self.tell(pending, before + time.perf_counter() - began)
+                pending = None
+                self.save(store, folder)
+                saved = time.perf_counter()
+        self.tell(pending, self.spent["all"])
+        jax.block_until_ready(self.state.params)
+        self.spent["all"] = before + time.perf_counter() - began
+        if store is not None:
+            self.save(store, folder)
+            store.close()
+
+    def fraction(self, before: float, began: float) -> float:
+        """Of the budget spent."""
+        self.spent["all"] = before + time.perf_counter() - began
+        return self.stream.budget.spent(self.spent["all"], self.counts["samples"])
+
+    def tell(self, pending: tuple[dict[str, float], dict[str, Array]] | None, seconds: float) -> None:
+        """A line of the curve.  ValueError for a loss that is not finite."""
+        if pending is None:
+            return
+        where, metrics = pending
+        row = {name: float(value) for name, value in metrics.items()}
+        if not np.isfinite(row["loss"]):
+            raise ValueError(
+                f"training: the loss is no longer finite at step {where['samples'] // self.config.batch}; lower "
+                "learning_rate"
+            )
+        self.curve.append({**where, **row})
+        self.report({"kind": "curve", "seconds": seconds, **self.curve[-1]})
+
+    # Checkpoints ------------------------------------------------------------------------------
+
+    def mark(self) -> str:
+        """What the training is: all but its budget."""
+        stream = {name: value for name, value in described(self.stream).items() if name != "budget"}
+        data = [[*part.shape, np.asarray(part[0, -1], float).sum().item()] for part in self.truths]
+        start = [float(np.abs(np.asarray(leaf, float)).sum()) for leaf in jax.tree.leaves(self.state.params)]
+        named = [described(self.model), described(self.config), stream, list(self.programs.rounds), data, start]
+        return json.dumps(named)
+
+    def save(self, store: Checkpoints, folder: Path | None) -> None:
+        """A checkpoint; windows lie beside it, those that it does not need are removed after it is written."""
+        arrays = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(self.state))}
+        notes = {
+            "curve": self.curve,
+            "validations": self.validations,
+            "spent": self.spent,
+            "counts": self.counts,
+            "fills": [list(fill) for fill in self.buffer.fills],
+            "scale": np.asarray(self.scale).tolist(),
+        }
+        store.save(self.counts["samples"], arrays, notes)
+        if folder is not None:
+            buffers.tidy(folder, self.buffer.fills)
+
+    def restore(self, store: Checkpoints, folder: Path) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        steps = store.steps()
+        if not steps:
+            return
+        template = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(self.state))}
+        kept = store.restore(steps[-1], template)
+        leaves = [kept.arrays[str(i)] for i in range(len(kept.arrays))]
+        self.state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
+        notes = kept.notes
+        self.curve, self.validations = notes["curve"], notes["validations"]
+        self.spent, self.counts = notes["spent"], notes["counts"]
+        self.scale = np.asarray(notes["scale"], np.float32)
+        fills = [buffers.Fill(*fill) for fill in notes["fills"]]
+        self.buffer = buffers.restored(folder, self.buffer, fills)
+
+
+@functools.lru_cache(4)
+def order(seed: int, turn: int, total: int) -> np.ndarray:
+    """The order of truths in a round."""
+    return np.random.default_rng([seed, turn]).permutation(total)
