@@ -14,6 +14,7 @@ from experiments.tables.reconstruction import (
 )
 from experiments.tables.records import Records, benchmark, experiment, training_options
 from experiments.tables.sensors import PLACES, command, rows_of, validation
+from experiments.tables.speed import CYCLES
 from experiments.tables.text import Interval, interval, mean, paired, prose, table
 from experiments.tables.training import mixup_command, target_level_command
 
@@ -22,6 +23,9 @@ CLOSE = (0.95, 1.05)
 
 CALIBRATED = (0.85, 1.15)
 """Bounds within which a spread–skill ratio counts as calibrated."""
+
+CARRIED = ("diffsrda/carried", "diffsrda/carried/gaussian", "diffsrda/carried/white")
+"""Rows of a network that corrects one carried forecast."""
 
 HOLDS, FAILS, OPEN = "holds", "fails", "open"
 
@@ -114,6 +118,7 @@ def of_methods(records: Records) -> list[Claim]:
             link("cycle_lagrange", "../benchmarks/results"),
         ),
         spread("The spread of `enkf-lagrange` is calibrated", carried, within, CALIBRATED),
+        *of_one_forecast(records),
         claim("`diffsrda` has a lower MAER than `enkf-hr`", own, hr, below),
         claim("`diffsrda` has a lower CRPS than `enkf-hr`", own, hr, below, "crps"),
         Claim(
@@ -153,6 +158,47 @@ def of_methods(records: Records) -> list[Claim]:
         claim("The student of one step has a lower CRPS than `enkf-hr`", student, hr, below, "crps"),
         claim("Samples in the latent space are as good in CRPS", rows["latent-diffsrda"], own, within, "crps"),
     ]
+
+
+def of_one_forecast(records: Records) -> list[Claim]:
+    """Claims on a network that corrects one carried forecast, without any ensemble."""
+    rows, record = records["experiments/reconstruction"], link("reconstruction")
+    field, samples, hr = (rows[name] for name in ("diffsrda/carried/gaussian", "diffsrda/carried", "enkf-hr"))
+    run = experiment("reconstruction", "--methods", *CARRIED, "--joint")
+    cost = records["benchmarks/cycle_carried"]["enkf_hr_over"]["diffsrda"]
+    claims = []
+    for score in ("maer", "crps"):
+        value = paired(field, hr, score)
+        words = (
+            f"A network on one carried LR forecast, `diffsrda/carried/gaussian`, has at most 0.7 of the {score.upper()}"
+        )
+        claims.append(ratio_claim(f"{words} of `enkf-hr`", run, value, below(value, 0.7), record, score.upper()))
+    spread = field["scores"]["spread_skill"]
+    claims += [
+        Claim(
+            "Its spread is calibrated",
+            run,
+            f"spread–skill {interval(spread)}",
+            *within(spread, CALIBRATED),
+            record,
+        ),
+        Claim(
+            "A cycle of `enkf-hr` takes at least 15 times as long",
+            CYCLES["cycle_carried"],
+            f"time ratio {cost:.1f} (one timing)",
+            *above(point(cost), 15),
+            link("cycle_carried", "../benchmarks/results"),
+        ),
+    ]
+    for score, name in (
+        ("energy", "energy score"),
+        ("crps_block8", "CRPS of 8² means"),
+        ("crps_gradient", "CRPS of gradients"),
+    ):
+        value = paired(samples, field, score)
+        words = f"There, samples of the diffusion have a lower {name} than a Gaussian field around the same mean"
+        claims.append(Claim(words, run, f"ratio {interval(value)}", *below(value), record))
+    return claims
 
 
 def of_steps(records: Records) -> list[Claim]:

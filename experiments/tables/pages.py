@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from experiments.tables.cards import card
 from experiments.tables.claims import claims_section
+from experiments.tables.joint import joint
 from experiments.tables.latent import latent
 from experiments.tables.reconstruction import few_steps, perfect_starts, reconstruction
 from experiments.tables.records import RELEASED, Records, renewed
@@ -15,6 +16,7 @@ from experiments.tables.training import deterministic, mixup, target_level, trai
 SECTIONS = (
     claims_section,
     reconstruction,
+    joint,
     perfect_starts,
     deterministic,
     few_steps,

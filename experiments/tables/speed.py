@@ -40,6 +40,12 @@ CYCLES = {
     "cycle": cycle_command(),
     "cycle_diffsrda": cycle_command("enkf-hr", "enkf-dual", "diffsrda", out="cycle_diffsrda"),
     "cycle_lagrange": cycle_command("enkf-hr", "enkf-lagrange", "letkf-lagrange", out="cycle_lagrange"),
+    "cycle_carried": cycle_command(
+        "enkf-hr",
+        "diffsrda",
+        options="--prior carried --sampler gaussian --weights experiments/weights/carried-base.npz",
+        out="cycle_carried",
+    ),
     "cycle_cnn": cycle_command("cnn", "diffsrda", out="cycle_cnn"),
     "cycle_student": cycle_command(
         "diffsrda", options="--weights diffsrda-small-student --steps 1", out="cycle_student"

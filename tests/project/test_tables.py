@@ -25,6 +25,11 @@ def best_run(name):
     return int(np.argmin([run["mean"]["crps"] for run in RECORDS[name]["runs"]]))
 
 
+def scored(of):
+    """The number of the line of a log that has these scores."""
+    return next(i for i, line in enumerate(RECORDS["logs/accelerator"]) if line.get("of") == of and "maer" in line)
+
+
 CHANGES = {
     "experiments/reconstruction": ("diffsrda", "scores", "maer", "mean"),
     "experiments/deterministic": ("rows", "residual", "scores", "maer", "mean"),
@@ -38,6 +43,7 @@ CHANGES = {
     "experiments/training_length": ("rows", "8 runs, all times", "scores", "maer", "mean"),
     "benchmarks/convolution": ("convolutions", 0, "forward_gflops"),
     "benchmarks/cycle": ("methods", "enkf-hr", "cycle_seconds"),
+    "benchmarks/cycle_carried": ("methods", "diffsrda", "cycle_seconds"),
     "benchmarks/cycle_cnn": ("methods", "cnn", "cycle_seconds"),
     "benchmarks/cycle_diffsrda": ("methods", "diffsrda", "cycle_seconds"),
     "benchmarks/cycle_lagrange": ("methods", "enkf-lagrange", "cycle_seconds"),
@@ -54,6 +60,7 @@ CHANGES = {
     },
     "benchmarks/tune_enkf-hr": ("runs", 0, "mean", "maer"),
     "benchmarks/tune_enkf-sr": ("runs", 0, "mean", "maer"),
+    "logs/accelerator": (scored("small, carried"), "maer"),
     "released/4dsrda-small": ("validation", "last", "regression"),
     "released/diffsrda-small": ("validation", "last", "regression"),
     "released/diffsrda-small-student": ("validation", "last", "diffusion"),
