@@ -6,10 +6,13 @@
 from jaxsrda.core.lazy import later
 
 _LATER = {
+    "Budget": "course",
     "DataConfig": "dataset",
     "Fitted": "fit",
     "Job": "job",
     "Origin": "fit",
+    "Sensing": "sources",
+    "StreamConfig": "stream",
     "TrainConfig": "loss",
     "WindowSet": "dataset",
     "Windows": "windows",
@@ -25,10 +28,13 @@ _LATER = {
 __getattr__ = later(__name__, _LATER)
 
 __all__ = [
+    "Budget",
     "DataConfig",
     "Fitted",
     "Job",
     "Origin",
+    "Sensing",
+    "StreamConfig",
     "TrainConfig",
     "WindowSet",
     "Windows",
