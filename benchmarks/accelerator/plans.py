@@ -24,7 +24,7 @@ class Job:
 
     makers: name → (prior, sensing, runs at once); rounds: in which order they are asked; checked: makers whose windows
     of the first layout are scored; parent: an earlier job whose weights and makers this one goes on with; init: weights
-    to start from; scored: name → cycle that is run on the test truths.
+    to start from; scored: name → cycle that is run on the test truths; bits: of a stored weight.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Job:
     scored: dict[str, jaxsrda.DiffSRDAConfig]
     parent: str = ""
     init: str = ""
+    bits: int = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,11 +91,12 @@ def full_plan(runs: int) -> Plan:
             {prior: jaxsrda.DiffSRDAConfig(prior=prior) for prior in priors},
         )
 
-    small = job("small", 0.3, "small", both, 1.5e-3)
+    small = dataclasses.replace(job("small", 0.4, "small", both, 1.5e-3), bits=16)
     one_pass = dataclasses.replace(
         small,
         name="one-pass",
-        share=0.15,
+        share=0.18,
+        bits=8,
         parent="small",
         model=dataclasses.replace(small.model, distilled=1),
         training=dataclasses.replace(small.training, part="denoiser", loss="crps", noises=2, learning_rate=7e-4),
@@ -103,7 +105,7 @@ def full_plan(runs: int) -> Plan:
     )
     paper = Job(
         "paper-narrow",
-        0.25,
+        0.3,
         jaxsrda.ModelConfig.of(
             testbed,
             network="paper-narrow",
@@ -121,7 +123,7 @@ def full_plan(runs: int) -> Plan:
         ("lr",),
         {"lr": PAPER_DIFFSRDA},
     )
-    return Plan(testbed, "", runs, 64, 256, (small, one_pass, paper, job("base", 0.3, "base", ("carried",), 1e-3)))
+    return Plan(testbed, "", runs, 64, 256, (small, one_pass, paper, job("base", 0.12, "base", ("carried",), 1e-3)))
 
 
 def cpu_plan(runs: int) -> Plan:

@@ -15,10 +15,10 @@ import jax
 
 from jaxsrda.core.files import atomic_path
 
-PART = 15_000_000
+PART = 16_000_000
 """Largest file of an archive, in bytes."""
 
-MOST = 60_000_000
+MOST = 66_000_000
 """Largest archive."""
 
 

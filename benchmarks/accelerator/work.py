@@ -222,7 +222,7 @@ def train(
         "device": device,
     }
     path = queue.out / f"{job.name}.npz"
-    jaxsrda.save_model(path, fitted, stamped(record))
+    jaxsrda.save_model(path, fitted, stamped(record), bits=job.bits)
     write_json(queue.out / f"{job.name}.json", stamped(record))  # before the scores, which diverge where weights do
     told = ("samples", "seconds", "windows_per_second", "share_of_peak")
     queue.say({"kind": "done", "job": job.name, **{name: record[name] for name in told}, "chosen": best})
