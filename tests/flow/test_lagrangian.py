@@ -11,7 +11,7 @@ from helpers import COARSE, FINE, GRID, TESTBED, quick_jit, states
 
 from jaxsrda.flow.forecasts import spectral, to_amplitudes, to_fields
 from jaxsrda.flow.grid import ChannelGrid, enstrophy, reflect_hat, regrid_hat, shift_hat, to_physical, velocity
-from jaxsrda.flow.lagrangian import EXPLICIT, displacement, interpolate, lagrangian, to_grid, transport
+from jaxsrda.flow.lagrangian import EXPLICIT, corrected, displacement, interpolate, lagrangian, to_grid, transport
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.solver import FlowParams
 from jaxsrda.flow.testbed import Level
@@ -129,6 +129,34 @@ def test_trajectories_in_a_steady_eddy_are_of_fourth_order():
     assert observed_orders(drift).min() > 4 and observed_orders(closure).min() > 4, (drift, closure)
     # Against the flow: at the middle of the channel's left half u > 0 below y = π/2 where ψ falls with y.
     assert np.sign(shift[0][64, 96]) == -np.sign(u[64, 96]) != 0
+
+
+def test_trajectories_in_an_eddy_that_moves_with_the_flow():
+    """u = U, v = sin y cos(x − U t): the fluid keeps ξ = x − U t, and tan(y/2) grows by e^(t cos ξ)."""
+    grid, speed, errors = ChannelGrid(256, 129), 0.5, []
+    for h in (1.6, 0.8, 0.4):
+        v = [field(grid, lambda x, y, t=t: np.sin(y) * np.cos(x - speed * t)) for t in (0.0, h / 2, h)]
+        x, y = displacement(grid, *((jnp.full(grid.shape, speed), one) for one in v), h)
+        np.testing.assert_allclose(x, -speed * h, atol=1e-12)
+        began = 2 * np.arctan(np.tan(grid.y / 2) * np.exp(-h * np.cos(grid.x[:, None] - speed * h)))
+        errors.append(abs(y - (began - grid.y)).max())
+    assert errors[-1] < 1e-4 and observed_orders(errors).min() > 4, errors
+
+
+def test_the_corrector_moves_half_a_step_by_what_the_driver_lacks_at_either_end():
+    """Zonal flows, beyond the driver's scales at both ends, or only at the end: there before the driver's own way."""
+    h, coarse = 0.25, COARSE.grid
+    none, zero = jnp.zeros(coarse.spectral_shape), jnp.zeros(coarse.shape)
+    fast = quick_jit(functools.partial(corrected, GRID, coarse, params(), h))
+    fine = jnp.zeros(GRID.spectral_shape).at[0, coarse.lmax + 3].set(4.0)
+    x, y = fast(fine, none, (zero + 0.2, zero))
+    np.testing.assert_allclose(x, 0.2 - h * velocity(GRID, fine)[0], atol=1e-12)
+    np.testing.assert_allclose(y, 0, atol=1e-12)
+    end = none.at[0, 1].set(-4.0)
+    down = field(coarse, lambda x, y: 0.3 * np.sin(y) + 0 * x)
+    x, y = fast(jnp.zeros(GRID.spectral_shape), end, (zero, down))
+    np.testing.assert_allclose(x, h / 2 * velocity(GRID, regrid_hat(coarse, GRID, end))[0], atol=1e-12)
+    np.testing.assert_allclose(y, to_grid(coarse, GRID, (zero, down))[1], atol=1e-12)
 
 
 # Terms of the equation ------------------------------------------------------------------------
