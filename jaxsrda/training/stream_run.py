@@ -77,7 +77,7 @@ def run(
     a budget of samples gives the same curve however often it was killed.  A larger budget goes on where one ended.
     Raises ValueError for a loss that is not finite, and for a folder of another training.
     """
-    work = _Work(model, config, stream, programs, truths, origin, report)
+    work = Work(model, config, stream, programs, truths, origin, report)
     store = None
     if folder is not None:
         store = Checkpoints(folder, work.mark())
@@ -86,7 +86,7 @@ def run(
     return Streamed(work.state, np.asarray(work.scale), work.curve, work.validations, work.spent)
 
 
-class _Work:
+class Work:
     """A training under way; what a checkpoint holds are its state, its buffer and `counts`."""
 
     def __init__(

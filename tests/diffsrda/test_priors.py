@@ -13,11 +13,11 @@ from helpers import GRID, TESTBED, observed, quick_jit, setup
 
 from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.diffsrda.prior import carried_ensemble_prior, carried_prior, make_prior
+from jaxsrda.diffsrda.prior import carried_ensemble_prior, carried_prior, chosen, make_prior
 from jaxsrda.diffsrda.step import Corrections, Draw, recorded_step, start
 from jaxsrda.filters.config import FILTERS, FilterConfig, filter_params
 from jaxsrda.filters.controls import optimal_interpolation
-from jaxsrda.filters.ensemble import ensemble_filter
+from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
 from jaxsrda.flow.forecasts import to_fields
 
 MEMBERS, KEY = 4, jax.random.key(3)
@@ -80,6 +80,12 @@ def test_the_mean_of_samples_moves_the_ensemble_as_a_whole():
     np.testing.assert_allclose(first, jnp.broadcast_to(ahead(samples())[:1], first.shape), atol=1e-6)
 
 
+def test_forecasts_restart_from_a_sample_each_the_first_or_their_mean():
+    fields = jnp.asarray([1.0, 2.0, 6.0])[:, None]
+    found = {mode: chosen(fields, 4, mode)[:, 0].tolist() for mode in ("each", "first", "mean")}
+    assert found == {"each": [1, 2, 6, 1], "first": [1, 1, 1, 1], "mean": [3, 3, 3, 3]}
+
+
 def test_one_carried_forecast_is_interpolated():
     """Its guess is the forecast of the interpolated analysis; there is a spread, but no ensemble."""
     prior, state, after, found = analysed("carried")
@@ -128,3 +134,20 @@ def test_carried_priors_come_by_name():
     state = jax.eval_shape(make_prior(setup(), several).init, KEY)
     assert state.omega_hat.shape == (3, *GRID.spectral_shape)
     assert {"oi-lagrange", "enkf-lagrange"} <= set(FILTERS)
+
+
+def test_carried_fields_have_the_tuned_viscosity():
+    """What restarts is carried with the viscosity of the filter's parameters."""
+    config = DiffSRDAConfig(prior="carried", members=1)
+
+    @quick_jit
+    def restarted(viscosity):
+        prior = make_prior(setup(), config, PARAMS._replace(viscosity=viscosity))
+        return prior.restart(EnsembleState(jnp.zeros((1, *GRID.spectral_shape)), 0), fields, "mean").omega_hat[0]
+
+    fields, given = samples(), (jnp.asarray(0.0), jnp.asarray(1e-3))
+    none, some = (restarted(viscosity) for viscosity in given)
+    model = setup().lagrangian_model(viscosity=given[1])
+    wanted = quick_jit(lambda f: model.forecast(model.from_analysis_grid(f)).ahead)(fields.mean(0, keepdims=True))[0]
+    np.testing.assert_allclose(some, wanted, atol=1e-6)
+    assert abs(some - none).max() > 0.01

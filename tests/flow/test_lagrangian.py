@@ -11,7 +11,7 @@ from helpers import COARSE, FINE, GRID, TESTBED, quick_jit, states
 
 from jaxsrda.flow.forecasts import spectral, to_amplitudes, to_fields
 from jaxsrda.flow.grid import ChannelGrid, enstrophy, reflect_hat, regrid_hat, shift_hat, to_physical, velocity
-from jaxsrda.flow.lagrangian import EXPLICIT, displacement, interpolate, lagrangian, to_grid, transport
+from jaxsrda.flow.lagrangian import EXPLICIT, corrected, displacement, interpolate, lagrangian, to_grid, transport
 from jaxsrda.flow.simulate import integrate
 from jaxsrda.flow.solver import FlowParams
 from jaxsrda.flow.testbed import Level
@@ -98,11 +98,11 @@ def test_interpolation_at_points_of_the_grid_is_exact_and_never_out_of_bounds(dt
 
 def test_displacements_keep_their_parity_on_a_finer_grid():
     fine = ChannelGrid(60, 31)  # grids need not nest
-    even, odd = (field(GRID, f) for f in (lambda x, y: np.cos(2 * y) + np.sin(x), lambda x, y: np.sin(2 * y) + 0 * x))
-    x, y = to_grid(GRID, fine, (even, odd))
-    np.testing.assert_allclose(x, field(fine, lambda x, y: np.cos(2 * y) + np.sin(x)), atol=5e-3)
-    np.testing.assert_allclose(y, field(fine, lambda x, y: np.sin(2 * y) + 0 * x), atol=5e-3)
-    assert to_grid(GRID, GRID, (even, odd))[0] is even
+    waves = (lambda x, y: np.cos(2 * y) + np.sin(x), lambda x, y: np.sin(2 * y) + 0 * x)
+    pair = tuple(field(GRID, wave) for wave in waves)
+    for got, wave in zip(to_grid(GRID, fine, pair), waves):
+        np.testing.assert_allclose(got, field(fine, wave), atol=5e-3)
+    assert to_grid(GRID, GRID, pair) is pair
 
 
 def test_uniform_flow_and_its_acceleration_are_exact():
@@ -129,6 +129,32 @@ def test_trajectories_in_a_steady_eddy_are_of_fourth_order():
     assert observed_orders(drift).min() > 4 and observed_orders(closure).min() > 4, (drift, closure)
     # Against the flow: at the middle of the channel's left half u > 0 below y = π/2 where ψ falls with y.
     assert np.sign(shift[0][64, 96]) == -np.sign(u[64, 96]) != 0
+
+
+def test_trajectories_in_an_eddy_that_moves_with_the_flow():
+    """u = U, v = sin y cos(x − U t): the fluid keeps ξ = x − U t, and tan(y/2) grows by e^(t cos ξ)."""
+    grid, speed, errors = ChannelGrid(256, 129), 0.5, []
+    for h in (1.6, 0.8, 0.4):
+        v = [field(grid, lambda x, y, t=t: np.sin(y) * np.cos(x - speed * t)) for t in (0.0, h / 2, h)]
+        x, y = displacement(grid, *((jnp.full(grid.shape, speed), one) for one in v), h)
+        np.testing.assert_allclose(x, -speed * h, atol=1e-12)
+        began = 2 * np.arctan(np.tan(grid.y / 2) * np.exp(-h * np.cos(grid.x[:, None] - speed * h)))
+        errors.append(abs(y - (began - grid.y)).max())
+    assert errors[-1] < 1e-4 and observed_orders(errors).min() > 4, errors
+
+
+def test_the_corrector_moves_half_a_step_by_what_the_driver_lacks_at_either_end():
+    """Zonal flows, beyond the driver's scales at both ends, or only at the end: there before the driver's own way."""
+    h, coarse, zero = 0.25, COARSE.grid, jnp.zeros(COARSE.grid.shape)
+    fast = quick_jit(functools.partial(corrected, GRID, coarse, params(), h))
+    fine = jnp.zeros(GRID.spectral_shape).at[0, coarse.lmax + 3].set(4.0)
+    end = jnp.zeros(coarse.spectral_shape).at[0, 1].set(-4.0)
+    x, y = fast(fine, 0 * end, (zero + 0.2, zero))
+    np.testing.assert_allclose((x, y), (0.2 - h * velocity(GRID, fine)[0], 0 * y), atol=1e-12)
+    down = 0.3 * field(coarse, lambda x, y: np.sin(y) + 0 * x)
+    x, y = fast(0 * fine, end, (zero, down))
+    np.testing.assert_allclose(x, h / 2 * velocity(GRID, regrid_hat(coarse, GRID, end))[0], atol=1e-12)
+    np.testing.assert_allclose(y, to_grid(coarse, GRID, (zero, down))[1], atol=1e-12)
 
 
 # Terms of the equation ------------------------------------------------------------------------
@@ -247,8 +273,7 @@ def test_shifts_and_reflections_are_symmetries(corrector):
 @pytest.mark.parametrize("every", [4, 2])
 def test_the_contract_of_a_forecast(every):
     flow = dataclasses.replace(TESTBED, frames_per_cycle=every)
-    model, plain = lagrangian(flow), spectral(flow, FINE)
-    run = forecast(states(), flow)
+    model, plain, run = lagrangian(flow), spectral(flow, FINE), forecast(states(), flow)
     assert model.grid == GRID and run.frames.shape == (4, every, *GRID.spectral_shape)
     assert run.ahead.shape == states().shape and run.speeds.rate.shape == run.speeds.speed.shape == (every + 1,)
     np.testing.assert_array_equal(run.frames[:, 0], states())
@@ -280,8 +305,8 @@ def test_no_tendency_is_evaluated_on_the_fine_grid(monkeypatch, corrector):
 
 
 def test_levels_need_not_nest():
-    odd = Level("odd", 20, 11, 1e-3, steps=7)
-    later, nested = ahead(states(), driver=odd, viscosity=1e-4, corrector=True), ahead(states(), corrector=True)
+    later = ahead(states(), driver=Level("odd", 20, 11, 1e-3, steps=7), viscosity=1e-4, corrector=True)
+    nested = ahead(states(), corrector=True)
     assert relative(later, nested) < 0.5 < relative(states(), nested)
 
 

@@ -1,4 +1,4 @@
-"""Every mutation of `tests/mutations.py` is noticed by the tests that it names."""
+"""Every mutation of `tests/mutations/` is noticed by the tests that it names."""
 
 import re
 

@@ -1,5 +1,6 @@
 """Budgets, the learning rate on the way, and averages of weights by relative length."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -46,3 +47,29 @@ def test_an_average_starts_with_the_first_weights():
 def test_lengths_beyond_those_of_powers_are_refused(length):
     with pytest.raises(ValueError, match="average length: expected"):
         course.exponent(length)
+
+
+def directions(params, *gradients, clip=1.0, weight_decay=0.0):
+    """What `direction` makes of the last of several gradients."""
+    rule = course.direction(clip, weight_decay)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts in int32 and multiplies with it
+        moments = rule.init(params)
+        for gradient in gradients:
+            found, moments = rule.update(gradient, moments, params)
+    return found
+
+
+def test_a_direction_is_adams_of_clipped_gradients():
+    """A first gradient of norm 5, clipped to 1, and a second one that is short enough."""
+    params, one, two = (jnp.asarray(a) for a in ([0.0, 0.0], [3.0, 4.0], [0.3, -0.1]))
+    found = directions(params, one, two)
+    mean = (0.9 * 0.1 * one / 5 + 0.1 * two) / (1 - 0.9**2)
+    square = (0.99 * 0.01 * (one / 5) ** 2 + 0.01 * two**2) / (1 - 0.99**2)
+    np.testing.assert_allclose(found, mean / np.sqrt(square), rtol=1e-5)
+
+
+def test_matrices_decay_and_biases_do_not():
+    params = {"matrix": jnp.full((2, 2), 3.0), "bias": jnp.full(2, 3.0)}
+    found = directions(params, jax.tree.map(jnp.zeros_like, params), weight_decay=0.1)
+    np.testing.assert_allclose(found["matrix"], 0.3)
+    np.testing.assert_allclose(found["bias"], 0)

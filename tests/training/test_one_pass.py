@@ -34,6 +34,13 @@ def test_the_fair_crps_does_not_depend_on_the_number_of_members(count):
     np.testing.assert_allclose(fair_crps(members, truth), np.pi**-0.5, rtol=0.01)
 
 
+def loud():
+    """Parameters of a network that says something: at first means are zero and scales one."""
+    leaves, tree = jax.tree.flatten(network(MODEL).initial(0))
+    noise = [fields(20 + i, *leaf.shape) for i, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(tree, [leaf + 0.1 * one for leaf, one in zip(leaves, noise)])
+
+
 def test_functionals_are_linear_and_differences_are_those_of_neighbours():
     one, other = fields(5, 32, 17, 5), fields(6, 32, 17, 5)
     for name, value in functionals(one + 2 * other).items():
@@ -46,15 +53,17 @@ def test_functionals_are_linear_and_differences_are_those_of_neighbours():
     np.testing.assert_allclose(found["change"][0], one[..., 1] - one[..., 0])
 
 
+@pytest.mark.usefixtures("smallest")
 def test_the_loss_is_that_of_the_samples_that_the_model_draws():
     """Its first member for a window is the draw of a student of one step from the same noise."""
-    params = network(MODEL).initial(0)
+    params = loud()
     norm = jnp.full(MODEL.frames, 0.4, jnp.float32)
     windows = Windows(fields(7, 2, *GRID.shape, MODEL.channels), fields(8, 2, *GRID.shape, MODEL.frames))
     key = jax.random.key(9)
     total, parts = one_pass_loss(MODEL, params, denoiser_part(MODEL, params), norm, key, windows, 2)
     np.testing.assert_allclose(total, np.mean([v for k, v in parts.items() if k != "loss"]), rtol=1e-5)
     features = network(MODEL).encode(params, windows.condition)
+    assert jnp.abs(features.mean).max() > 0.1 and features.scale.max() > 1.1 * features.scale.min()
     noise = draws.normal(key, (4, *GRID.shape, MODEL.frames), jnp.float32)
     model, sigmas = Model(MODEL, params, np.asarray(norm)), sampling_levels(MODEL, DiffSRDAConfig(steps=1))
     samples = []

@@ -81,6 +81,8 @@ def test_half_of_the_runs_have_noise_of_the_range():
     assert 20 < other.sum() < 44
     assert (deviation[other] >= 0.199).all() and (deviation[other] <= 0.401).all()
     np.testing.assert_allclose(deviation[~other], 0.1, rtol=1e-6)
+    # Log-uniform: half of them on either side of √(0.2 · 0.4), to three standard errors.
+    np.testing.assert_allclose(np.log(deviation[other]).mean(), np.log(0.2 * 0.4) / 2, atol=0.11)
 
 
 def test_windows_are_those_of_each_run_alone():
@@ -114,3 +116,20 @@ def test_forecast_windows_need_no_policy():
     layout = parse_layout("lattice:4", GRID)
     wanted = quick_jit(lambda: forecast_windows(here, layout, jax.random.key(0), longer, "clean"))()
     np.testing.assert_array_equal(made.condition, wanted.condition.reshape(made.condition.shape))
+
+
+def test_cycling_goes_on_from_the_policys_mean():
+    """Another policy gives other guesses at later times, by the scale of its corrections."""
+    here = setup("float32")
+    make = quick_jit(cycled(here, MODEL, "carried", Sensing(("lattice:4",)), 1))
+    leaves, tree = jax.tree.flatten(policy().params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    params = jax.tree.unflatten(
+        tree, [a + 0.05 * jax.random.normal(key, a.shape, a.dtype) for key, a in zip(keys, leaves)]
+    )
+    guesses = []
+    for scale in (0.0, 1e-3, 0.3):
+        made = make(jax.random.key(0), truths(), Policy(params, jnp.full(MODEL.frames, scale)))
+        guesses.append(np.asarray(made.condition[..., : MODEL.frames], float))
+    small, large = (np.abs(guess - guesses[0]).max() for guess in guesses[1:])
+    assert large > 0.02 and small < 0.1 * large, (small, large)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from helpers import TESTBED, quick_jit
 
-from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, network, with_denoiser
+from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network, with_denoiser
 from jaxsrda.training import buffer as buffers
 from jaxsrda.training import stream, stream_run
 from jaxsrda.training.buffer import empty_buffer, write
-from jaxsrda.training.course import Budget
+from jaxsrda.training.course import Budget, keep
+from jaxsrda.training.fit import Origin
 from jaxsrda.training.loss import TrainConfig, objective
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import StreamConfig
@@ -94,22 +95,70 @@ def programs(part="all", loss="l2"):
     return model, training, quick_jit(stream.make_steps(model, training, STREAM))
 
 
+@functools.cache
+def single():
+    """One step in one program, as a function of a state, windows, how many of them are there, and a rate."""
+    model, training, _ = programs()
+    one = quick_jit(stream.make_steps(model, training, dataclasses.replace(STREAM, dispatch=1)))
+    scale = jnp.full(model.frames, 0.7, jnp.float32)
+    return lambda state, held, filled, rate: one(
+        state, None, held, jnp.int32(filled), jnp.float32(rate), scale, jax.random.key(3)
+    )
+
+
 def test_steps_are_those_of_the_objective():
     """One dispatch of one step: the loss is the objective's on windows that it drew, and the average starts there."""
     model, training, _ = programs()
-    one = quick_jit(stream.make_steps(model, training, dataclasses.replace(STREAM, dispatch=1)))
+    one = single()
     state = stream.first_state(model, training, STREAM)
     same = jax.tree.map(lambda a: jnp.repeat(a, 3, axis=0), windows(1))
-    key, scale = jax.random.key(3), jnp.full(model.frames, 0.7, jnp.float32)
-    later, metrics = one(state, None, same, jnp.int32(3), jnp.float32(0), scale, key)
+    later, metrics = one(state, same, 3, 0)
     assert later.step == 1 and jnp.isfinite(metrics["loss"])
     for a, b in zip(jax.tree.leaves(later.params), jax.tree.leaves(state.params)):
         np.testing.assert_array_equal(a, b)  # at a rate of zero
-    faster, _ = one(state, None, same, jnp.int32(3), jnp.float32(1e-3), scale, key)
+    faster, _ = one(state, same, 3, 1e-3)
     for a, b in zip(jax.tree.leaves(faster.averages[0]), jax.tree.leaves(faster.params)):
         np.testing.assert_allclose(a, b)
     moved = [float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (faster.params, state.params)))]
     assert max(moved) > 5e-4  # Adam's first step is the rate
+
+
+def test_steps_draw_windows_that_are_there():
+    """Windows beyond those filled are not numbers here; all of those filled are drawn."""
+    model, training, _ = programs()
+    held = jax.tree.map(lambda a: a.at[1:].set(jnp.nan), windows(3))
+    state, losses = stream.first_state(model, training, STREAM), []
+    for filled in (1, 2):
+        for _ in range(3):
+            state, metrics = single()(state, held, filled, 0)
+            losses.append(float(metrics["loss"]))
+    assert np.isfinite(losses[:3]).all() and np.isnan(losses[3:]).any(), losses
+
+
+def test_steps_go_down_the_gradient():
+    """A step along it would raise the loss of a window that comes again and again."""
+    model, training, _ = programs()
+    same = jax.tree.map(lambda a: jnp.repeat(a, 3, axis=0), windows(1))
+    state, losses = stream.first_state(model, training, STREAM), []
+    for _ in range(12):
+        state, metrics = single()(state, same, 3, 3e-3)
+        losses.append(float(metrics["loss"]))
+    assert np.mean(losses[-3:]) < 0.9 * np.mean(losses[:3]), losses
+
+
+def test_averages_are_those_of_a_loop():
+    """Each with its own length."""
+    model, training, _ = programs()
+    state, averages = stream.first_state(model, training, STREAM), [0.0, 0.0]
+    for step in range(3):
+        state, _ = single()(state, windows(3), 3, 1e-2)
+        leaf = np.concatenate([np.asarray(a, float).ravel() for a in jax.tree.leaves(state.params)])
+        olds = [float(keep(jnp.int32(step), length)) for length in STREAM.averages]
+        averages = [old * average + (1 - old) * leaf for old, average in zip(olds, averages)]
+    for found, wanted in zip(state.averages, averages, strict=True):
+        found = np.concatenate([np.asarray(a, float).ravel() for a in jax.tree.leaves(found)])
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+    assert np.abs(averages[0] - averages[1]).max() > 1e-4
 
 
 def test_a_denoiser_alone_leaves_the_rest():
@@ -170,7 +219,7 @@ def run(budget, folder=None, kill=None, **options):
 
 
 def test_a_training_spends_its_samples_and_visits_all_truths():
-    done, log, lines = run(Budget(samples=96), data_share=0.5)
+    done, log, lines, _ = run(Budget(samples=96), data_share=0.5)
     assert done.state.step * TRAINING.batch == 96
     training = [(name, truths) for name, truths, _ in log if truths[0] >= 0]
     # Each maker once at first, then a, a, b in turn; all six truths before any comes again.
@@ -191,6 +240,22 @@ def test_the_policy_that_cycles_is_the_first_average():
     start = jax.tree.leaves(network(MODEL).initial(TRAINING.seed))
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(first.params), start))
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(last.params), start))
+    model, training, steps = programs()
+    own = stream_run.Programs(steps, {}, (), {})
+    truths = stream_run.Truths(jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
+    work = stream_run.Work(model, training, STREAM, own, truths, Origin(), print)
+    work.state = work.state._replace(averages=("first", "second"))
+    assert work.policy().params == "first"
+
+
+def test_new_windows_have_their_share_of_samples():
+    """Half a window for each sample, those at the start not counted; of lots of 4, one at most before a dispatch."""
+    _, log, _ = run(Budget(samples=96), data_share=0.5)
+    wanted, made_so_far = 2, 0
+    for samples in range(0, 96, STREAM.dispatch * TRAINING.batch):
+        if made_so_far < 0.5 * samples:
+            wanted, made_so_far = wanted + 1, made_so_far + 4
+    assert sum(truths[0] >= 0 for _, truths, _ in log) == wanted
 
 
 def test_a_killed_training_goes_on_to_the_same_curve(tmp_path, monkeypatch):
@@ -214,7 +279,7 @@ def test_a_larger_budget_goes_on(tmp_path):
 
 
 def test_a_training_of_minutes_ends_in_time():
-    done, _, _ = run(Budget(minutes=0.05))
+    done, *_ = run(Budget(minutes=0.05))
     assert 3 <= done.seconds["all"] < 6 and done.state.step > 0
     assert done.seconds["data"] + done.seconds["training"] <= done.seconds["all"]
 
@@ -230,6 +295,23 @@ def test_errors_of_an_analysis_are_relative_to_the_truth():
     np.testing.assert_allclose([found["maer"], found["guess_maer"]], wanted, rtol=2e-3)
     np.testing.assert_allclose(found["loss"], np.abs(np.asarray(some.correction, float)).mean() / 2, rtol=2e-3)
     assert with_denoiser(params, {}) is not None
+
+
+@pytest.mark.usefixtures("smallest")
+def test_errors_of_an_analysis_are_those_of_its_mean():
+    """The mean in units of the scale of corrections is what is taken off them."""
+    leaves, tree = jax.tree.flatten(network(MODEL).initial(0))
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    params = jax.tree.unflatten(tree, [a + 0.1 * jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves)])
+    policy, some = Policy(params, jnp.linspace(0.5, 2.0, MODEL.frames, dtype=jnp.float32)), windows(2)
+    found = stream.analysis_error(MODEL, policy, some, 2)
+    condition, correction = (np.asarray(a, float) for a in some)
+    mean = np.asarray(encode(Model(MODEL, *policy), some.condition.astype(jnp.float32)).mean)
+    off = np.abs(correction - mean * np.asarray(policy.scale))
+    truth = np.abs(condition[..., : MODEL.frames] * MODEL.conditioning.field_scale + correction)
+    np.testing.assert_allclose(found["maer"], off[..., :-1].sum() / truth[..., :-1].sum(), rtol=2e-3)
+    np.testing.assert_allclose(found["loss"], (off / np.asarray(policy.scale)).mean(), rtol=2e-3)
+    assert np.abs(mean).max() > 0.1
 
 
 def test_a_loss_that_is_lost_is_said(monkeypatch):

@@ -1,0 +1,36 @@
+"""Cycles, tallies and sweeps."""
+
+from __future__ import annotations
+
+from mutations.mutation import Mutation
+
+CYCLING = (
+    Mutation(
+        "tally with the first cycle",
+        "cycling/cycle.py",
+        "counted = carry.index > 0",
+        "counted = carry.index >= 0",
+        ("cycling/test_cycle.py::test_the_tally_leaves_the_first_cycle_out",),
+    ),
+    Mutation(
+        "every cycle draws alike",
+        "cycling/cycle.py",
+        "jax.random.fold_in(key, 1 + carry.index)",
+        "jax.random.fold_in(key, 1)",
+        ("cycling/test_cycle.py::test_a_scan_is_a_loop",),
+    ),
+    Mutation(
+        "a lost cycle is forgotten",
+        "cycling/cycle.py",
+        "carry.finite & out.diagnostics.finite",
+        "out.diagnostics.finite",
+        ("cycling/test_cycle.py::test_a_cycle_that_was_lost_is_not_forgotten",),
+    ),
+    Mutation(
+        "sweeps with the first cycle",
+        "cycling/sweep.py",
+        "s[1:].mean()",
+        "s.mean()",
+        ("cycling/test_cycle.py::test_a_sweep_is_its_runs_and_compiles_once",),
+    ),
+)
