@@ -170,7 +170,8 @@ WRITERS = [
 @pytest.mark.parametrize("path", WRITERS, ids=[path.stem for path in WRITERS])
 def test_records_say_what_made_them(path):
     source = path.read_text(encoding="utf-8")
-    assert "stamped(" in source or "common.scored(" in source, "rows need provenance"
+    stamps = ("stamped(", "common.scored(", "reconstruction.run(")
+    assert any(call in source for call in stamps), "rows need provenance"
     if "common.kept(" in source or ("json.loads(" in source and path.name not in HELPERS):
         assert "reuse_any_code" in source, "who keeps rows must say whose"
         assert "common.kept(" in source or "same_code(" in source, "rows of other code must not be kept"

@@ -219,7 +219,7 @@ def run(budget, folder=None, kill=None, **options):
 
 
 def test_a_training_spends_its_samples_and_visits_all_truths():
-    done, log, lines, _ = run(Budget(samples=96), data_share=0.5)
+    done, log, lines = run(Budget(samples=96), data_share=0.5)
     assert done.state.step * TRAINING.batch == 96
     training = [(name, truths) for name, truths, _ in log if truths[0] >= 0]
     # Each maker once at first, then a, a, b in turn; all six truths before any comes again.
