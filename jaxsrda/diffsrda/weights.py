@@ -43,6 +43,7 @@ def default_weights(prior: str) -> str:
             return name
     raise ValueError(
         f"weights: none are released for prior {prior!r}; give a file of your own, from `jaxsrda train --prior {prior}`"
+        ", or one of the repository's experiments/weights"
     )
 
 
