@@ -29,6 +29,7 @@ from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import Observations, observation_key, observe_run, pack
 from jaxsrda.observing.operators import OPERATORS, bilinear, vorticity
 from jaxsrda.observing.sensors import Sensors
+from jaxsrda.scoring import joint
 from jaxsrda.scoring import point as scores
 
 SMALL = jet_small()
@@ -483,3 +484,19 @@ def test_types_are_what_they_say(result):
     analysis, _ = result
     assert isinstance(analysis.observations, Observations) and isinstance(analysis.grid, ChannelGrid)
     assert all(isinstance(a, np.ndarray) for a in (analysis.mean, analysis.std, *analysis.observations[:4]))
+
+
+def test_joint_scores_are_of_the_members_that_are_kept(clim, truths):
+    """Those of the record are the scores of the kept members; calibration by block is a ratio of means over frames."""
+    options = {"config": CONFIG, "climatology": clim, "truth_seeds": (0,), "keep": "members", "joint": True}
+    result = assimilate("enkf-sr", truths[:1], **options)
+    members, truth = jnp.asarray(result.members[0]), jnp.asarray(result.truth[0])
+    frames = range(4, 8)  # the first cycle is not scored
+    energies = [joint.energy_score(members[:, i], truth[i]) for i in frames]
+    np.testing.assert_allclose(result.series["energy"][0], energies, rtol=1e-4)
+    changes = [scores.crps(members[:, i] - members[:, 4], truth[i] - truth[4]) for i in frames]
+    np.testing.assert_allclose(result.series["crps_change"][0], changes, rtol=1e-4, atol=1e-6)
+    assert result.series["crps_change"][0][0] == 0
+    variance, error = (result.series[f"{name}_block8"].mean(1) for name in ("variance", "error"))
+    np.testing.assert_allclose(result.per_truth["spread_skill_block8"], np.sqrt(variance / error), rtol=1e-6)
+    assert "energy" not in assimilate("enkf-sr", truths[:1], **options | {"joint": False}).per_truth
