@@ -6,6 +6,7 @@ from experiments.tables.cards import card
 from experiments.tables.claims import claims_section
 from experiments.tables.joint import joint
 from experiments.tables.latent import latent
+from experiments.tables.layouts import layouts
 from experiments.tables.reconstruction import few_steps, perfect_starts, reconstruction
 from experiments.tables.records import RELEASED, Records, renewed
 from experiments.tables.sensors import sensor_shift
@@ -17,6 +18,7 @@ SECTIONS = (
     claims_section,
     reconstruction,
     joint,
+    layouts,
     perfect_starts,
     deterministic,
     few_steps,

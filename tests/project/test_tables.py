@@ -35,6 +35,7 @@ CHANGES = {
     "experiments/deterministic": ("rows", "residual", "scores", "maer", "mean"),
     "experiments/few_steps": ("rows", "dpmpp-2m, 4", "crps", "mean"),
     "experiments/latent": ("rows", "kl", "scores", "crps", "low"),
+    "experiments/layouts": ("lattice:4", "enkf-lagrange", "scores", "maer", "mean"),
     "experiments/mixup": ("rows", "mixup", "per_truth", "maer", 0),
     "experiments/mixup_4dsrda-small": ("rows", "clean", "held_out", "regression"),
     "experiments/perfect_starts": ("lr", "maer", 2),

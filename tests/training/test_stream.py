@@ -279,6 +279,7 @@ def test_a_larger_budget_goes_on(tmp_path):
 
 
 def test_a_training_of_minutes_ends_in_time():
+    run(Budget(samples=12))  # compiles
     done, *_ = run(Budget(minutes=0.05))
     assert 3 <= done.seconds["all"] < 6 and done.state.step > 0
     assert done.seconds["data"] + done.seconds["training"] <= done.seconds["all"]
