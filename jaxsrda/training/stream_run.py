@@ -80,6 +80,7 @@ def run(
     work = Work(model, config, stream, programs, truths, origin, report)
     store = None
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         store = Checkpoints(folder, work.mark())
         work.restore(store, folder)
     work.train(store, folder)

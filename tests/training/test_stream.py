@@ -272,8 +272,8 @@ def test_a_killed_training_goes_on_to_the_same_curve(tmp_path, monkeypatch):
 
 
 def test_a_larger_budget_goes_on(tmp_path):
-    first, *_ = run(Budget(samples=48), tmp_path)
-    later, *_ = run(Budget(samples=96), tmp_path)
+    first, *_ = run(Budget(samples=48), tmp_path / "new")
+    later, *_ = run(Budget(samples=96), tmp_path / "new")
     assert [row["samples"] for row in later.curve] == list(range(12, 97, 12))
     assert later.curve[:4] == first.curve
 
