@@ -129,8 +129,8 @@ def full_plan(runs: int) -> Plan:
 def cpu_plan(runs: int) -> Plan:
     """What two cores can do in an hour or two: `small` on one carried forecast, from the released weights.
 
-    Its truths are runs on the analysis grid with the ν of the fine level, ten times as cheap: ν k⁴ is 33 at the last
-    wavenumber, so they are resolved.
+    Its truths are runs on the analysis grid with the ν of the fine level, which is cheap: ν k⁴ is 33 at the
+    last wavenumber, so they are resolved.
     """
     testbed = jaxsrda.jet()
     thin = dataclasses.replace(testbed.analysis, name="thin", viscosity=testbed.truth.viscosity)

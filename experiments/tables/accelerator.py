@@ -34,7 +34,7 @@ def accelerator(records: Records) -> str:
                 f"start to end with programs compiled before: `{COMMAND}`. Fine truths took "
                 f"{truths['seconds']:.0f} s for {truths['runs']} runs side by side. Windows a second are those of the "
                 "time spent in training steps; the share of data is that of truths cycled by the prior with the "
-                "model's mean in the loop."
+                "model's mean in the loop. The jobs' shares of the time have been changed since."
             ),
             table(["job", "windows trained on", "windows a second", "minutes", "share of data"], lines),
             prose(

@@ -83,9 +83,8 @@ def variogram_score(ensemble: Array, truth: Array, order: float = VARIOGRAM_ORDE
             pairs.append(fields[:, :, step:] - fields[:, :, :-step])
         for apart in pairs:
             size = jnp.abs(apart)
-            powers = jnp.where(
-                size > 0, jnp.where(size > 0, size, 1) ** order, 0
-            )  # its slope is zero, not NaN, at zero
+            # Written so that the slope at zero is zero, not NaN.
+            powers = jnp.where(size > 0, jnp.where(size > 0, size, 1) ** order, 0)
             parts.append(jnp.mean((powers[0] - powers[1:].mean(0)) ** 2))
     return jnp.stack(parts).mean()
 

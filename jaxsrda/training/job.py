@@ -35,7 +35,7 @@ from jaxsrda.training.autoencoder import autoencoder_training, trained_space
 from jaxsrda.training.dataset import DataConfig, WindowSet, training_windows
 from jaxsrda.training.fit import Fitted, Origin, fit
 from jaxsrda.training.loop import Report
-from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.loss import TrainConfig, check_loss
 from jaxsrda.training.truths import BLOCK, training_runs
 
 VALIDATION_TRUTHS = (1000, 1001)
@@ -73,6 +73,7 @@ class Job:
 
     def __post_init__(self):
         check_choice("on_policy", self.on_policy, ON_POLICY)
+        check_loss(self.model, self.training)
         if self.on_policy != "none" and not (self.policy_weights or self.init):
             raise ValueError(
                 "on_policy: the model's own cycling needs a model; give its weights as init or policy_weights"

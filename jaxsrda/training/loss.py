@@ -171,6 +171,18 @@ def latent_target(model: ModelConfig, space: LatentSpace, norm: Array, windows: 
     return jax.lax.stop_gradient((truth - centre) / unit)
 
 
+def check_loss(model: ModelConfig, config: TrainConfig) -> None:
+    """ValueError for a `crps` that is not of a student of one step, or of fewer than 2 members."""
+    if config.loss != "crps":
+        return
+    if model.distilled != 1:
+        raise ValueError(
+            f"loss: crps is that of a student of one step, expected distilled 1 with it, got {model.distilled}"
+        )
+    if config.noises < 2:
+        raise ValueError(f"noises: the fair CRPS compares members, expected 2 or more, got {config.noises}")
+
+
 Loss = Callable[..., tuple[Array, dict[str, Array]]]
 """loss(params, key, windows, training) → (scalar, its parts)."""
 
@@ -183,6 +195,7 @@ def objective(
     frozen: all parameters of the model that the trained ones are a part of (`part` denoiser; a student's teacher).
     space: the autoencoder of a latent model.
     """
+    check_loss(model, config)
     norm = jnp.asarray(scale, jnp.float32)
 
     def loss(params: Any, key: Array, windows: Windows, training: bool = True):

@@ -30,7 +30,7 @@ Maker = Callable[[Array, Array, Policy], Windows]
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """How a stream is trained on.
+    """How a stream is trained on; it takes the place of `samples`, `warmup` and `half_lives` of a `TrainConfig`.
 
     budget; capacity: windows in the buffer; data_share: of the time that may go into new windows, or, where the budget
     is of samples, new windows for each sample; dispatch: steps in one; cooling: part of the budget in

@@ -288,6 +288,7 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
         (["--batch", "0"], "batch: expected at least 1, got 0"),
         (["--samples", "0"], "samples: expected at least 1, got 0"),
         (["--noises", "0"], "noises: expected at least 1, got 0"),
+        (["--loss", "crps"], "loss: crps is that of a student of one step, expected distilled 1 with it, got 0"),
         (["--loss", "l3"], "loss: expected one of l1, l2, crps; got 'l3'"),
         (["--learning-rate", "0"], "learning_rate: expected a finite number above 0"),
         (["--cycling", "3"], "cycling: expected 0 to 2"),

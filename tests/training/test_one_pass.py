@@ -1,5 +1,7 @@
 """One-pass generators: the fair CRPS of functionals, and the loss of samples around the conditioner's mean."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from jaxsrda.diffsrda.model import Model, ModelConfig, conditional_denoiser, den
 from jaxsrda.diffsrda.sampling import sampling_levels
 from jaxsrda.scoring.joint import BLOCKS
 from jaxsrda.scoring.point import crps
+from jaxsrda.training.loss import TrainConfig, objective
 from jaxsrda.training.one_pass import fair_crps, functionals, one_pass_loss
 from jaxsrda.training.windows import Windows
 
@@ -97,3 +100,10 @@ def test_gradients_reach_the_denoiser_alone():
 def test_one_member_is_refused():
     with pytest.raises(ValueError, match="noises: the fair CRPS compares members, expected 2 or more, got 1"):
         one_pass_loss(MODEL, None, {}, jnp.ones(5), jax.random.key(0), None, 1)
+
+
+@pytest.mark.parametrize("distilled", [0, 2])
+def test_the_crps_of_other_models_is_refused(distilled):
+    model = dataclasses.replace(MODEL, distilled=distilled)
+    with pytest.raises(ValueError, match=f"loss: crps is that of a student of one step, .* got {distilled}"):
+        objective(model, TrainConfig(loss="crps", part="denoiser"), np.ones(5, np.float32))
