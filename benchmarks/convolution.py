@@ -24,7 +24,7 @@ import jaxsrda
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.networks.layers import DIMENSIONS, convolve
-from jaxsrda.training.loss import initial_state, make_train_step
+from jaxsrda.training.stream import Fixed, first_state, make_steps
 from jaxsrda.training.windows import Windows
 
 SIZES = ((16, 32, 17, 64), (32, 32, 17, 48), (16, 16, 9, 128), (16, 8, 5, 192))
@@ -97,11 +97,12 @@ def training_steps(network: str, repeats: int) -> list[dict]:
         model, config = jaxsrda.ModelConfig(network=network), jaxsrda.TrainConfig(bfloat16=half)
         both = (rng.normal(size=(config.batch, model.nx, model.ny, n)) for n in (model.channels, model.frames))
         windows = Windows(*(jnp.asarray(a, jnp.float16) for a in both))
-        state, step = initial_state(model, config), make_train_step(model, config, np.ones(model.frames))
+        state, step = first_state(model, config), jax.jit(make_steps(model, config, 1), donate_argnums=0)
+        numbers = jnp.int32(config.batch), jnp.float32(config.learning_rate), jnp.ones(model.frames, jnp.float32)
         seconds = []
         for _ in range(repeats + 1):  # the first compiles
             began = time.perf_counter()
-            state, _ = jax.block_until_ready(step(state, jax.random.key(0), windows))
+            state, _ = jax.block_until_ready(step(state, Fixed(), windows, *numbers, jax.random.key(0)))
             seconds.append(time.perf_counter() - began)
         rate = config.batch / statistics.median(seconds[1:])
         row = {"network": network, "bfloat16": half, "compile_seconds": seconds[0], "samples_per_s": rate}

@@ -26,8 +26,12 @@ from jaxsrda.diffsrda.covariance import estimate_residual_covariance
 from jaxsrda.diffsrda.model import encode
 from jaxsrda.diffsrda.weights import default_weights
 from jaxsrda.flow.grid import shells
-from jaxsrda.training.dataset import WindowSet
-from jaxsrda.training.job import gather, residual_covariance
+from jaxsrda.training.job import residual_covariance
+from jaxsrda.training.programs import makers
+from jaxsrda.training.sources import Policy
+from jaxsrda.training.stream import StreamConfig, host
+from jaxsrda.training.truths import BLOCK, training_runs
+from jaxsrda.training.windows import Windows
 
 
 @dataclasses.dataclass
@@ -44,7 +48,7 @@ class Measure:
     """JSON record."""
 
 
-def variances(model: jaxsrda.Model, windows: WindowSet, count: int) -> list[float]:
+def variances(model: jaxsrda.Model, windows: Windows) -> list[float]:
     """Variance of each frame's coefficients, which `residual_covariance` takes for equal."""
     grid = jaxsrda.ChannelGrid(model.config.nx, model.config.ny)
 
@@ -53,8 +57,7 @@ def variances(model: jaxsrda.Model, windows: WindowSet, count: int) -> list[floa
         features = encode(model, condition)
         return (correction / jnp.asarray(model.scale) - features.mean) / features.scale
 
-    picked = np.array_split(np.linspace(0, len(windows) - 1, count).astype(int), max(1, count // 8))
-    batches = (windows.take(some) for some in picked)
+    batches = (jax.tree.map(lambda a, i=i: a[i : i + 8], windows) for i in range(0, len(windows.condition), 8))
     r = jnp.concatenate([residuals(*(jnp.asarray(a, jnp.float32) for a in batch)) for batch in batches])
     spectra = [estimate_residual_covariance(grid, r[..., i : i + 1]).spectrum for i in range(model.config.frames)]
     return [float(spectrum[shells(grid)].mean()) for spectrum in spectra]
@@ -66,13 +69,15 @@ def main(measure: Measure) -> None:
     model = jaxsrda.load_model(name)[0]
     setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology())
     data = jaxsrda.DataConfig(prior=measure.prior, runs=measure.runs, extra_layouts=())
-    job = jaxsrda.Job((data,), model.config, init=name, on_policy="best", open_loop=False)
-    _, held_out = gather(job, setup, model, lambda *_: None)
-    covariance = residual_covariance(model, held_out, measure.windows)
+    maker = makers(setup, model.config, (data,), StreamConfig(side_by_side=BLOCK))[measure.prior]
+    truths = jnp.asarray(training_runs(testbed, data.truth_level, BLOCK, first=measure.runs - BLOCK))
+    made = jax.jit(maker.make)(jax.random.key(0), truths, Policy(model.params, jnp.asarray(model.scale)))
+    held_out = host(made, measure.windows)
+    covariance = residual_covariance(model, held_out)
     print(dict(enumerate(np.round(covariance.spectrum, 3).tolist())))
     print(np.round(covariance.between, 3))
     record = {"settings": {k: v for k, v in dataclasses.asdict(measure).items() if k != "out"}, "weights": name}
-    record |= {"machine": machine(), **covariance._asdict(), "variance": variances(model, held_out, measure.windows)}
+    record |= {"machine": machine(), **covariance._asdict(), "variance": variances(model, held_out)}
     write_json(measure.out, stamped(record))
     Console().print(f"{measure.out}")
 

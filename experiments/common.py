@@ -24,7 +24,7 @@ SMALL_SCALES = 20
 VALIDATION = 1000
 """First seed of the validation truths, on which choices are made; test truths, from 0 on, are for tables alone."""
 
-RENAMED = {"visitor": "policy_weights", "noise": "sigmas"}
+RENAMED = {"visitor": "policy", "policy_weights": "policy", "noise": "sigmas"}
 """Settings of older records under today's names."""
 
 NO_SETTINGS = ("out", "reuse_any_code", "most")
@@ -40,8 +40,8 @@ def trained(family: str, name: str, job: jaxsrda.Job, console: Console, any_code
     folder.mkdir(parents=True, exist_ok=True)
     # Weights in the job by what they are, not by where they lie.
     used = {
-        field: jaxsrda.load_model(source)[1]["sha256"] if source else ""
-        for field, source in (("init", job.init), ("policy_weights", job.policy_weights))
+        field: source if source in ("", "own", "none") else jaxsrda.load_model(source)[1]["sha256"]
+        for field, source in (("init", job.init), ("policy", job.policy))
     }
     stem = f"{name}-{content_hash(key_of(dataclasses.replace(job, **used)))}"
     weights = folder / f"{stem}-{this_run()['source']}.npz"
@@ -51,12 +51,11 @@ def trained(family: str, name: str, job: jaxsrda.Job, console: Console, any_code
         return others[-1]
     said = [0]
 
-    def announce(done: int, total: int, metrics: dict[str, float]) -> None:
-        if done >= said[0] or done < said[0] - total // 5:  # a second training, after that of an autoencoder
-            said[0] = done + total // 10
-            known = ("regression", "diffusion", "relative_l1")
-            losses = ", ".join(f"{k} {metrics[k]:.3f}" for k in known if k in metrics)
-            console.print(f"{name}: {done} of {total} windows, {losses}, {metrics['samples_per_s']:.0f} a second")
+    def announce(line: dict[str, Any]) -> None:
+        if line["kind"] in ("curve", "autoencoder") and abs(line["samples"] - said[0]) > job.training.samples // 10:
+            said[0] = line["samples"]
+            losses = ", ".join(f"{k} {line[k]:.3f}" for k in ("regression", "diffusion", "relative_l1") if k in line)
+            console.print(f"{name}: {line['samples']} samples, {losses}")
 
     jaxsrda.train(job, weights, report=announce)
     return weights
@@ -95,7 +94,7 @@ def scored(
         "weights": header["sha256"],
         "weights_name": Path(weights).stem,  # those that an experiment trained end with the hash of their source
         "samples": header["samples"],
-        "training_seconds": header["seconds"]["training"],
+        "training_seconds": header["seconds"].get("all", header["seconds"]["training"]),
         "held_out": header["validation"][next(iter(header["validation"]["chosen"]))],
         "scores": report.scores_record({k: jaxsrda.bootstrap_interval(v) for k, v in per_truth.items()}),
         "per_truth": {name: per_truth[name].tolist() for name in ("maer", "crps", "spread_skill")},

@@ -43,7 +43,7 @@ class Experiment:
     """Training runs."""
     samples: int = 16_000
     """Windows that each training sees."""
-    policy_weights: str = "diffsrda-small"
+    policy: str = "diffsrda-small"
     """Weights whose cycling gives the windows."""
     bf16: bool = True
     """Train in bfloat16."""
@@ -66,9 +66,7 @@ def job(experiment: Experiment, kind: str) -> jaxsrda.Job:
         (jaxsrda.DataConfig(prior="dual", runs=experiment.runs),),
         jaxsrda.ModelConfig(network=network, target=target, sigma_data=sigma_data),
         jaxsrda.TrainConfig(samples=experiment.samples, noises=1, bfloat16=experiment.bf16),
-        policy_weights=experiment.policy_weights,
-        on_policy="best",
-        open_loop=False,
+        policy=experiment.policy,
         cycling=0,
     )
 

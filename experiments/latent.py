@@ -90,8 +90,6 @@ def job(experiment: Experiment, preset: str) -> jaxsrda.Job:
         jaxsrda.ModelConfig(network="small", latent=preset),
         jaxsrda.TrainConfig(samples=experiment.samples, part="denoiser"),
         init="diffsrda-small",
-        on_policy="best",
-        open_loop=False,
         cycling=0,
         autoencoder=autoencoder_training(experiment.frames),
     )

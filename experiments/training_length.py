@@ -34,7 +34,7 @@ class Experiment:
     """Windows that each training sees."""
     network: str = "tiny"
     """tiny, small or base."""
-    policy_weights: str = "diffsrda-small"
+    policy: str = "diffsrda-small"
     """Weights whose cycling gives the windows."""
     bf16: bool = True
     """Train in bfloat16."""
@@ -54,9 +54,7 @@ def job(experiment: Experiment, runs: int, times: int) -> jaxsrda.Job:
         (jaxsrda.DataConfig(prior="dual", runs=runs + BLOCK, times=times, extra_layouts=()),),
         jaxsrda.ModelConfig(network=experiment.network, target="regression"),
         jaxsrda.TrainConfig(samples=experiment.samples, bfloat16=experiment.bf16),
-        policy_weights=experiment.policy_weights,
-        on_policy="best",
-        open_loop=False,
+        policy=experiment.policy,
         cycling=0,
     )
 

@@ -92,3 +92,17 @@ def held(level, testbed=TESTBED):
         )
 
     return spectral(testbed, level)._replace(forecast=forecast)
+
+
+def training_programs(model, config, windows, dispatch=1):
+    """What a training on these windows alone runs, compiled fast; and truths that no one looks at."""
+    from jaxsrda.training.programs import Programs, errors
+    from jaxsrda.training.stream import make_steps
+    from jaxsrda.training.stream_run import Truths
+
+    count = len(windows.condition)
+    some = jax.tree.map(jnp.asarray, windows)
+    made = {"all": (lambda key, truths, policy: jax.tree.map(jnp.copy, some), 1)}
+    steps = quick_jit(make_steps(model, config, dispatch))
+    nothing = jnp.zeros((1, 2, 3, 3), jnp.float16)
+    return Programs(steps, made, {"all": (quick_jit(errors(model, config, count)), count)}), Truths(nothing, nothing)

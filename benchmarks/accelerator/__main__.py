@@ -8,7 +8,6 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.93")
 
@@ -19,11 +18,13 @@ import jaxsrda
 from benchmarks.accelerator import __doc__ as about
 from benchmarks.accelerator.plans import Plan, cpu_plan, full_plan, tiny_plan
 from benchmarks.accelerator.queue import Queue, shape_of
-from benchmarks.accelerator.work import filter_program, prepare, score, test_truths, train
+from benchmarks.accelerator.work import Prepared, filter_program, prepare, score, test_truths, train
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped
+from jaxsrda.networks.layers import on_cpu
 from jaxsrda.training import sources
+from jaxsrda.training.dataset import AT_ONCE, truths_of
 from jaxsrda.training.stream_run import Truths
 
 
@@ -56,28 +57,28 @@ def main() -> None:
 def run(queue: Queue, plan: Plan) -> None:
     """Truths, then all jobs, then the filters on the same test truths."""
     queue.say({"kind": "device", "name": jax.devices()[0].device_kind})
-    testbed = plan.testbed
-    level = testbed.level(plan.level) if plan.level else testbed.truth
-    frames = testbed.frames + 1
-    make = sources.truth_program(testbed, level, frames)
-    program = queue.compiled("truths", make, jax.ShapeDtypeStruct((plan.batch,), jnp.int32))
+    data = plan.data
+    testbed = data.testbed
+    make = sources.truth_program(testbed, data.truth_level, testbed.frames + 1)
+    program = None if on_cpu() else queue.compiled("truths", make, jax.ShapeDtypeStruct((AT_ONCE,), jnp.int32))
     setup = jaxsrda.Setup(testbed, jaxsrda.default_climatology(testbed))
     test = test_truths(plan, setup)
     queue.say({"kind": "climatology and test truths"})
-    programs: dict[str, dict[str, Any]] = {}
+    programs: dict[str, Prepared] = {}
+    shape = jax.ShapeDtypeStruct((data.frames, *testbed.grid.shape), jnp.float16)
     for job in plan.jobs:
-        programs[job.name] = prepare(queue, plan, job, setup, test, frames, programs)
+        programs[job.name] = prepare(queue, job, setup, test, shape, programs)
     filters = {name: queue.compiled(name, filter_program(setup, name), None, *shape_of(test)) for name in plan.filters}
     since = time.perf_counter()
 
     def told(done: int, total: int) -> None:
         queue.say({"kind": "truths", "done": done, "of": total})
 
-    everything = sources.make_truths(program.result(), plan.runs + plan.held_out, plan.batch, report=told)
+    everything = truths_of(data, data.runs, told, None if program is None else program.result())
     jax.block_until_ready(everything)
     took = time.perf_counter() - since
     queue.say({"kind": "truths", "runs": len(everything), "seconds": took, "runs_per_second": len(everything) / took})
-    data = Truths(everything[: -plan.held_out], everything[-plan.held_out :])
+    parts = Truths(everything[: -plan.held_out], everything[-plan.held_out :])
     fitted: dict[str, jaxsrda.Model] = {}
     for number, job in enumerate(plan.jobs):
         share = job.share / sum(other.share for other in plan.jobs[number:])
@@ -85,7 +86,7 @@ def run(queue: Queue, plan: Plan) -> None:
         minutes = max(0.3, share * queue.left / 60 - 0.2)
         queue.say({"kind": "job", "job": job.name, "minutes": minutes})
         parent = fitted.get(job.parent)
-        fitted[job.name] = train(queue, plan, job, programs[job.name], data, test, minutes, parent)
+        fitted[job.name] = train(queue, job, programs[job.name], parts, test, minutes, parent)
     rows = {name: score(queue, name, made, None, test) for name, made in filters.items()}
     write_json(queue.out / "filters.json", stamped({"scores": rows, "truths": plan.truths}))
     queue.say({"kind": "end"})

@@ -21,10 +21,12 @@ OPTIONS = {
     "noises": 2,
     "part": "all",
     "init": "",
-    "on_policy": "none",
-    "policy_weights": "",
+    "policy": "own",
 }
 """Options of `jaxsrda train` with their defaults; a command leaves out what equals its default."""
+
+BEFORE_STREAMS = OPTIONS | {"on_policy": "none", "policy": ""}
+"""The same before windows were made on the way (version 0.1.0)."""
 
 EXTRA_LAYOUTS = ("random-moving:128", "lattice:12", "lattice:8+dropout:0.3+silent:0.3", "lattice:6", "lattice:4")
 """Default of the option for further layouts."""
@@ -40,22 +42,24 @@ def train_command(name: str, record: dict[str, Any]) -> str:
     """The `jaxsrda train` command of a record's job."""
     job = record["job"]
     data, model, training = job["data"][0], job["model"], job["training"]
-    values = {**data, **model, **training, "init": job["init"], "on_policy": job["on_policy"]}
-    values |= {"policy_weights": job.get("policy_weights", ""), "level": truth_level(data)}
+    options = OPTIONS if "stream" in job else BEFORE_STREAMS
+    values = {**data, **model, **training, "init": job["init"], "on_policy": job.get("on_policy")}
+    values |= {"policy": job.get("policy", ""), "level": truth_level(data)}
     distilled = model.get("distilled", 0)
     if distilled:
         values["part"] = OPTIONS["part"]
     words = [f"jaxsrda train --out {name}.npz --prior", *(entry["prior"] for entry in job["data"])]
-    for option, default in OPTIONS.items():
+    for option, default in options.items():
         if values.get(option, default) != default:
-            words.append(f"--{option.replace('_', '-')} {values[option]}")
+            named = "policy_weights" if option == "policy" and options is BEFORE_STREAMS else option
+            words.append(f"--{named.replace('_', '-')} {values[option]}")
     words += [f"--distill {distilled}"] if distilled else []
     if model.get("latent"):
         words.append(f"--latent {model['latent']} --autoencoder-samples {job['autoencoder']['samples']}")
     if tuple(data["extra_layouts"]) != EXTRA_LAYOUTS:
         words.append(f"--extra-layouts {' '.join(data['extra_layouts'])}")
     words += ["--bf16"] if training["bfloat16"] else []
-    words += [] if job["open_loop"] else ["--no-open-loop"]
+    words += [] if job.get("open_loop", True) else ["--no-open-loop"]
     return " ".join([*words, f"--cycling {job['cycling']}"])
 
 
@@ -65,8 +69,7 @@ def data_section(stages: list[tuple[str, dict[str, Any]]]) -> str:
     for name, record in stages:
         job, data = record["job"], record["job"]["data"][0]
         priors = ", ".join(f"`{entry['prior']}`" for entry in job["data"])
-        visited = job.get("policy_weights") or job["init"]
-        source = f"cycling of `{visited}`" if job["on_policy"] != "none" else "the prior alone"
+        source = cycling(job)
         cells = [priors, f"`{truth_level(data)}`", data["runs"], job["held_out"], f"{record['windows']:,}"]
         lines.append([f"`{name}`", *cells, f"{record['samples']:,}", source, data["noise_std"]])
         further = ", ".join(f"`{layout}`" for layout in data["extra_layouts"])
@@ -87,6 +90,15 @@ def data_section(stages: list[tuple[str, dict[str, Any]]]) -> str:
     )
 
 
+def cycling(job: dict[str, Any]) -> str:
+    """Whose cycling the windows of a job are of."""
+    if "stream" in job:
+        known = {"own": "its own cycling", "none": "the prior alone"}
+        return known.get(job["policy"], f"cycling of `{job['policy']}`")
+    visited = job.get("policy") or job["init"]
+    return f"cycling of `{visited}`" if job["on_policy"] != "none" else "the prior alone"
+
+
 def training_section(stages: list[tuple[str, dict[str, Any]]], text: CardText) -> str:
     """Commands, seeds, machine and versions."""
     lines = []
@@ -98,10 +110,16 @@ def training_section(stages: list[tuple[str, dict[str, Any]]], text: CardText) -
         numbers = [training["seed"], training["learning_rate"], training["batch"], f"{hours:.2f}"]
         lines.append([f"`{name}`", *numbers, record["machine"], versions, f"`{record['sha256'][:12]}`"])
     heads = ["training", "seed", "learning rate", "batch", "hours", "machine", "versions", "SHA-256"]
+    older = [name for name, record in stages if "stream" not in record["job"]]
+    then = (
+        "The commands are those of version 0.1.0, which made all windows before a training; today's `jaxsrda train` "
+        "makes them on the way and has other options."
+    )
     return "\n\n".join(
         [
             "## Training",
             prose(f"{text.made} The JSON file holds the record of each training."),
+            *([prose(then)] if older else []),
             fenced(*(train_command(name, record) for name, record in stages)),
             table(heads, lines),
             autoencoder_text(stages[-1][1]),

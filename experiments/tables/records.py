@@ -27,7 +27,8 @@ BENCHMARK = "python benchmarks/{}.py"
 
 RENAMED = {
     "visit": "on_policy",
-    "visitor": "policy_weights",
+    "visitor": "policy",
+    "policy_weights": "policy",
     "others": "extra_layouts",
     "levels": "sigmas",
     "noise": "sigmas",

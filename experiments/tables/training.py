@@ -49,7 +49,7 @@ def deterministic(records: Records) -> str:
             prose(
                 f"Does diffusion add to deterministic super-resolution? Each network trains from scratch on the same "
                 f"{settings['samples']:,} windows (prior `dual`, the windows that the cycling of "
-                f"`{settings['policy_weights']}` visits), in the same order, with the same seed and learning rate. "
+                f"`{settings['policy']}` visits), in the same order, with the same seed and learning rate. "
                 f"Each then runs in its own cycle on the same {settings['truths']} truths. The command is "
                 f"`{experiment('deterministic')}`, the record is "
                 "[`results/deterministic.json`](results/deterministic.json). There is one seed of training, and "
@@ -147,7 +147,7 @@ def training_length(records: Records) -> str:
             "## How many training runs, and how long",
             prose(
                 f"The `{settings['network']}` network learns the mean on windows of prior `dual` that "
-                f"`{settings['policy_weights']}` visits, {settings['samples']:,} of them each time, with one seed. "
+                f"`{settings['policy']}` visits, {settings['samples']:,} of them each time, with one seed. "
                 f"It then runs in its own cycle on the same {settings['truths']} truths. The command is "
                 f"`{experiment('training_length', options)}`, the record is "
                 "[`results/training_length.json`](results/training_length.json)."

@@ -75,7 +75,7 @@ def from_runs(grid: ChannelGrid, states: Array, symmetries: tuple[str, ...] = SY
     return Climatology(mean, states - mean, grid, symmetries)
 
 
-def training_key(seed: int) -> Array:
+def training_key(seed: int | Array) -> Array:
     """The key of a training run, apart from truths and members."""
     return jax.random.fold_in(jax.random.key(0x636C), seed)
 

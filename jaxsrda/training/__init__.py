@@ -6,29 +6,25 @@
 from jaxsrda.core.lazy import later
 
 _LATER = {
-    "Budget": "course",
     "DataConfig": "dataset",
     "Fitted": "fit",
     "Job": "job",
-    "Origin": "fit",
+    "Origin": "stream_run",
     "Sensing": "sources",
     "StreamConfig": "stream",
     "TrainConfig": "loss",
-    "WindowSet": "dataset",
     "Windows": "windows",
     "cycle_windows": "windows",
     "forecast_windows": "windows",
     "residual_covariance": "job",
     "train": "job",
     "training_runs": "truths",
-    "training_windows": "dataset",
     "window_loss": "loss",
 }
 
 __getattr__ = later(__name__, _LATER)
 
 __all__ = [
-    "Budget",
     "DataConfig",
     "Fitted",
     "Job",
@@ -36,13 +32,11 @@ __all__ = [
     "Sensing",
     "StreamConfig",
     "TrainConfig",
-    "WindowSet",
     "Windows",
     "cycle_windows",
     "forecast_windows",
     "residual_covariance",
     "train",
     "training_runs",
-    "training_windows",
     "window_loss",
 ]

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from jaxsrda.core import draws
@@ -36,8 +35,9 @@ from jaxsrda.networks.codebook import (
     usage,
 )
 from jaxsrda.training import loop
+from jaxsrda.training.course import direction, learning_rate
 from jaxsrda.training.loop import Report
-from jaxsrda.training.loss import TrainConfig, batch_indices, optimizer
+from jaxsrda.training.loss import TrainConfig
 from jaxsrda.training.truths import training_runs
 
 COUNTING = 0.99
@@ -47,6 +47,18 @@ COUNTING = 0.99
 def autoencoder_training(samples: int = 30_000, seed: int = 0) -> TrainConfig:
     """How autoencoders are trained unless told."""
     return TrainConfig(samples=samples, learning_rate=2e-3, seed=seed)
+
+
+def steps_of(training: TrainConfig) -> int:
+    """Optimizer steps in all."""
+    return max(1, training.samples // training.batch)
+
+
+def batch_indices(training: TrainConfig, frames: int, step: int) -> np.ndarray:
+    """Which frames a step takes: every one once an epoch, in an order that depends on seed and epoch alone."""
+    epoch, place = divmod(step, max(1, frames // training.batch))
+    order = np.random.default_rng([training.seed, epoch]).permutation(frames)
+    return order[(place * training.batch) + np.arange(training.batch)]
 
 
 class AutoencoderState(NamedTuple):
@@ -91,9 +103,8 @@ def initial_autoencoder(config: AutoencoderConfig, training: TrainConfig) -> Aut
     """The state before the first step."""
     params = functions(config).initial(training.seed)
     codebook = first_codebook(jax.random.key(training.seed), max(config.codes, 1), config.channels)
-    return AutoencoderState(
-        params, codebook, optimizer(training).init((params, codebook.vectors)), jnp.zeros((), jnp.int32)
-    )
+    moments = direction(training.clip, training.weight_decay).init((params, codebook.vectors))
+    return AutoencoderState(params, codebook, moments, jnp.zeros((), jnp.int32))
 
 
 def make_autoencoder_step(
@@ -103,7 +114,8 @@ def make_autoencoder_step(
 
     Frames are shifted in x and reflected, −ω(x, π − y), at random, as far as these are symmetries of the flow.
     """
-    rule, base = optimizer(training), jax.random.key(training.seed)
+    rule, base = direction(training.clip, training.weight_decay), jax.random.key(training.seed)
+    total = steps_of(training)
 
     def step(state: AutoencoderState, omega: Array) -> tuple[AutoencoderState, dict[str, Array]]:
         shift_key, side_key, noise_key, code_key = jax.random.split(jax.random.fold_in(base, state.step), 4)
@@ -121,8 +133,9 @@ def make_autoencoder_step(
         trained = (state.params, state.codebook.vectors)
         (_, (metrics, z, numbers)), gradient = jax.value_and_grad(loss, has_aux=True)(trained)
         updates, moments = rule.update(gradient, state.optimizer, trained)
-        updated: Any = optax.apply_updates(trained, updates)
-        params, vectors = updated
+        spent = state.step / jnp.float32(total)
+        rate = learning_rate(training.learning_rate, spent, state.step, training.warmup_steps, training.cooling)
+        params, vectors = jax.tree.map(lambda p, u: p - rate * u, trained, updates)
         codebook = state.codebook
         if config.codes:
             codebook = counted(codebook, z, numbers, config.decay or COUNTING)
@@ -156,9 +169,11 @@ def fit_autoencoder(
 ) -> FittedAutoencoder:
     """Train on frames (n, nx, ny) in `folder`, going on from its last checkpoint; `loop.run` says what is raised.
 
-    ValueError for fewer frames than a batch.
+    ValueError for fewer frames than a batch, and for a budget of minutes.
     """
     config = PRESETS[preset]
+    if training.minutes:
+        raise ValueError(f"minutes: an autoencoder's training is measured in samples, got {training.minutes} minutes")
     if len(frames) < training.batch:
         raise ValueError(f"training: {len(frames)} frames are less than a batch of {training.batch}; use more runs")
     start = initial_autoencoder(config, training)
@@ -190,7 +205,7 @@ def fit_autoencoder(
         return scores
 
     step = make_autoencoder_step(config, training, symmetries)
-    course = loop.run(folder, mark, loop.Work(start, step, batch, score, training.steps, training.batch), report)
+    course = loop.run(folder, mark, loop.Work(start, step, batch, score, steps_of(training), training.batch), report)
     codes = np.asarray(course.state.codebook.vectors) if config.codes else np.zeros((0, config.channels), np.float32)
     return FittedAutoencoder(
         course.state.params, codes, course.curve, course.milestones, course.milestones[-1], course.seconds
@@ -226,7 +241,7 @@ def trained_space(
             "config": dataclasses.asdict(PRESETS[preset]),
             "training": dataclasses.asdict(training),
             "frames": len(frames),
-            "samples": training.steps * training.batch,
+            "samples": steps_of(training) * training.batch,
             "milestones": fitted.milestones,
             "validation": fitted.validation,
             "seconds": fitted.seconds,

@@ -1,4 +1,4 @@
-"""How a training goes: what it may spend, the learning rate on the way, and averages of the weights.
+"""How a training goes: the learning rate on the way, the direction of its steps, and averages of the weights.
 
 A training is measured by the fraction of its budget that is spent, not by steps, so the same settings serve minutes of
 wall time and numbers of samples, and a training may be cooled down from any point.
@@ -6,7 +6,6 @@ wall time and numbers of samples, and a training may be cooled down from any poi
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -18,36 +17,14 @@ from jax import Array
 from jaxsrda.core.checks import check_fraction
 
 
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """What a training may spend: minutes of wall time, or samples; one of them, the other 0.
-
-    ValueError otherwise.
-    """
-
-    minutes: float = 0.0
-    samples: int = 0
-
-    def __post_init__(self):
-        if (self.minutes > 0) == (self.samples > 0) or min(self.minutes, self.samples) < 0:
-            raise ValueError(
-                f"budget: expected minutes or samples above 0, not both, got {self.minutes} minutes and "
-                f"{self.samples} samples"
-            )
-
-    def spent(self, seconds: float, samples: int) -> float:
-        """The fraction spent, from 0 to 1."""
-        return min(1.0, seconds / (60 * self.minutes) if self.minutes else samples / self.samples)
-
-
-def learning_rate(peak: float, fraction: float, step: int, warmup: int, cooling: float) -> float:
+def learning_rate(peak: float, fraction: float | Array, step: int | Array, warmup: int, cooling: float) -> Array:
     """Warm-up over the first steps, constant, then a cool-down over the last part `cooling` of the budget.
 
     The cool-down is peak · (1 − √c), c the part of it that is done, and ends at zero.  Hägele et al. (2024,
     arXiv:2405.18392).
     """
-    done = max(0.0, fraction - (1 - cooling)) / cooling if cooling else 0.0
-    return peak * min(1.0, (step + 1) / max(1, warmup)) * (1 - np.sqrt(min(1.0, done)))
+    done = jnp.clip((jnp.float32(fraction) - (1 - cooling)) / cooling, 0, 1) if cooling else jnp.float32(0)
+    return peak * jnp.minimum(1, (jnp.float32(step) + 1) / max(1, warmup)) * (1 - jnp.sqrt(done))
 
 
 def direction(clip: float, weight_decay: float) -> optax.GradientTransformation:

@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,74 +15,75 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.progress import Progress
-from jaxsrda.core.records import described, key_of, renamed
+from jaxsrda.core.records import described, renamed
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.covariance import ResidualCovariance, estimate_residual_covariance
 from jaxsrda.diffsrda.latent import LatentSpace, encoder_gain
 from jaxsrda.diffsrda.model import Model, ModelConfig, apart, denoiser_part, encode, network, with_denoiser
-from jaxsrda.diffsrda.prior import PRIORS
-from jaxsrda.diffsrda.sampling import make_draw, mean_draw
-from jaxsrda.diffsrda.step import Draw
-from jaxsrda.diffsrda.weights import load_model, model_hash, released, save_model
+from jaxsrda.diffsrda.weights import load_model, released, save_model
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.training.autoencoder import autoencoder_training, trained_space
-from jaxsrda.training.dataset import DataConfig, WindowSet, training_windows
-from jaxsrda.training.fit import Fitted, Origin, fit
-from jaxsrda.training.loop import Report
+from jaxsrda.training.dataset import DataConfig, one_set_of_truths, truths_of
+from jaxsrda.training.fit import SAMPLE, Fitted, fit
+from jaxsrda.training.loop import write_curve
 from jaxsrda.training.loss import TrainConfig, check_loss
-from jaxsrda.training.truths import BLOCK, training_runs
+from jaxsrda.training.programs import Making, makers, programs
+from jaxsrda.training.sources import Policy
+from jaxsrda.training.stream import StreamConfig, host
+from jaxsrda.training.stream_run import Origin, Report, Truths
+from jaxsrda.training.truths import BLOCK
+from jaxsrda.training.windows import Windows
 
 VALIDATION_TRUTHS = (1000, 1001)
 """Truths for the cycling test; test truths start at 0, training runs have a stream of their own."""
 
-ON_POLICY = ("none", "open", "mean", "each", "best")
+MOST_LINES = 40
+"""Lines of a curve in the record."""
 
-RESIDUAL_WINDOWS = 64
-"""Windows that the covariance of what a model draws is estimated on."""
+GONE = {
+    name: "policy: own, none, or weights whose cycling the windows are of"
+    for name in ("visit", "on_policy", "visitor", "policy_weights", "open_loop")
+}
 
 
-@renamed(visit="on_policy", visitor="policy_weights")
+@renamed(**GONE)
 @dataclasses.dataclass(frozen=True)
 class Job:
     """What `train` does.
 
-    data: training sets, one for each prior that the model is to serve.  init: weights to go on from.  on_policy: which
-    windows of a model's own cycling are taken: `none`, those of a restart (`open`, `mean` or `each`, see
-    `DiffSRDAConfig.restart`), or `best`, of each prior's own; policy_weights: that model, by default init.
-    open_loop: take the windows of the priors alone too.  held_out: runs for validation, the last of each set.
-    cycling: truths of the cycling test.  autoencoder: how the autoencoder of a latent model is trained, on the frames
-    of the first set's runs.
+    data: training sets, one for each prior that the model is to serve, all of the same runs.  stream: how windows flow.
+    init: weights to go on from.  policy: whose cycling the windows are of: the model's `own`, as it is at the time;
+    `none`, the priors' alone; or that of other weights (a released name or a file), so that any networks learn from
+    windows alike.  held_out: runs for validation, the last.  cycling: truths of the cycling test.  autoencoder: how the
+    autoencoder of a latent model is trained, on frames of the same runs.
     """
 
     data: tuple[DataConfig, ...] = (DataConfig(),)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    stream: StreamConfig = dataclasses.field(default_factory=StreamConfig)
     init: str = ""
-    policy_weights: str = ""
-    on_policy: str = "none"
-    open_loop: bool = True
+    policy: str = "own"
     held_out: int = BLOCK
     cycling: int = len(VALIDATION_TRUTHS)
     autoencoder: TrainConfig = dataclasses.field(default_factory=autoencoder_training)
 
     def __post_init__(self):
-        check_choice("on_policy", self.on_policy, ON_POLICY)
         check_loss(self.model, self.training)
-        if self.on_policy != "none" and not (self.policy_weights or self.init):
+        first = one_set_of_truths(self.data)
+        if self.model.priors != tuple(data.prior for data in self.data):
             raise ValueError(
-                "on_policy: the model's own cycling needs a model; give its weights as init or policy_weights"
+                f"priors: the model's are {self.model.priors}, the data's {tuple(data.prior for data in self.data)}; "
+                "make them agree"
             )
-        if self.policy_weights and self.on_policy == "none":
-            raise ValueError(
-                "policy_weights: their windows are not asked for; say how they cycle, with on_policy best or a restart"
-            )
+        if self.policy != "own" and all(data.starts != "cycle" for data in self.data):
+            raise ValueError(f"policy: bare forecasts are of no cycle, got {self.policy}; leave it out")
         if not 0 <= self.cycling <= len(VALIDATION_TRUTHS):
             raise ValueError(f"cycling: expected 0 to {len(VALIDATION_TRUTHS)}, got {self.cycling}")
         if self.training.part == "denoiser" and not self.init:
@@ -92,32 +94,8 @@ class Job:
             raise ValueError("part: a regression has no use for its denoiser; use target residual or direct")
         if self.training.part == "denoiser" and self.model.network not in apart():
             raise ValueError(f"part: only {', '.join(apart())} have a denoiser apart, got {self.model.network}")
-        if self.held_out < BLOCK or self.held_out % BLOCK or self.held_out >= min(d.runs for d in self.data):
+        if self.held_out < BLOCK or self.held_out % BLOCK or self.held_out >= first.runs:
             raise ValueError(f"held_out: expected a multiple of {BLOCK} below the number of runs, got {self.held_out}")
-
-
-def gather(job: Job, setup: Setup, model: Model | None, progress: Progress) -> tuple[WindowSet, WindowSet]:
-    """Training and validation windows of a job; model: whose cycling is visited."""
-    kept, held = [], []
-    for data in job.data:
-        level = data.truth_level
-        for first in range(0, data.runs, BLOCK):
-            progress(f"{level.name} runs", first, data.runs)
-            training_runs(data.testbed, level, BLOCK, first=first)
-        kinds: list[tuple[Draw | None, str, str]] = [(None, "open", "")] if job.open_loop or model is None else []
-        if job.on_policy != "none" and model is not None:
-            restart = PRIORS[data.prior].restart if job.on_policy == "best" else job.on_policy
-            draw, sampled = mean_draw(model), ""  # other restarts and the memory need no more than the mean
-            if restart == "each":
-                cycled = DiffSRDAConfig(prior=data.prior, members=data.members, restart="each")
-                draw, sampled = make_draw(model, cycled), key_of(cycled)
-            kinds.append((draw, restart, f"{model_hash(model)} {sampled}"))
-        last = (data.runs - job.held_out) // BLOCK
-        for kind in kinds:
-            windows = training_windows(data, setup, *kind, units=job.model.conditioning, progress=progress)
-            for (block, _, _), part in zip(data.plan(), windows.parts, strict=True):
-                (held if block >= last else kept).append(part)
-    return WindowSet(kept), WindowSet(held)
 
 
 def train(
@@ -125,79 +103,40 @@ def train(
     out: Path,
     folder: Path | None = None,
     progress: Progress = lambda *_: None,
-    report: Report = lambda *_: None,
+    report: Report = lambda _: None,
 ) -> tuple[Fitted, dict[str, Any]]:
     """Train a model and write its weights to `out` and its record beside it (.json); returns both.
 
-    folder: for checkpoints and curves, by default beside `out`.  Killed and called again, it goes on.
+    folder: for checkpoints, windows and the curve, by default beside `out`.  Killed and called again, it goes on.
+    report: told of each line of the curve, refill and validation (`stream_run.Report`).
     Raises ValueError for bad configurations before any work.
     """
     check_writable(out, (".npz",))
     began = time.perf_counter()
-    model, parent = (None, {}) if not job.init else load_model(job.init)
-    # A regression may go on as the mean that a residual model diffuses around.
-    free: dict[str, Any] = {"priors": job.model.priors}
-    if model is not None and (model.config.target, job.model.target) == ("regression", "residual"):
-        free["target"] = "residual"
-    if model is not None and not model.config.distilled:
-        free["distilled"] = job.model.distilled
-    if model is not None and not model.config.latent:
-        free["latent"] = job.model.latent
-    if model is not None and dataclasses.replace(model.config, **free) != job.model:
-        raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
-    if model is not None and job.model.distilled and (model.config.distilled or model.config.target == "regression"):
-        raise ValueError(
-            "init: a teacher draws samples in many steps, got a "
-            f"{'student' if model.config.distilled else 'regression'}; "
-            "give the weights of a model with target residual or direct"
-        )
-    if len({key_of(data.testbed) for data in job.data}) > 1:
-        raise ValueError("data: expected one testbed for all training sets, got several; train one model for each")
-    if job.model.priors != tuple(data.prior for data in job.data):
-        raise ValueError(f"priors: the model's are {job.model.priors}, the data's differ; make them agree")
-    policy = load_model(job.policy_weights)[0] if job.policy_weights else model
-    if policy is not None and job.on_policy != "none" and not set(job.model.priors) <= set(policy.config.priors):
-        raise ValueError(
-            f"policy_weights: serve priors {', '.join(policy.config.priors)}, the job asks for "
-            f"{', '.join(job.model.priors)}; "
-            "give weights that serve them all"
-        )
-    if policy is not None and job.on_policy != "none" and policy.config.conditioning != job.model.conditioning:
-        raise ValueError(
-            f"policy_weights: their conditions are {policy.config.conditioning}, the job asks for "
-            f"{job.model.conditioning}; give weights with the same conditioning"
-        )
-    testbed = job.data[0].testbed
+    model, parent = begun(job)
+    policy = job.policy if job.policy in ("own", "none") else policy_of(job)
+    data = job.data[0]
+    testbed, stream = data.testbed, job.stream.settled(job.model)
     setup = Setup(testbed, default_climatology(testbed))
-    windows, held_out = gather(job, setup, policy, progress)
+    everything = truths_of(data, data.runs, lambda done, total: progress(f"{data.truth_level.name} runs", done, total))
+    truths = Truths(everything[: -job.held_out], everything[-job.held_out :])
     progress("windows", 1, 1)
     gathered = time.perf_counter()
-    folder = out.with_suffix(".train") if folder is None else folder
     origin = Origin() if model is None else Origin(model.params, model.scale, model.space)
+    made = makers(setup, job.model, job.data, stream, policy)
     coded: dict[str, Any] = {}
     if job.model.latent and origin.space is None:
-        space, coded = latent_space(job, windows, report)
+        space, coded = latent_space(job, functools.partial(first_windows, made, truths, job.model, origin), report)
         origin = origin._replace(space=space)
         if origin.params is not None:  # the denoiser of another space is no start
             fresh = denoiser_part(job.model, network(job.model).initial(job.training.seed))
             origin = origin._replace(params=with_denoiser(origin.params, fresh))
-    fitted = fit(folder, job.model, job.training, windows, held_out, origin, report)
-    if job.model.target == "residual" and not job.model.latent:
-        drawn = dataclasses.replace(fitted.model, residual=residual_covariance(fitted.model, held_out))
-        fitted = dataclasses.replace(fitted, model=drawn)
-    record = {
-        "job": described(job),
-        "windows": len(windows),
-        "samples": job.training.steps * job.training.batch,
-        "parent": parent,
-        "autoencoder": coded,
-        "validation": fitted.validation,
-        "curve": thinned(fitted.curve),
-        "milestones": fitted.milestones,
-        "seconds": {"data": gathered - began, "training": fitted.seconds},
-        "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
-        "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},
-    }
+    folder = out.with_suffix(".train") if folder is None else folder
+    own = programs(job.model, job.training, stream, made, described([job.data, job.policy]))
+    fitted = with_covariance(fit(job.model, job.training, stream, own, truths, origin, report, folder))
+    record = record_of(job, fitted, parent) | {"autoencoder": coded}
+    record["seconds"] |= {"truths": gathered - began}
+    write_curve(folder / "curve.csv", fitted.curve)
     # A denoiser alone is stored alone if everyone has the rest.
     base = job.init if job.training.part == "denoiser" and job.init in released() else ""
     record["sha256"] = save_model(out, fitted.model, record, base)
@@ -208,25 +147,77 @@ def train(
     return fitted, record
 
 
-def latent_space(job: Job, windows: WindowSet, report: Report) -> tuple[LatentSpace, dict[str, Any]]:
-    """The autoencoder of a job's latent model, trained or from the cache, with its gain; and its record."""
+def begun(job: Job) -> tuple[Model | None, dict[str, Any]]:
+    """The model that a job goes on from, and its record; ValueError for one that is no start of what it asks for."""
+    if not job.init:
+        return None, {}
+    model, parent = load_model(job.init)
+    # A regression may go on as the mean that a residual model diffuses around.
+    free: dict[str, Any] = {"priors": job.model.priors}
+    if (model.config.target, job.model.target) == ("regression", "residual"):
+        free["target"] = "residual"
+    if not model.config.distilled:
+        free["distilled"] = job.model.distilled
+    if not model.config.latent:
+        free["latent"] = job.model.latent
+    if dataclasses.replace(model.config, **free) != job.model:
+        raise ValueError(f"init: the weights are {model.config}, the job asks for {job.model}; make them agree")
+    if job.model.distilled and (model.config.distilled or model.config.target == "regression"):
+        raise ValueError(
+            "init: a teacher draws samples in many steps, got a "
+            f"{'student' if model.config.distilled else 'regression'}; "
+            "give the weights of a model with target residual or direct"
+        )
+    return model, parent
+
+
+def policy_of(job: Job) -> Model:
+    """The weights whose cycling a job's windows are of; ValueError where they do not serve its priors or conditions."""
+    model, _ = load_model(job.policy)
+    if not set(job.model.priors) <= set(model.config.priors):
+        raise ValueError(
+            f"policy: these weights serve priors {', '.join(model.config.priors)}, the job asks for "
+            f"{', '.join(job.model.priors)}; give weights that serve them all"
+        )
+    if model.config.conditioning != job.model.conditioning:
+        raise ValueError(
+            f"policy: their conditions are {model.config.conditioning}, the job asks for {job.model.conditioning}; "
+            "give weights with the same conditioning"
+        )
+    return model
+
+
+def first_windows(made: dict[str, Making], truths: Truths, model: ModelConfig, origin: Origin) -> Windows:
+    """Some windows of the first maker's on training truths, before any training."""
+    maker = next(iter(made.values()))
+    params = network(model).initial(0) if origin.params is None else origin.params
+    scale = np.full(model.frames, 0.5, np.float32) if origin.scale is None else origin.scale
+    runs = truths.training[np.arange(maker.runs) % len(truths.training)]
+    return host(jax.jit(maker.make)(jax.random.key(0), runs, Policy(params, jnp.asarray(scale))), SAMPLE)
+
+
+def latent_space(job: Job, windows: Callable[[], Windows], report: Report) -> tuple[LatentSpace, dict[str, Any]]:
+    """The autoencoder of a job's latent model, trained or from the cache, with its gain on windows; and its record."""
     data = job.data[0]
+
+    def told(done: int, total: int, metrics: dict[str, float]) -> None:
+        report({"kind": "autoencoder", "samples": done, "of": total, **metrics})
+
     space, record = trained_space(
-        job.model.latent, data.testbed, data.truth_level, data.runs, job.held_out, job.autoencoder, report
+        job.model.latent, data.testbed, data.truth_level, data.runs, job.held_out, job.autoencoder, told
     )
-    sample = windows.take(np.linspace(0, len(windows) - 1, min(64, len(windows))).astype(int))
+    sample = windows()
     guess = jnp.asarray(sample.condition[..., : job.model.frames], jnp.float32) * job.model.conditioning.field_scale
     truth = guess + jnp.asarray(sample.correction, jnp.float32)
     gain = jax.jit(functools.partial(encoder_gain, job.model.latent))(space, guess, truth)
     return space._replace(gain=gain), record
 
 
-def residual_covariance(model: Model, windows: WindowSet, count: int = RESIDUAL_WINDOWS) -> ResidualCovariance:
-    """The covariance of what a residual model should draw, on some windows kept from training.
+def residual_covariance(model: Model, windows: Windows) -> ResidualCovariance:
+    """The covariance of what a residual model should draw, on windows kept from training.
 
     Residuals (truth − guess − mean)/scale, in the units that samples are drawn in.
     """
-    picked = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int)
 
     @jax.jit
     def residual(condition: jax.Array, correction: jax.Array) -> jax.Array:
@@ -234,11 +225,37 @@ def residual_covariance(model: Model, windows: WindowSet, count: int = RESIDUAL_
         return (correction / jnp.asarray(model.scale) - features.mean) / features.scale
 
     parts = []
-    for first in range(0, len(picked), 8):
-        batch = windows.take(picked[first : first + 8])
-        parts.append(np.asarray(residual(*(jnp.asarray(a, jnp.float32) for a in batch))))
+    for first in range(0, len(windows.condition), 8):
+        batch = (jnp.asarray(a[first : first + 8], jnp.float32) for a in windows)
+        parts.append(np.asarray(residual(*batch)))
     grid = ChannelGrid(model.config.nx, model.config.ny)
     return estimate_residual_covariance(grid, jnp.asarray(np.concatenate(parts)))
+
+
+def with_covariance(fitted: Fitted) -> Fitted:
+    """The fit with the covariance of what its model draws, where it is a residual model's on the grid."""
+    model = fitted.model
+    if model.config.target != "residual" or model.config.latent:
+        return fitted
+    drawn = dataclasses.replace(model, residual=residual_covariance(model, fitted.held_out))
+    return dataclasses.replace(fitted, model=drawn)
+
+
+def record_of(job: Job, fitted: Fitted, parent: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of a training beside its weights."""
+    return {
+        "job": described(job),
+        "windows": fitted.windows,
+        "samples": fitted.samples,
+        "parent": parent,
+        "validation": fitted.validation,
+        "curve": thinned(fitted.curve),
+        "milestones": fitted.validations[-MOST_LINES:],
+        "seconds": fitted.seconds,
+        "windows_per_second": fitted.samples / max(1e-9, fitted.seconds["training"]),
+        "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
+        "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},
+    }
 
 
 def cycling_scores(model: Model, testbed: Testbed, seeds: tuple[int, ...], progress: Progress) -> dict[str, Any]:
@@ -256,7 +273,12 @@ def cycling_scores(model: Model, testbed: Testbed, seeds: tuple[int, ...], progr
     return scores
 
 
-def thinned(curve: list[dict[str, float]], lines: int = 40) -> list[dict[str, float]]:
-    """At most `lines` lines of a curve, the last among them."""
+def thinned(curve: list[dict[str, float]], lines: int = MOST_LINES) -> list[dict[str, float]]:
+    """At most `lines` lines, each the mean of as many neighbouring ones; where they lie is that of the last."""
     every = max(1, -(-len(curve) // lines))
-    return curve[::-1][::every][::-1]
+    groups = [curve[max(0, end - every) : end] for end in range(len(curve), 0, -every)][::-1]
+    where = ("samples", "fraction")
+    return [
+        {key: group[-1][key] if key in where else float(np.mean([row[key] for row in group])) for key in group[-1]}
+        for group in groups
+    ]

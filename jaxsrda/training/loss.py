@@ -1,51 +1,55 @@
-"""Training: the loss, one jitted step, averages of the weights, and a loop that resumes after a kill."""
+"""What a training minimizes, and how it goes: the loss of a batch of windows, and its settings."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.core.checks import check_choice, check_fraction, check_positive
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
-from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
+from jaxsrda.diffsrda.model import ModelConfig, latent_estimate, network, still_walls, with_denoiser
 from jaxsrda.diffusion.denoiser import LOSSES, edm_loss_sigma, preconditioning, training_target, vp_loss_sigma
+from jaxsrda.training.course import exponent
 from jaxsrda.training.distillation import distillation_loss
 from jaxsrda.training.one_pass import one_pass_loss
-from jaxsrda.training.windows import Windows, augment
+from jaxsrda.training.windows import Windows
 
 SIGMAS = ("lognormal", "vp")
 PARTS = ("all", "denoiser")
 
 
-@renamed(levels="sigmas")
+@renamed(levels="sigmas", half_lives="averages, relative lengths")
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained.
 
-    samples: windows seen in all; batch; learning_rate, warmup (fraction of the steps), then a cosine to 1 % of
-    it; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss: of the
-    denoiser (`diffusion.denoiser.LOSSES`), or `crps`: a student of one step that learns from the windows themselves
-    (`one_pass`) and not from a teacher; sigmas: noise levels, `vp`, uniform in t on that schedule (arXiv:2006.11239,
-    algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression: weight of the
-    conditioner's losses; part: what is trained, `all` or the `denoiser` alone (a student takes `noises` paths a window
-    and has no use for loss, sigmas or regression); bfloat16: compute in it, weights stay float32; half_lives: of the
-    averages of the weights, in samples; seed.
+    samples: windows seen in all, or minutes: of wall time, which takes the place of samples where it is not 0; batch;
+    learning_rate: reached after `warmup` steps, constant, then falling to zero over the last part `cooling` of the
+    budget (`course.learning_rate`); averages: relative lengths of the weights' averages (`course.keep`), the first of
+    which cycles; weight_decay; clip: largest norm of a gradient; noises: noise levels for each window and step; loss:
+    of the denoiser (`diffusion.denoiser.LOSSES`), or `crps`: a student of one step that learns from the windows
+    themselves (`one_pass`) and not from a teacher; sigmas: noise levels, `vp`, uniform in t on that schedule
+    (arXiv:2006.11239, algorithm 1), or `lognormal`, ln σ ~ N(p_mean, p_std²) (arXiv:2206.00364, table 1); regression:
+    weight of the conditioner's losses; part: what is trained, `all` or the `denoiser` alone (a student takes `noises`
+    paths a window and has no use for loss, sigmas or regression); bfloat16: compute in it, weights stay float32; seed.
     """
 
     samples: int = 50_000
+    minutes: float = 0.0
     batch: int = 16
     learning_rate: float = 1e-3
-    warmup: float = 0.02
+    warmup: int = 200
+    cooling: float = 0.3
+    averages: tuple[float, ...] = (0.1, 0.03)
     weight_decay: float = 1e-2
     clip: float = 1.0
     noises: int = 2
@@ -56,61 +60,32 @@ class TrainConfig:
     regression: float = 1.0
     part: str = "all"
     bfloat16: bool = False
-    half_lives: tuple[int, ...] = (2_000, 8_000)
     seed: int = 0
 
     def __post_init__(self):
         for name in ("samples", "batch", "noises"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.minutes:
+            check_positive("minutes", self.minutes)
+        if self.warmup < 0 or self.warmup != int(self.warmup):
+            raise ValueError(f"warmup: expected a number of steps, 0 or more, got {self.warmup}")
+        check_fraction("cooling", self.cooling)
+        for length in self.averages:
+            exponent(length)
         check_choice("loss", self.loss, (*LOSSES, "crps"))
         check_choice("sigmas", self.sigmas, SIGMAS)
         check_choice("part", self.part, PARTS)
         check_positive("learning_rate", self.learning_rate)
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
-        return max(1, self.samples // self.batch)
+    def warmup_steps(self) -> int:
+        """Steps of the warm-up, no more than a tenth of a budget of samples."""
+        return int(self.warmup if self.minutes else min(self.warmup, self.samples // self.batch // 10))
 
-
-class TrainState(NamedTuple):
-    """Parameters, the optimizer's state, averages of the parameters, and steps done."""
-
-    params: Any
-    optimizer: Any
-    averages: tuple[Any, ...]
-    step: Array
-
-
-def optimizer(config: TrainConfig) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101): linear warm-up, cosine decay, clipped gradients."""
-
-    def matrices(params):  # biases and norms do not decay
-        return jax.tree.map(lambda a: a.ndim > 1, params)
-
-    warmup = max(1, int(config.warmup * config.steps))
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, config.learning_rate, warmup, max(config.steps, warmup + 1), 0.01 * config.learning_rate
-    )
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.adamw(rate, b2=0.99, weight_decay=config.weight_decay, mask=matrices),
-    )
-
-
-def initial_state(model: ModelConfig, config: TrainConfig, params: Any = None) -> TrainState:
-    """The state before the first step; params: weights to go on from instead of random ones (all of them)."""
-    params = network(model).initial(config.seed) if params is None else params
-    if config.part == "denoiser":
-        params = denoiser_part(model, params)
-    params = jax.tree.map(jnp.copy, params)  # the step reuses its buffers, and the caller may need them
-    return TrainState(
-        params,
-        optimizer(config).init(params),
-        tuple(jax.tree.map(jnp.copy, params) for _ in config.half_lives),
-        jnp.int32(0),
-    )
+    def spent(self, seconds: float, samples: int) -> float:
+        """The fraction of the budget that is spent, from 0 to 1."""
+        return min(1.0, seconds / (60 * self.minutes) if self.minutes else samples / self.samples)
 
 
 def window_loss(
@@ -207,37 +182,3 @@ def objective(
         return window_loss(model, config, norm, whole, key, windows, training, space)
 
     return loss
-
-
-def make_train_step(
-    model: ModelConfig, config: TrainConfig, scale: np.ndarray, frozen: Any = None, space: LatentSpace | None = None
-):
-    """step(state, key, windows) → (state, metrics), jitted; the state's buffers are reused."""
-    rule = optimizer(config)
-    decays = [0.5 ** (config.batch / half_life) for half_life in config.half_lives]
-
-    def step(fixed: Any, state: TrainState, key: Array, windows: Windows) -> tuple[TrainState, dict[str, Array]]:
-        loss = objective(model, config, scale, *fixed)
-        augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step))
-        windows = augment(augment_key, windows, model.conditioning, model.symmetries)
-        (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, loss_key, windows)
-        updates, moments = rule.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        # Early on an average over all steps so far, so that it forgets the random start.
-        count = state.step.astype(jnp.float32)
-        averages = []
-        for decay, average in zip(decays, state.averages, strict=True):
-            keep = jnp.minimum(decay, (1 + count) / (10 + count))
-            averages.append(jax.tree.map(lambda a, p, keep=keep: keep * a + (1 - keep) * p, average, params))
-        metrics["gradient"] = optax.tree.norm(gradient)
-        return TrainState(params, moments, tuple(averages), state.step + 1), metrics
-
-    return functools.partial(jax.jit(step, donate_argnums=1), (frozen, space))
-
-
-def batch_indices(config: TrainConfig, windows: int, step: int) -> np.ndarray:
-    """Which windows a step takes: every window once an epoch, in an order that depends on seed and epoch alone."""
-    per_epoch = max(1, windows // config.batch)
-    epoch, place = divmod(step, per_epoch)
-    order = np.random.default_rng([config.seed, epoch]).permutation(windows)
-    return order[(place * config.batch) + np.arange(config.batch)] if windows >= config.batch else order

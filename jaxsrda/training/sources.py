@@ -150,22 +150,27 @@ class Policy(NamedTuple):
 
 
 def cycled(
-    setup: Setup, model: ModelConfig, prior: str, sensing: Sensing, members: int = 30
+    setup: Setup, model: ModelConfig, prior: str, sensing: Sensing, members: int = 30, looped: bool = True
 ) -> Callable[[Array, Array, Policy], Windows]:
-    """A function (key, truths (R, frames, nx, ny), policy) → windows (R · n, …) of a prior that goes on from the
-    policy's mean, the first assimilation time of each run left out."""
+    """A function (key, truths (R, frames, nx, ny), policy) → windows (R · n, …) of a prior, the first assimilation time
+    of each run left out.
+
+    looped: the prior goes on from the policy's mean, as it does in the model's own cycling; else it is left alone.
+    """
     check_choice("prior", prior, PRIORS)
-    restart = PRIORS[prior].restart
+    restart = PRIORS[prior].restart if looped else "open"
     made = make_prior(setup, DiffSRDAConfig(prior=prior, members=members, restart=restart))
 
     def windows(key: Array, truths: Array, policy: Policy) -> Windows:
         truths = truths.astype(setup.dtype)
         sensor_key, run_key = jax.random.split(key)
         observed = observe_runs(sensor_key, setup, sensing, truths)
-        draw = mean_draw(Model(model, policy.params, policy.scale))  # type: ignore[arg-type]
+        loop: Any = model.conditioning
+        if looped:
+            loop = mean_draw(Model(model, policy.params, policy.scale))  # type: ignore[arg-type]
 
         def run(key: Array, truth: Array, observed: Observations) -> Windows:
-            out = observed_windows(setup, made, tuple(jax.random.split(key)), truth, observed, draw, restart)
+            out = observed_windows(setup, made, tuple(jax.random.split(key)), truth, observed, loop, restart)
             return jax.tree.map(lambda a: a[1:, 0], out)
 
         out = jax.vmap(run)(jax.random.split(run_key, len(truths)), truths, observed)
@@ -179,13 +184,23 @@ def cycled(
 
 
 def forecasts(
-    setup: Setup, model: ModelConfig, layout: str, starts: str = "perturbed"
+    setup: Setup, model: ModelConfig, sensing: Sensing, starts: str = "perturbed"
 ) -> Callable[[Array, Array, Policy], Windows]:
-    """A function (key, truths, policy) → windows of bare cheap forecasts (`forecast_windows`), which need no policy."""
-    place, units = parse_layout(layout, setup.grid), model.conditioning
+    """A function (key, truths, policy) → windows of bare cheap forecasts (`forecast_windows`), which need no policy.
+
+    Windows of one run come one after the other.
+    """
 
     def windows(key: Array, truths: Array, policy: Policy) -> Windows:
-        out = forecast_windows(setup, place, key, truths.astype(setup.dtype), starts, units=units)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), out)
+        truths = truths.astype(setup.dtype)
+        sensor_key, start_key = jax.random.split(key)
+        observed = observe_runs(sensor_key, setup, sensing, truths)
+        out = forecast_windows(setup, observed, start_key, truths, starts, units=model.conditioning)
+        return jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0).reshape(-1, *a.shape[2:]), out)
 
     return windows
+
+
+def of_policy(make: Callable[..., Windows], policy: Policy) -> Callable[[Array, Array, Policy], Windows]:
+    """A maker whose windows are those of a policy of its own."""
+    return lambda key, truths, _: make(key, truths, policy)

@@ -9,88 +9,135 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.checks import check_positive
-from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, with_denoiser
-from jaxsrda.training.course import Budget, direction, keep
-from jaxsrda.training.loss import TrainConfig, TrainState, initial_state, objective
+from jaxsrda.core.checks import check_fraction
+from jaxsrda.diffsrda.latent import LatentSpace
+from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network, with_denoiser
+from jaxsrda.networks.layers import on_cpu
+from jaxsrda.training.course import direction, keep
+from jaxsrda.training.loss import TrainConfig, objective
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.windows import Windows, augment
 
 Maker = Callable[[Array, Array, Policy], Windows]
 """(key, truths (R, frames, nx, ny), policy) → windows; see `training.sources`."""
 
+HELD_BY_CPU = 3e9
+"""Bytes of windows in host memory, unless more are asked for."""
+
+HELD_BY_DEVICE = 0.4
+"""Part of a device's memory that windows may take, unless more are asked for."""
+
+
+class TrainState(NamedTuple):
+    """Parameters, the optimizer's state, averages of the parameters, and steps done."""
+
+    params: Any
+    optimizer: Any
+    averages: tuple[Any, ...]
+    step: Array
+
+
+class Fixed(NamedTuple):
+    """What training leaves as it is: all parameters of a model whose denoiser alone is trained (a student's teacher),
+    and the autoencoder of a latent model."""
+
+    params: Any = None
+    space: LatentSpace | None = None
+
+    def whole(self, params: Any) -> Any:
+        """All parameters of a model of which `params` are trained."""
+        return params if self.params is None else with_denoiser(self.params, params)
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """How a stream is trained on; it takes the place of `samples`, `warmup` and `half_lives` of a `TrainConfig`.
+    """How windows flow.
 
-    budget; capacity: windows in the buffer; data_share: of the time that may go into new windows, or, where the budget
-    is of samples, new windows for each sample; dispatch: steps in one; cooling: part of the budget in
-    which the learning rate falls; warmup: steps; averages: relative lengths of the weights' averages, the first of
-    which cycles; validate: parts of the budget between which held-out truths are cycled (new windows of training truths
-    are scored whenever they are made).
+    capacity: windows in the buffer; data_share: of the time that may go into new windows, or, where the budget is of
+    samples, new windows for each sample; dispatch: steps in one program; side_by_side: runs cycled at once, at least;
+    validate: parts of the budget between which held-out truths are cycled (new windows of training truths are scored
+    whenever they are made).  0 takes what suits the device (`settled`).
     """
 
-    budget: Budget = dataclasses.field(default_factory=lambda: Budget(minutes=8))
-    capacity: int = 65_536
+    capacity: int = 0
     data_share: float = 0.25
-    dispatch: int = 25
-    cooling: float = 0.3
-    warmup: int = 200
-    averages: tuple[float, ...] = (0.1, 0.03)
-    validate: int = 2
+    dispatch: int = 0
+    side_by_side: int = 0
+    validate: int = 4
 
     def __post_init__(self):
-        for name in ("capacity", "dispatch", "validate"):
-            check_positive(name, getattr(self, name))
+        for name in ("capacity", "dispatch", "side_by_side"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 1 or more, or 0 for what suits the device, got {self}")
+        if self.validate < 1:
+            raise ValueError(f"validate: expected 1 or more, got {self.validate}")
+        check_fraction("data_share", self.data_share)
+
+    def settled(self, model: ModelConfig) -> StreamConfig:
+        """The same with numbers for this device: on CPUs a few runs and one step at once, and `HELD_BY_CPU` bytes."""
+        memory = HELD_BY_CPU
+        if not on_cpu():
+            memory = HELD_BY_DEVICE * (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 16e9)
+        window = 2 * model.nx * model.ny * (model.channels + model.frames)
+        return dataclasses.replace(
+            self,
+            capacity=self.capacity or int(min(65_536, memory / window)),
+            dispatch=self.dispatch or (1 if on_cpu() else 25),
+            side_by_side=self.side_by_side or (8 if on_cpu() else 256),
+        )
 
 
-def make_steps(model: ModelConfig, config: TrainConfig, stream: StreamConfig) -> Callable:
-    """steps(state, frozen, windows, filled, rate, scale, key) → (state, mean metrics): `dispatch` steps in one program.
+def first_state(model: ModelConfig, config: TrainConfig, params: Any = None) -> TrainState:
+    """The state before the first step; params: weights to go on from instead of random ones (all of them)."""
+    params = network(model).initial(config.seed) if params is None else params
+    if config.part == "denoiser":
+        params = denoiser_part(model, params)
+    params = jax.tree.map(jnp.copy, params)  # steps reuse their buffers, and the caller may need them
+    moments = direction(config.clip, config.weight_decay).init(params)
+    return TrainState(params, moments, tuple(jax.tree.map(jnp.copy, params) for _ in config.averages), jnp.int32(0))
 
-    frozen: all parameters where the denoiser alone is trained, else None.
+
+def make_steps(model: ModelConfig, config: TrainConfig, dispatch: int) -> Callable:
+    """steps(state, fixed, windows, filled, rate, scale, key) → (state, mean metrics): `dispatch` steps in one program.
+
+    filled: how many of the windows there are; rate: the learning rate; scale: (frames,) of corrections.
     """
     rule = direction(config.clip, config.weight_decay)
 
-    def one(frozen: Any, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array, state: TrainState):
+    def one(fixed: Fixed, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array, state: TrainState):
         pick_key, augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         picked = draws.integers(pick_key, (config.batch,), 0, filled)
         batch = jax.tree.map(lambda a: a[picked], windows)
         batch = augment(augment_key, batch, model.conditioning, model.symmetries)
 
-        loss = objective(model, config, scale, frozen)  # type: ignore[arg-type]
+        loss = objective(model, config, scale, *fixed)  # type: ignore[arg-type]
         (_, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(state.params, loss_key, batch)
         updates, moments = rule.update(gradient, state.optimizer, state.params)
         params = jax.tree.map(lambda p, u: p - rate * u, state.params, updates)
         averages = []
-        for length, average in zip(stream.averages, state.averages, strict=True):
+        for length, average in zip(config.averages, state.averages, strict=True):
             old = keep(state.step, length)
             averages.append(jax.tree.map(lambda a, p, old=old: old * a + (1 - old) * p, average, params))
         metrics["gradient"] = optax.tree.norm(gradient)
         return TrainState(params, moments, tuple(averages), state.step + 1), metrics
 
     def steps(
-        state: TrainState, frozen: Any, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array
+        state: TrainState, fixed: Fixed, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array
     ) -> tuple[TrainState, dict[str, Array]]:
-        step = functools.partial(one, frozen, windows, filled, rate, scale, key)
-        state, metrics = jax.lax.scan(lambda s, _: step(s), state, None, length=stream.dispatch)
+        step = functools.partial(one, fixed, windows, filled, rate, scale, key)
+        state, metrics = jax.lax.scan(lambda s, _: step(s), state, None, length=dispatch)
         return state, jax.tree.map(jnp.mean, metrics)
 
     return steps
-
-
-def first_state(model: ModelConfig, config: TrainConfig, stream: StreamConfig, params: Any = None) -> TrainState:
-    """The state before the first step."""
-    begun = initial_state(model, dataclasses.replace(config, half_lives=(1,) * len(stream.averages)), params)
-    return begun._replace(optimizer=direction(config.clip, config.weight_decay).init(begun.params))
 
 
 @jax.jit
@@ -101,44 +148,36 @@ def correction_scale(corrections: Array, filled: Array) -> Array:
     return jnp.sqrt(jnp.where(there[:, None], squares, 0).sum(0) / filled.astype(jnp.float32))
 
 
-def analysis_error(model: ModelConfig, policy: Policy, windows: Windows, chunk: int = 64) -> dict[str, Array]:
-    """Errors on windows, of the model's mean and of the guess: sums of |error| over sums of |truth|, and the loss.
+def window_errors(
+    model: ModelConfig, config: TrainConfig, policy: Policy, space: LatentSpace | None, windows: Windows, chunk: int
+) -> dict[str, Array]:
+    """What training minimizes, and its parts, on windows that a model with the policy's parameters made, with fixed
+    noise; and the errors of its mean and of the guess, Σ |error| / Σ |truth|, where the model has a mean.
 
-    Over the frames of the cycle, the next analysis time's left out.  Windows beyond a multiple of `chunk` are too.
+    Errors are over the frames of the cycle, the next analysis time's left out.  Windows beyond a multiple of `chunk`
+    are left out too.
     """
     count = len(windows.condition) // chunk * chunk
     parts = jax.tree.map(lambda a: a[:count].reshape(-1, chunk, *a.shape[1:]), windows)
+    fixed = Fixed(policy.params if config.part == "denoiser" else None, space)
+    params = policy.params if fixed.params is None else denoiser_part(model, policy.params)
+    loss = objective(model, config, policy.scale, *fixed)  # type: ignore[arg-type]
 
-    def one(batch: Windows) -> Array:
+    def one(inputs: tuple[Array, Windows]) -> tuple[dict[str, Array], Array]:
+        key, batch = inputs
         condition, correction = (a.astype(jnp.float32) for a in batch)
         features = encode(Model(model, policy.params, policy.scale), condition)  # type: ignore[arg-type]
         guess = condition[..., : model.frames] * model.conditioning.field_scale
         off = correction - features.mean * policy.scale
-        wrong = jnp.abs(off)[..., :-1].sum(), jnp.abs(correction)[..., :-1].sum()
-        return jnp.stack([*wrong, jnp.abs(guess + correction)[..., :-1].sum(), jnp.abs(off / policy.scale).mean()])
+        sums = [jnp.abs(a)[..., :-1].sum() for a in (off, correction, guess + correction)]
+        return loss(params, key, batch, False)[1], jnp.stack(sums)
 
-    sums = jax.lax.map(one, parts)
-    mean, guess, truth = sums[:, :3].sum(0)
-    return {"maer": mean / truth, "guess_maer": guess / truth, "loss": sums[:, 3].mean()}
-
-
-def whole(frozen: Any, params: Any) -> Any:
-    """All parameters of a model of which `params` are trained."""
-    return params if frozen is None else with_denoiser(frozen, params)
+    rows, sums = jax.lax.map(one, (jax.random.split(jax.random.key(1), count // chunk), parts))
+    mean, guess, truth = sums.sum(0)
+    errors = {} if model.target == "direct" else {"maer": mean / truth, "guess_maer": guess / truth}
+    return errors | jax.tree.map(jnp.mean, rows)
 
 
-def denoiser_error(
-    model: ModelConfig, config: TrainConfig, policy: Policy, windows: Windows, chunk: int = 64
-) -> dict[str, Array]:
-    """What training minimizes, on windows kept from it, with fixed noise; windows beyond a multiple of `chunk` are too.
-
-    For models whose error is not that of a mean: those with target direct, and one-pass generators.
-    """
-    count = len(windows.condition) // chunk * chunk
-    parts = jax.tree.map(lambda a: a[:count].reshape(-1, chunk, *a.shape[1:]), windows)
-    frozen = policy.params if config.part == "denoiser" else None
-    params = policy.params if frozen is None else denoiser_part(model, frozen)
-    loss = objective(model, config, policy.scale, frozen)  # type: ignore[arg-type]
-    keys = jax.random.split(jax.random.key(1), count // chunk)
-    rows = jax.lax.map(lambda inputs: loss(params, *inputs, False)[1], (keys, parts))
-    return jax.tree.map(jnp.mean, rows)
+def host(windows: Windows, count: int) -> Windows:
+    """Up to `count` windows, evenly spread, in host memory."""
+    return jax.tree.map(lambda a: np.asarray(a[:: max(1, len(a) // count)][:count]), windows)

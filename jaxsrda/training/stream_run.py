@@ -16,13 +16,14 @@ from jax import Array
 
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.records import described
+from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.training import buffer as buffers
 from jaxsrda.training.course import learning_rate
-from jaxsrda.training.fit import Origin
-from jaxsrda.training.loss import TrainConfig, TrainState
+from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.programs import Programs
 from jaxsrda.training.sources import Policy
-from jaxsrda.training.stream import StreamConfig, correction_scale, first_state, whole
+from jaxsrda.training.stream import Fixed, StreamConfig, TrainState, correction_scale, first_state
 from jaxsrda.training.windows import Windows
 
 SAVE_EVERY = 120.0
@@ -32,17 +33,6 @@ Report = Callable[[dict[str, Any]], None]
 """Told a line of the curve, a validation, or a refill, each with its `kind`."""
 
 
-class Programs(NamedTuple):
-    """What a stream runs, compiled: steps of `make_steps`; makers by name, each with its number of runs; rounds, their
-    names in the order that they fill the buffer; errors by name of a maker, on the first of its windows, and how many.
-    """
-
-    steps: Callable
-    makers: dict[str, tuple[Callable, int]]
-    rounds: tuple[str, ...]
-    errors: dict[str, tuple[Callable, int]]
-
-
 class Truths(NamedTuple):
     """Truths on the device, (runs, frames, nx, ny): to train on, and kept from it."""
 
@@ -50,11 +40,24 @@ class Truths(NamedTuple):
     held_out: Array
 
 
+class Origin(NamedTuple):
+    """Where a training starts: weights, the normalization that they were trained with, and an autoencoder.
+
+    None for new weights and normalization; the autoencoder is a latent model's.
+    """
+
+    params: Any = None
+    scale: np.ndarray | None = None
+    space: LatentSpace | None = None
+
+
 class Streamed(NamedTuple):
-    """A trained stream: the state, the scale, the curve, validations, and where the time went."""
+    """A trained stream: the state, the scale, how many windows were made, the curve, validations, and where the time
+    went."""
 
     state: TrainState
     scale: np.ndarray
+    windows: int
     curve: list[dict[str, float]]
     validations: list[dict[str, Any]]
     seconds: dict[str, float]
@@ -84,7 +87,9 @@ def run(
         store = Checkpoints(folder, work.mark())
         work.restore(store, folder)
     work.train(store, folder)
-    return Streamed(work.state, np.asarray(work.scale), work.curve, work.validations, work.spent)
+    return Streamed(
+        work.state, np.asarray(work.scale), work.counts["windows"], work.curve, work.validations, work.spent
+    )
 
 
 class Work:
@@ -103,8 +108,8 @@ class Work:
         self.model, self.config, self.stream = model, config, stream
         self.programs, self.truths, self.origin, self.report = programs, truths, origin, report
         self.key = jax.random.key(config.seed)
-        self.state = first_state(model, config, stream, origin.params)
-        self.frozen = origin.params if config.part == "denoiser" else None
+        self.state = first_state(model, config, origin.params)
+        self.fixed = Fixed(origin.params if config.part == "denoiser" else None, origin.space)
         self.scale = origin.scale
         self.buffer = buffers.empty_buffer(stream.capacity, model)
         self.curve: list[dict[str, float]] = []
@@ -118,7 +123,7 @@ class Work:
     def policy(self) -> Policy:
         """What cycles: the first average of the weights; before corrections have a scale, one half."""
         units = np.full(self.model.frames, 0.5, np.float32) if self.scale is None else self.scale
-        return Policy(whole(self.frozen, self.state.averages[0]), jnp.asarray(units))
+        return Policy(self.fixed.whole(self.state.averages[0]), jnp.asarray(units))
 
     def taken(self, runs: int) -> Array:
         """The next truths: every one once a round, in a new order each."""
@@ -146,7 +151,7 @@ class Work:
 
     def due(self) -> bool:
         """Whether new windows are: their share of the time, or of the samples, is not used up."""
-        if self.stream.budget.minutes:
+        if self.config.minutes:
             return self.spent["data"] < self.stream.data_share * self.spent["all"]
         return self.counts["windows"] - self.counts["first"] < self.stream.data_share * self.counts["samples"]
 
@@ -155,7 +160,7 @@ class Work:
         if name not in self.programs.errors:
             return {}
         error, count = self.programs.errors[name]
-        found = error(self.policy(), jax.tree.map(lambda a: a[:count], windows))
+        found = error(self.policy(), self.fixed.space, jax.tree.map(lambda a: a[:count], windows))
         row = {n: float(v) for n, v in found.items()}
         self.validations.append({"samples": self.counts["samples"], "maker": name, "truths": seen, **row})
         return row
@@ -174,10 +179,10 @@ class Work:
 
     def train(self, store: Checkpoints | None, folder: Path | None) -> None:
         """Refill, validate and step until the budget is spent."""
-        stream, config, rounds = self.stream, self.config, self.programs.rounds
+        stream, config, rounds = self.stream, self.config, tuple(self.programs.makers)
         before, began = self.spent["all"], time.perf_counter()
         if not self.buffer.fills:
-            for name in dict.fromkeys(rounds):
+            for name in rounds:
                 self.refill(name, folder)
             self.counts["first"] = self.counts["windows"]
         if self.scale is None:
@@ -192,13 +197,13 @@ class Work:
                 self.counts["turns"] += 1
             since = time.perf_counter()
             step = self.counts["samples"] // config.batch
-            rate = learning_rate(config.learning_rate, fraction, step, stream.warmup, stream.cooling)
-            numbers = jnp.int32(self.buffer.filled), jnp.float32(rate), jnp.asarray(self.scale)
-            self.state, metrics = self.programs.steps(self.state, self.frozen, self.buffer.windows, *numbers, self.key)
+            rate = learning_rate(config.learning_rate, fraction, step, config.warmup_steps, config.cooling)
+            numbers = jnp.int32(self.buffer.filled), rate, jnp.asarray(self.scale)
+            self.state, metrics = self.programs.steps(self.state, self.fixed, self.buffer.windows, *numbers, self.key)
             self.counts["samples"] += stream.dispatch * config.batch
             # Told one dispatch late, so that the next one is under way already.
             self.tell(pending, before + time.perf_counter() - began)
-            pending = {"samples": self.counts["samples"], "fraction": fraction, "rate": rate}, metrics
+            pending = {"samples": self.counts["samples"], "fraction": fraction, "rate": float(rate)}, metrics
             self.spent["training"] += time.perf_counter() - since
             if store is not None and time.perf_counter() - saved > SAVE_EVERY:
                 self.tell(pending, before + time.perf_counter() - began)
@@ -215,7 +220,7 @@ class Work:
     def fraction(self, before: float, began: float) -> float:
         """Of the budget spent."""
         self.spent["all"] = before + time.perf_counter() - began
-        return self.stream.budget.spent(self.spent["all"], self.counts["samples"])
+        return self.config.spent(self.spent["all"], self.counts["samples"])
 
     def tell(self, pending: tuple[dict[str, float], dict[str, Array]] | None, seconds: float) -> None:
         """A line of the curve.  ValueError for a loss that is not finite."""
@@ -235,10 +240,12 @@ class Work:
 
     def mark(self) -> str:
         """What the training is: all but its budget."""
-        stream = {name: value for name, value in described(self.stream).items() if name != "budget"}
+        config = {n: value for n, value in described(self.config).items() if n not in ("samples", "minutes")}
         data = [[*part.shape, np.asarray(part[0, -1], float).sum().item()] for part in self.truths]
         start = [float(np.abs(np.asarray(leaf, float)).sum()) for leaf in jax.tree.leaves(self.state.params)]
-        named = [described(self.model), described(self.config), stream, list(self.programs.rounds), data, start]
+        scale = None if self.origin.scale is None else np.asarray(self.origin.scale, float).tolist()
+        named = [described(self.model), config, described(self.stream), list(self.programs.makers), data, start, scale]
+        named.append(self.programs.what)
         return json.dumps(named)
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:

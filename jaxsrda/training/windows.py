@@ -112,7 +112,7 @@ def observed_windows(
 
 def forecast_windows(
     setup: Setup,
-    layout: Layout,
+    observed: Observations,
     key: Array,
     truths: Array,
     starts: str = "perturbed",
@@ -121,6 +121,7 @@ def forecast_windows(
 ) -> Windows:
     """Windows of bare LR forecasts from the truths' low-passed states: truths (runs, frames, nx, ny) → (n, runs).
 
+    observed: of the truths, (runs, times).
     A forecast starts one assimilation time before its window, which it is the guess of.  Its start is exact (`clean`),
     carries an anomaly of the climatology of random size up to `PERTURBATION` (`perturbed`, like the analyses that a
     cycle restarts from), or exact with the forecast mixed with the most similar one of another run (`mixup`, see
@@ -132,16 +133,13 @@ def forecast_windows(
     every, units, (sensors,) = testbed.frames_per_cycle, conditioning_of(setup, None, units), setup.sensors
     runs, frames = truths.shape[:2]
     cycles = (frames - 1) // every
-    sensor_key, start_key = jax.random.split(key)
-    sensor_keys = jax.random.split(sensor_key, runs)
-    observed = jax.vmap(lambda key, truth: training_observations(key, setup, layout, truth))(sensor_keys, truths)
 
     def window(index: Array) -> Windows:
         time = index * every
         began = model.from_analysis_grid(
             jax.lax.dynamic_index_in_dim(truths, index=time - every, axis=1, keepdims=False)
         )
-        anomaly_key, size_key, mix_key = jax.random.split(jax.random.fold_in(start_key, index), 3)
+        anomaly_key, size_key, mix_key = jax.random.split(jax.random.fold_in(key, index), 3)
         if starts == "perturbed":
             size = PERTURBATION * draws.uniform(size_key, (runs, 1, 1), truths.dtype)
             began = began + size * setup.climatology.draw(anomaly_key, index - 1, runs, model.grid)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import GRID, TESTBED, observed, quick_jit, setup, truth
+from helpers import GRID, TESTBED, observed, quick_jit, setup, training_programs, truth
 
 from jaxsrda.core.records import described
 from jaxsrda.core.trees import flatten
@@ -30,9 +30,10 @@ from jaxsrda.observing.observations import join
 from jaxsrda.observing.operators import vorticity
 from jaxsrda.observing.sensors import Sensors
 from jaxsrda.training import job as trains
-from jaxsrda.training.dataset import WindowSet
-from jaxsrda.training.fit import Origin, fit
+from jaxsrda.training.fit import fit
 from jaxsrda.training.loss import TrainConfig, latent_target, window_loss
+from jaxsrda.training.stream import StreamConfig
+from jaxsrda.training.stream_run import Origin
 from jaxsrda.training.windows import Windows
 
 NX, NY = GRID.shape
@@ -494,13 +495,16 @@ def test_a_denoiser_is_trained_in_the_space_of_an_autoencoder(tmp_path, monkeypa
     kind = ModelConfig("tiny", nx=NX, ny=NY)
     plain = Model(kind, loud(jax.eval_shape(lambda: models.network(kind).initial(0))), SCALE)
     save_model(tmp_path / "plain.npz", plain, {})
-    data = WindowSet([windows(6)])
-    monkeypatch.setattr(trains, "gather", lambda *_: (data, WindowSet([windows(2, seed=3)])))
+    data = windows(6)
+    monkeypatch.setattr(trains, "truths_of", lambda *_: jnp.zeros((16, 2, 3, 3)))
+    monkeypatch.setattr(trains, "first_windows", lambda *_: data)
+    monkeypatch.setattr(trains, "programs", lambda model, config, *_: training_programs(model, config, data)[0])
     monkeypatch.setattr(trains, "trained_space", lambda *_: (space_of("kl"), {"preset": "kl"}))
-    monkeypatch.setattr(trains, "default_climatology", lambda testbed: None)
+    monkeypatch.setattr(trains, "default_climatology", lambda testbed: setup("float32").climatology)
     job = trains.Job(
-        model=dataclasses.replace(kind, latent="kl"),
-        training=TrainConfig(samples=8, batch=2, part="denoiser"),
+        (trains.DataConfig(runs=16, layout="lattice:4", extra_layouts=(), testbed=TESTBED),),
+        dataclasses.replace(kind, latent="kl"),
+        TrainConfig(samples=8, batch=2, part="denoiser"),
         init=str(tmp_path / "plain.npz"),
         cycling=0,
     )
@@ -512,17 +516,16 @@ def test_a_denoiser_is_trained_in_the_space_of_an_autoencoder(tmp_path, monkeypa
     same = {name for name in kept if kept[name].shape == before[name].shape and (kept[name] == before[name]).all()}
     assert {name.split(".")[0] for name in same} >= {"stem", "conditioner", "mean_head", "handover"}
     assert kept["head.kernel"].shape[-1] == FRAMES * 3 and not any(n.startswith("head") for n in same)
-    guess = FIELD_SCALE * jnp.asarray(data.parts[0].condition[..., :FRAMES], "float32")
-    gain = encoder_gain("kl", space_of("kl"), guess, guess + jnp.asarray(data.parts[0].correction, "float32"))
+    guess = FIELD_SCALE * jnp.asarray(data.condition[..., :FRAMES], "float32")
+    gain = encoder_gain("kl", space_of("kl"), guess, guess + jnp.asarray(data.correction, "float32"))
     np.testing.assert_allclose(back.space.gain, gain, rtol=1e-4)
 
 
-def test_a_latent_model_and_no_other_has_an_autoencoder(tmp_path):
-    data = WindowSet([windows(2)])
+def test_a_latent_model_and_no_other_has_an_autoencoder():
     for latent, given in (("kl", None), ("", space_of("kl"))):
         kind = ModelConfig("tiny", nx=NX, ny=NY, latent=latent)
         with pytest.raises(ValueError, match="latent: a model that draws in a latent needs its autoencoder"):
-            fit(tmp_path / "a", kind, TrainConfig(samples=2, batch=2), data, data, Origin(space=given))
+            fit(kind, TrainConfig(samples=2, batch=2), StreamConfig(), None, None, Origin(space=given))
 
 
 @pytest.mark.parametrize(

@@ -36,20 +36,6 @@ TRAINING = (
         (LOSS,),
     ),
     Mutation(
-        "averages' half-life",
-        "training/loss.py",
-        "0.5 ** (config.batch / half_life)",
-        "0.5 ** (1 / half_life)",
-        ("training/test_loss.py::test_averages_are_those_of_a_loop",),
-    ),
-    Mutation(
-        "rate does not fall",
-        "training/loss.py",
-        "0.01 * config.learning_rate",
-        "0.1 * config.learning_rate",
-        ("training/test_loss.py::test_the_rate_warms_up_and_falls_to_a_hundredth",),
-    ),
-    Mutation(
         "mirrored corrections keep their sign",
         "training/windows.py",
         "-window.correction[:, ::-1]",
@@ -80,8 +66,8 @@ TRAINING = (
     Mutation(
         "cool-down without its root",
         "training/course.py",
-        "1 - np.sqrt(min(1.0, done))",
-        "1 - min(1.0, done)",
+        "1 - jnp.sqrt(done)",
+        "1 - done",
         ("training/test_course.py::test_the_rate_warms_up_stays_and_cools_down",),
     ),
     Mutation(
@@ -94,8 +80,8 @@ TRAINING = (
     Mutation(
         "warm-up one step late",
         "training/course.py",
-        "(step + 1) / max(1, warmup)",
-        "step / max(1, warmup)",
+        "(jnp.float32(step) + 1) / max(1, warmup)",
+        "jnp.float32(step) / max(1, warmup)",
         ("training/test_course.py::test_the_rate_warms_up_stays_and_cools_down",),
     ),
     Mutation(
@@ -214,7 +200,7 @@ TRAINING = (
         "averages of one length",
         "training/stream.py",
         "old = keep(state.step, length)",
-        "old = keep(state.step, stream.averages[0])",
+        "old = keep(state.step, config.averages[0])",
         ("training/test_stream.py::test_averages_are_those_of_a_loop",),
     ),
     Mutation(
@@ -234,8 +220,8 @@ TRAINING = (
     Mutation(
         "errors with the next analysis time",
         "training/stream.py",
-        "jnp.abs(guess + correction)[..., :-1]",
-        "jnp.abs(guess + correction)",
+        "jnp.abs(a)[..., :-1].sum() for a",
+        "jnp.abs(a).sum() for a",
         ("training/test_stream.py::test_errors_of_an_analysis_are_relative_to_the_truth",),
     ),
     Mutation(
@@ -286,5 +272,33 @@ TRAINING = (
         "restart = PRIORS[prior].restart",
         'restart = "open"',
         ("training/test_sources.py::test_cycling_goes_on_from_the_policys_mean",),
+    ),
+    Mutation(
+        "as many runs with other layouts as with the main one",
+        "training/dataset.py",
+        "MAIN * max(1, len(self.extra_layouts))",
+        "max(1, len(self.extra_layouts))",
+        ("training/test_windows.py::test_three_quarters_of_the_runs_have_the_main_layout",),
+    ),
+    Mutation(
+        "a cycle too few",
+        "training/dataset.py",
+        "every * (self.times + 1)",
+        "every * self.times",
+        ("training/test_windows.py::test_early_times_are_the_first_frames_of_a_run",),
+    ),
+    Mutation(
+        "the worst average is kept",
+        "training/fit.py",
+        "best = min(validation",
+        "best = max(validation",
+        ("training/test_fit.py::test_the_best_average_is_kept",),
+    ),
+    Mutation(
+        "scored on truths of the training",
+        "training/fit.py",
+        "copies = truths.held_out[np.arange(runs) % len(truths.held_out)]",
+        "copies = truths.training[np.arange(runs) % len(truths.training)]",
+        ("training/test_fit.py::test_averages_and_last_weights_are_scored_on_held_out_truths",),
     ),
 )

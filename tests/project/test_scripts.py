@@ -189,7 +189,7 @@ class Settings:
     out: Path
     truths: int = 2
     test_truths: bool = True
-    policy_weights: str = "some"
+    policy: str = "some"
     reuse_any_code: bool = False
 
     def __init__(self, out=Path("none"), **changes):
@@ -211,7 +211,7 @@ def test_rows_are_kept_by_settings_and_source(tmp_path, monkeypatch):
 
     assert common.kept(Settings(path)) == {}
     record = {"settings": common.settings_of(Settings(path)), "rows": rows}
-    assert set(record["settings"]) == {"truths", "test_truths", "policy_weights"}
+    assert set(record["settings"]) == {"truths", "test_truths", "policy"}
     assert kept(record) == {"mine": rows["mine"]}
     assert kept(record, reuse_any_code=True) == rows  # with the provenance that they have
     assert kept(record, truths=3) == kept(record, truths=3, reuse_any_code=True) == {}

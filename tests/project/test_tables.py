@@ -149,7 +149,7 @@ def test_old_and_new_names_give_the_same_pages():
     settings = new["experiments/reconstruction"]["enkf-hr"]["settings"]
     assert settings["assumed_std"] == 0 and "noise_std" not in settings
     settings = new["experiments/deterministic"]["settings"]
-    assert settings["policy_weights"] == "diffsrda-small" and "visitor" not in settings
+    assert settings["policy"] == "diffsrda-small" and "visitor" not in settings
     assert set(new["experiments/sensor_shift"]["rows"]) == set(RECORDS["experiments/sensor_shift"]["rows"])
     assert new == renewed(new) and pages(new) == PAGES
 

@@ -14,6 +14,7 @@ from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.training import autoencoder as autoencoding
 from jaxsrda.training import loop
 from jaxsrda.training.autoencoder import (
+    batch_indices,
     fit_autoencoder,
     initial_autoencoder,
     make_autoencoder_step,
@@ -171,3 +172,17 @@ def test_too_few_frames_are_refused(tmp_path, presets):
 def test_bad_sizes_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(VQ, **change)
+
+
+def test_every_frame_comes_once_an_epoch():
+    config = dataclasses.replace(TRAIN, batch=4, seed=3)
+    epochs = [[batch_indices(config, 12, 3 * epoch + i) for i in range(3)] for epoch in range(2)]
+    for epoch in epochs:
+        assert sorted(np.concatenate(epoch)) == list(range(12))
+    assert not np.array_equal(epochs[0], epochs[1])
+    other = dataclasses.replace(config, seed=4)
+    assert not np.array_equal(epochs[0][0], batch_indices(other, 12, 0))
+    np.testing.assert_array_equal(epochs[1][2], batch_indices(config, 12, 5))
+    # Where a batch does not divide the frames an epoch leaves some out, but repeats none.
+    taken = np.concatenate([batch_indices(config, 14, i) for i in range(3)])
+    assert len(set(taken)) == 12 and len(batch_indices(config, 14, 3)) == 4

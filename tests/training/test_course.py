@@ -1,4 +1,4 @@
-"""Budgets, the learning rate on the way, and averages of weights by relative length."""
+"""The learning rate on the way, the direction of steps, and averages of weights by relative length."""
 
 import jax
 import jax.numpy as jnp
@@ -8,22 +8,14 @@ import pytest
 from jaxsrda.training import course
 
 
-def test_a_budget_is_minutes_or_samples():
-    assert course.Budget(minutes=2).spent(30, 10**9) == 0.25
-    assert course.Budget(samples=400).spent(10**9, 100) == 0.25
-    assert course.Budget(samples=400).spent(0, 500) == 1
-    for wrong in ({}, {"minutes": 1, "samples": 1}, {"minutes": -1}, {"samples": -1, "minutes": 2}):
-        with pytest.raises(ValueError, match="budget: expected minutes or samples above 0, not both"):
-            course.Budget(**wrong)
-
-
 def test_the_rate_warms_up_stays_and_cools_down():
     def rate(fraction, step):
-        return course.learning_rate(2.0, fraction, step, warmup=10, cooling=0.25)
+        return float(course.learning_rate(2.0, fraction, step, warmup=10, cooling=0.25))
 
-    assert [rate(0, 0), rate(0, 4), rate(0, 9), rate(0.5, 100), rate(0.75, 100)] == [0.2, 1.0, 2.0, 2.0, 2.0]
+    rates = [rate(0, 0), rate(0, 4), rate(0, 9), rate(0.5, 100), rate(0.75, 100)]
+    np.testing.assert_allclose(rates, [0.2, 1.0, 2.0, 2.0, 2.0], rtol=1e-6)
     # A quarter of the cool-down leaves 1 − √¼.
-    np.testing.assert_allclose(rate(0.8125, 100), 1.0)
+    np.testing.assert_allclose(rate(0.8125, 100), 1.0, rtol=1e-6)
     assert rate(1, 100) == 0
     assert course.learning_rate(2.0, 1.0, 100, 10, 0.0) == 2.0
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import quick_jit
+from helpers import quick_jit, training_programs
 
 from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, network
@@ -15,10 +15,11 @@ from jaxsrda.diffusion.samplers import initial_noise, sample
 from jaxsrda.diffusion.schedules import student_sigmas
 from jaxsrda.networks.unet import DENOISER
 from jaxsrda.training import distillation
-from jaxsrda.training.dataset import WindowSet
 from jaxsrda.training.distillation import TEACHER_STEPS, distillation_loss, step_target, teacher_levels, teacher_path
-from jaxsrda.training.fit import Origin, fit
+from jaxsrda.training.fit import fit
 from jaxsrda.training.loss import TrainConfig
+from jaxsrda.training.stream import StreamConfig
+from jaxsrda.training.stream_run import Origin
 from jaxsrda.training.windows import Windows
 
 CHANNELS, FRAMES = Conditioning().channels, Conditioning().frames
@@ -97,36 +98,42 @@ def test_the_loss_vanishes_for_a_teacher_of_one_step(monkeypatch):
     assert float(loss(jax.tree.map(lambda a: 1.5 * a, part))) > 1e-3
 
 
+def fitted(model, config, start):
+    """A fit to two windows, whose scale is one."""
+    data = windows()
+    programs, truths = training_programs(model, config, data)
+    stream = StreamConfig(capacity=2, dispatch=1, data_share=0.0, validate=1)
+    with jax.numpy_dtype_promotion("standard"):  # Optax counts in int32 and multiplies with it
+        return fit(model, config, stream, programs, truths, Origin(start, np.ones(FRAMES, np.float32)))
+
+
+def changed(after, before):
+    """The parts of a network whose weights differ."""
+    pairs = {name: zip(jax.tree.leaves(after[name]), jax.tree.leaves(before[name]), strict=True) for name in before}
+    return {name for name, leaves in pairs.items() if any((a != b).any() for a, b in leaves)}
+
+
 @pytest.mark.parametrize("distilled", [1, 2])
-def test_a_student_learns_its_denoiser_and_nothing_else(tmp_path, distilled):
+def test_a_student_learns_its_denoiser_and_nothing_else(distilled):
     teacher = parameters()
-    config = TrainConfig(samples=400, batch=2, noises=2, learning_rate=1e-2, part="denoiser", half_lives=(50,))
-    data = WindowSet([windows()])
-    model = dataclasses.replace(STUDENT, distilled=distilled)
-    with jax.numpy_dtype_promotion("standard"):
-        fitted = fit(tmp_path, model, config, data, data, Origin(teacher, np.ones(FRAMES, np.float32)))
-    assert fitted.curve[-1]["loss"] < 0.9 * fitted.curve[0]["loss"], fitted.curve
-    for name in teacher:
-        pairs = list(zip(jax.tree.leaves(fitted.model.params[name]), jax.tree.leaves(teacher[name]), strict=True))
-        assert any((a != b).any() for a, b in pairs) == (name in DENOISER), name
+    config = TrainConfig(samples=400, batch=2, noises=2, learning_rate=1e-2, part="denoiser", averages=(0.1,))
+    found = fitted(dataclasses.replace(STUDENT, distilled=distilled), config, teacher)
+    first, last = (np.mean([row["loss"] for row in part]) for part in (found.curve[:10], found.curve[-10:]))
+    assert last < 0.9 * first, found.curve
+    assert changed(found.model.params, teacher) == set(DENOISER) & set(teacher)
 
 
-def test_a_denoiser_alone_needs_the_rest(tmp_path):
-    data = WindowSet([windows()])
+def test_a_denoiser_alone_needs_the_rest():
+    config = TrainConfig(samples=4, batch=2, part="denoiser")
     with pytest.raises(ValueError, match="part: training the denoiser alone needs the rest; give weights"):
-        fit(tmp_path, STUDENT, TrainConfig(samples=4, batch=2, part="denoiser"), data, data)
+        fitted(STUDENT, config, None)
     with pytest.raises(ValueError, match="distilled: a student learns its denoiser alone, expected part denoiser"):
-        fit(tmp_path, STUDENT, TrainConfig(samples=4, batch=2), data, data)
+        fit(STUDENT, TrainConfig(samples=4, batch=2), StreamConfig(), None, None)
 
 
-def test_the_denoiser_alone_is_trained_on_windows_too(tmp_path):
+def test_the_denoiser_alone_is_trained_on_windows_too():
     """Part denoiser without a student: the usual loss, the conditioner as it was."""
     start, model = parameters(), dataclasses.replace(STUDENT, distilled=0)
-    data = WindowSet([windows()])
-    config = TrainConfig(samples=8, batch=2, part="denoiser", half_lives=(50,))
-    with jax.numpy_dtype_promotion("standard"):
-        fitted = fit(tmp_path, model, config, data, data, Origin(start, np.ones(FRAMES, np.float32)))
-    assert set(fitted.curve[0]) >= {"regression", "diffusion"}
-    for name in start:
-        pairs = list(zip(jax.tree.leaves(fitted.model.params[name]), jax.tree.leaves(start[name]), strict=True))
-        assert any((a != b).any() for a, b in pairs) == (name in DENOISER), name
+    found = fitted(model, TrainConfig(samples=8, batch=2, part="denoiser", averages=(0.1,)), start)
+    assert set(found.curve[0]) >= {"regression", "diffusion"}
+    assert changed(found.model.params, start) == set(DENOISER) & set(start)

@@ -2,25 +2,24 @@
 
 import csv
 import dataclasses
-import itertools
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import training_programs
 
 from jaxsrda.app.cli import main as cli
-from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
-from jaxsrda.diffsrda.weights import load_model, model_hash, save_model
+from jaxsrda.diffsrda.weights import load_model, save_model
 from jaxsrda.experiment import truth
 from jaxsrda.flow.testbed import jet
 from jaxsrda.training import job as train
-from jaxsrda.training.dataset import DataConfig, WindowSet
-from jaxsrda.training.job import Job, cycling_scores, gather, thinned
-from jaxsrda.training.loss import TrainConfig, batch_indices
+from jaxsrda.training.dataset import DataConfig
+from jaxsrda.training.job import Job, cycling_scores, thinned
+from jaxsrda.training.loss import TrainConfig
 from jaxsrda.training.windows import Windows
 
 CHANNELS, FRAMES = Conditioning().channels, Conditioning().frames
@@ -40,17 +39,12 @@ def made_up(seed, count=2):
 
 @pytest.fixture
 def no_runs(monkeypatch):
-    """Windows without runs; a list of what was asked for."""
-    asked = []
-
-    def training_windows(config, setup, draw=None, restart="open", tag="", units=None, progress=None):
-        asked.append((draw, restart, tag))
-        return WindowSet([made_up(10 * len(asked) + i) for i in range(len(config.plan()))])
-
-    monkeypatch.setattr(train, "training_runs", lambda *_, **options: None)
-    monkeypatch.setattr(train, "training_windows", training_windows)
+    """Windows without runs."""
+    data = made_up(1)
+    monkeypatch.setattr(train, "truths_of", lambda *_: jnp.zeros((16, 2, 3, 3)))
+    monkeypatch.setattr(train, "makers", lambda *_: {})
+    monkeypatch.setattr(train, "programs", lambda model, config, *_: training_programs(model, config, data)[0])
     monkeypatch.setattr(train, "default_climatology", lambda testbed: None)
-    return asked
 
 
 @pytest.fixture
@@ -60,8 +54,8 @@ def no_work(monkeypatch):
     def work(*_, **options):
         pytest.fail("work began before the options were checked")
 
-    for module, name in [(train, "training_runs"), (train, "training_windows"), (train, "fit")]:
-        monkeypatch.setattr(module, name, work)
+    for name in ("truths_of", "makers", "fit"):
+        monkeypatch.setattr(train, name, work)
     for name in ("simulate_truth", "default_climatology"):
         monkeypatch.setattr(train, name, work)
         monkeypatch.setattr(truth, name, work)
@@ -87,11 +81,9 @@ def random_model(target="residual"):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"on_policy": "often"}, "on_policy: expected one of none, open, mean, each, best; got 'often'"),
-        ({"on_policy": "mean"}, "on_policy: the model's own cycling needs a model; give its weights as init or policy"),
         (
-            {"policy_weights": "a.npz"},
-            "policy_weights: their windows are not asked for; say how they cycle, with on_pol",
+            {"data": (DataConfig("lr", starts="clean"),), "model": ModelConfig(priors=("lr",)), "policy": "none"},
+            "policy: bare forecasts are of no cycle, got none; leave it out",
         ),
         ({"training": TrainConfig(part="denoiser")}, "part: training the denoiser alone needs the rest; give weights"),
         (
@@ -106,10 +98,8 @@ def random_model(target="residual"):
         ({"held_out": 0}, "held_out: expected a multiple of 8 below the number of runs, got 0"),
         ({"held_out": 12}, "held_out: expected a multiple of 8 below the number of runs, got 12"),
         ({"held_out": 160}, "held_out: expected a multiple of 8 below the number of runs, got 160"),
-        (
-            {"data": (DataConfig(), DataConfig(runs=8))},
-            "held_out: expected a multiple of 8 below the number of runs, got 8",
-        ),
+        ({"data": (DataConfig(runs=8),)}, "held_out: expected a multiple of 8 below the number of runs, got 8"),
+        ({"data": (DataConfig(), DataConfig(runs=8))}, "data: expected the same testbed, level, runs and times"),
         ({"cycling": 3}, "cycling: expected 0 to 2"),
         ({"cycling": -1}, "cycling: expected 0 to 2"),
     ],
@@ -119,83 +109,16 @@ def test_bad_jobs_are_refused(change, message):
         Job(**change)
 
 
-def test_a_curve_is_thinned_to_its_end():
-    curve = [{"samples": float(i)} for i in range(101)]
+def test_a_curve_is_thinned_to_means():
+    curve = [{"samples": float(i), "fraction": i / 100, "loss": float(i)} for i in range(1, 101)]
     for lines in (40, 7, 1):
         thin = thinned(curve, lines)
-        assert len(thin) <= lines < 3 * len(thin) and thin[-1] == curve[-1] and {len(row) for row in thin} == {1}
-        assert len({b["samples"] - a["samples"] for a, b in itertools.pairwise(thin)}) <= 1
+        assert len(thin) <= lines < 3 * len(thin) and thin[-1]["samples"] == 100 and thin[-1]["fraction"] == 1
+        sizes = np.diff([0, *(row["samples"] for row in thin)])
+        np.testing.assert_allclose(
+            [row["samples"] - (n - 1) / 2 for row, n in zip(thin, sizes)], [r["loss"] for r in thin]
+        )
     assert thinned(curve[:5]) == curve[:5] and thinned([]) == []
-
-
-# Windows --------------------------------------------------------------------------------------
-
-
-def marks(windows):
-    return [int(part.condition[0, 0, 0, 0]) for part in windows.parts]
-
-
-def marks_of(windows, indices):
-    return [int(mark) for mark in windows.take(indices).condition[:, 0, 0, 0]]
-
-
-def test_the_last_runs_are_held_out(no_runs):
-    """Of blocks 0, 1, 2 and block 0 once more with other sensors, the windows of block 2."""
-    job = Job((DataConfig(runs=24),))
-    assert [block for block, _, _ in job.data[0].plan()] == [0, 1, 2, 0]
-    kept, held = gather(job, Setup(jet(), None), None, lambda *_: None)
-    assert marks(kept) == [10, 11, 13] and marks(held) == [12] and no_runs == [(None, "open", "")]
-
-
-def test_visited_windows_come_from_the_model_in_the_loop(no_runs):
-    model = random_model()
-    job = Job((DataConfig(runs=16, extra_layouts=()),), on_policy="mean", init="a.npz")
-    kept, held = gather(job, Setup(jet(), None), model, lambda *_: None)
-    assert marks(kept) == [10, 20] and marks(held) == [11, 21]
-    (nothing, restart, _), (draw, cycled, tag) = no_runs
-    assert nothing is None and restart == "open"
-    assert cycled == "mean" and tag.startswith(model_hash(model))
-    key, condition = jax.random.key(0), jnp.asarray(made_up(0, 1).condition, jnp.float32)
-    assert draw(key, condition).shape == (1, FRAMES, NX, NY)  # the regression
-    gather(dataclasses.replace(job, on_policy="each", open_loop=False), Setup(jet(), None), model, lambda *_: None)
-    assert len(no_runs) == 3
-    draws = jax.eval_shape(no_runs[2][0], key, condition)
-    assert no_runs[2][1] == "each" and draws.shape == (job.data[0].members, FRAMES, NX, NY)
-    data = tuple(DataConfig(prior=prior, runs=16, extra_layouts=()) for prior in ("dual", "enkf-sr"))
-    best = dataclasses.replace(job, data=data, on_policy="best", open_loop=False)
-    gather(best, Setup(jet(), None), model, lambda *_: None)
-    assert [restart for _, restart, _ in no_runs[3:]] == ["mean", "open"]
-
-
-def test_networks_train_on_the_same_windows_in_the_same_order(tmp_path, no_runs, monkeypatch):
-    """Equal treatment: the windows, and which of them each step takes, do not depend on the network."""
-    save_model(tmp_path / "v.npz", random_model(), {})
-    seen = {}
-
-    def fit(folder, model, config, windows, held_out, origin, report):
-        params, scale, _ = origin
-        taken = [marks_of(windows, batch_indices(config, len(windows), i)) for i in range(config.steps)]
-        seen[model] = (params, scale, taken, marks(held_out))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "fit", fit)
-    models = [
-        ModelConfig("tiny", target="regression"),
-        ModelConfig("tiny"),
-        ModelConfig("4dsrda-small", target="regression"),
-    ]
-    for model in models:
-        no_runs.clear()
-        data = (DataConfig(runs=24, extra_layouts=()),)
-        visited = {"policy_weights": str(tmp_path / "v.npz"), "on_policy": "best", "open_loop": False}
-        job = Job(data, model, TrainConfig(samples=12, batch=2), cycling=0, **visited)
-        with pytest.raises(KeyboardInterrupt):
-            train.train(job, tmp_path / "a.npz")
-        assert no_runs[0][1] == "mean" and no_runs[0][2].startswith(model_hash(load_model(tmp_path / "v.npz")[0]))
-    assert len(seen) == 3 and seen[models[0]] == seen[models[1]] == seen[models[2]]
-    params, scale, taken, held = seen[models[0]]
-    assert params is None and scale is None and held == [12]
-    assert sorted(taken[0] + taken[1]) == [10, 10, 11, 11]
 
 
 # From the command line ------------------------------------------------------------------------
@@ -211,18 +134,18 @@ def test_train_writes_weights_record_and_curve(tmp_path, capsys, monkeypatch):
     out = tmp_path / "a.npz"
     arguments = ["train", "--out", str(out), "--network", "tiny", "--runs", "16", "--samples", "8", "--batch", "2"]
     with jax.numpy_dtype_promotion("standard"):  # Optax counts in int32 and multiplies with it
-        assert cli.main([*arguments, "--cycling", "1", "--prior", "enkf-sr"]) == 0
+        assert cli.main([*arguments, "--cycling", "1", "--prior", "enkf-sr", "--data-share", "0"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "8 samples in" in printed and "cycling, enkf-sr, each: maer 0.250, crps 0.500" in printed
+    assert "8 samples of 2 windows in" in printed and "cycling, enkf-sr, each: maer 0.250, crps 0.500" in printed
 
     model, header = load_model(out)
     assert model.config == ModelConfig("tiny", priors=("enkf-sr",))
-    # Two blocks and the first once more: the second is kept for validation.
-    training = np.concatenate([made_up(seed).correction for seed in (10, 12)]).astype(float)
+    training = made_up(1).correction.astype(float)
     np.testing.assert_allclose(model.scale, np.sqrt((training**2).mean((0, 1, 2))), rtol=1e-3)
     record = json.loads(out.with_suffix(".json").read_text())
     assert record["sha256"] == header["sha256"]
-    assert record["windows"] == 4 and record["samples"] == 8 and record["parent"] == {}
+    assert record["windows"] == 2 and record["samples"] == 8 and record["parent"] == {}
+    assert record["seconds"]["all"] >= record["seconds"]["training"] > 0 and record["windows_per_second"] > 0
     assert record["job"]["data"][0]["runs"] == 16 and record["job"]["training"]["batch"] == 2
     names = [f"enkf-sr, {restart}" for restart in ("open", "mean", "each")]
     assert record["cycling"] == {name: {"maer": 0.25, "crps": 0.5, "spread_skill": 1.0} for name in names}
@@ -259,24 +182,21 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
         (["--network", "paper"], "target: network paper can have direct, got residual"),
         (["--conditioning", "papre"], "conditioning: expected one of full, paper; got 'papre'; did you mean 'paper'"),
         (["--conditioning", "paper", "--latent", "kl"], "conditioning: latent kl needs the first guess of every frame"),
-        (
-            ["--conditioning", "paper", "--on-policy", "mean", "--policy-weights", "diffsrda-small"],
-            "policy_weights: their conditions are Conditioning(",
-        ),
+        (["--conditioning", "paper", "--policy", "diffsrda-small"], "policy: their conditions are Conditioning("),
         (["--target", "resid"], "target: expected one of residual, direct, regression; got 'resid'"),
         (["--prior", "dual", "nope"], "prior: expected one of dual, enkf-sr, lagrange, carried, lr; got 'nope'"),
         (["--starts", "nope"], "starts: expected one of"),
         (["--level", "lr"], "level: expected one of hr, fine, uhr; got 'lr'"),
         (["--runs", "3"], "runs: expected a multiple of 8, at least 8; got 3"),
         (["--runs", "8"], "held_out: expected a multiple of 8 below the number of runs, got 8"),
-        (["--on-policy", "mean"], "give its weights as init or policy_weights"),
-        (["--on-policy", "best", "--policy-weights", "nope"], "weights: expected one of"),
+        (["--on-policy", "mean"], "--on-policy: is now --policy; use that name"),
+        (["--policy-weights", "a.npz"], "--policy-weights: is now --policy; use that name"),
+        (["--policy", "nope"], "weights: expected one of"),
         (["--network", "4dsrda-small"], "target: network 4dsrda-small can have regression, got residual"),
         (["--part", "head"], "part: expected one of all, denoiser; got 'head'"),
         (["--part", "denoiser"], "part: training the denoiser alone needs the rest"),
         (["--distill", "1"], "part: training the denoiser alone needs the rest"),
         (["--distill", "3"], "distilled: expected 0 to 2 steps"),
-        (["--on-policy", "nope"], "on_policy: expected one of none, open, mean, each, best; got 'nope'"),
         (["--init", "missing.npz"], "weights: no file missing.npz"),
         (["--init", "nope"], "weights: expected one of"),
         (["--out", "a.txt"], "suffix: expected one of .npz"),
@@ -284,7 +204,12 @@ def test_the_cycling_test_runs_each_restart(monkeypatch):
         (["--parametrization", "nope"], "parametrization: expected one of noise, velocity, data, edm; got 'nope'"),
         (["--layout", "latice:8"], "did you mean 'lattice'?"),
         (["--extra-layouts", "latice:8"], "did you mean 'lattice'?"),
-        (["--repeats", "0"], "repeats: expected at least 1, got 0"),
+        (["--repeats", "2"], "--repeats: is now --data-share; use that name"),
+        (["--starts", "mixup"], "starts: bare forecasts are those of prior lr, got mixup with dual"),
+        (["--minutes", "1", "--samples", "9"], "samples, minutes: each is a budget of its own; give one of them"),
+        (["--minutes", "-1"], "minutes: expected a finite number above 0"),
+        (["--capacity", "-1"], "capacity: expected 1 or more, or 0 for what suits the device"),
+        (["--noise-range", "0.5", "0.1"], "noise_range: expected two numbers above 0 in order"),
         (["--batch", "0"], "batch: expected at least 1, got 0"),
         (["--samples", "0"], "samples: expected at least 1, got 0"),
         (["--noises", "0"], "noises: expected at least 1, got 0"),
@@ -312,13 +237,13 @@ def test_only_a_model_of_many_steps_teaches(capsys, tmp_path, change, kind):
 
 
 @pytest.mark.usefixtures("no_work")
-def test_policy_weights_serve_the_priors(capsys, tmp_path):
+def test_a_policy_serves_the_priors(capsys, tmp_path):
     save_model(tmp_path / "a.npz", random_model(), {})
     arguments = ["train", "--out", str(tmp_path / "b.npz"), "--network", "tiny", "--prior", "lr"]
     fails(
         capsys,
-        [*arguments, "--policy-weights", str(tmp_path / "a.npz"), "--on-policy", "mean"],
-        "policy_weights: serve priors dual, the job asks for lr",
+        [*arguments, "--policy", str(tmp_path / "a.npz")],
+        "policy: these weights serve priors dual, the job asks for lr",
     )
 
 

@@ -16,7 +16,7 @@ from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
 from jaxsrda.training import sources
-from jaxsrda.training.sources import Policy, Sensing, cycled, forecasts, observe_runs, padded
+from jaxsrda.training.sources import Policy, Sensing, cycled, forecasts, observe_runs, of_policy, padded
 from jaxsrda.training.truths import training_runs
 from jaxsrda.training.windows import forecast_windows, observed_windows
 
@@ -112,10 +112,29 @@ def test_a_run_that_was_lost_is_replaced():
 def test_forecast_windows_need_no_policy():
     here = setup("float32")
     longer = jnp.stack([truth(4, "float32", seed) for seed in (0, 1)])
-    made = quick_jit(forecasts(here, MODEL, "lattice:4", "clean"))(jax.random.key(0), longer, policy())
-    layout = parse_layout("lattice:4", GRID)
-    wanted = quick_jit(lambda: forecast_windows(here, layout, jax.random.key(0), longer, "clean"))()
-    np.testing.assert_array_equal(made.condition, wanted.condition.reshape(made.condition.shape))
+    made = quick_jit(forecasts(here, MODEL, MIXED, "clean"))(jax.random.key(0), longer, policy())
+    sensor_key, start_key = jax.random.split(jax.random.key(0))
+    seen = observe_runs(sensor_key, here, MIXED, longer)
+    wanted = quick_jit(lambda: forecast_windows(here, seen, start_key, longer, "clean"))()
+    times = len(wanted.condition)
+    assert made.condition.shape[0] == 2 * times
+    for run in range(2):  # one after the other
+        np.testing.assert_array_equal(made.condition[run * times : (run + 1) * times], wanted.condition[:, run])
+
+
+def test_a_prior_left_alone_hears_no_model():
+    make = quick_jit(cycled(setup("float32"), MODEL, "enkf-sr", Sensing(("lattice:4",)), 4, looped=False))
+    other = Policy(jax.tree.map(lambda a: a + 1, policy().params), policy().scale)
+    one, two = (make(jax.random.key(0), truths(), each) for each in (policy(), other))
+    np.testing.assert_array_equal(one.condition, two.condition)
+
+
+def test_a_policy_of_its_own_takes_the_place_of_the_one_given():
+    made = of_policy(lambda key, truths, policy: (key, truths, policy), policy())
+    assert made("key", "truths", "another")[2].scale is not None and made("key", "truths", "another")[:2] == (
+        "key",
+        "truths",
+    )
 
 
 def test_cycling_goes_on_from_the_policys_mean():

@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from helpers import TESTBED, quick_jit
 
-from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network, with_denoiser
+from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network
 from jaxsrda.training import buffer as buffers
 from jaxsrda.training import stream, stream_run
 from jaxsrda.training.buffer import empty_buffer, write
-from jaxsrda.training.course import Budget, keep
-from jaxsrda.training.fit import Origin
+from jaxsrda.training.course import keep
 from jaxsrda.training.loss import TrainConfig, objective
+from jaxsrda.training.programs import Programs
 from jaxsrda.training.sources import Policy
-from jaxsrda.training.stream import StreamConfig
+from jaxsrda.training.stream import Fixed, StreamConfig
+from jaxsrda.training.stream_run import Origin
 from jaxsrda.training.windows import Windows
 
 MODEL = ModelConfig.of(TESTBED, network="tiny")
-TRAINING = TrainConfig(batch=4, learning_rate=1e-3, noises=1)
-STREAM = StreamConfig(Budget(samples=48), capacity=12, dispatch=3, warmup=2, cooling=0.25)
+TRAINING = TrainConfig(samples=48, batch=4, learning_rate=1e-3, warmup=2, cooling=0.25, noises=1)
+STREAM = StreamConfig(capacity=12, dispatch=3, validate=2)
 
 
 @pytest.fixture(autouse=True)
@@ -92,17 +93,17 @@ def test_the_scale_is_that_of_the_windows_there():
 def programs(part="all", loss="l2"):
     model = dataclasses.replace(MODEL, distilled=1 if loss == "crps" else 0)
     training = dataclasses.replace(TRAINING, part=part, loss=loss, noises=2)
-    return model, training, quick_jit(stream.make_steps(model, training, STREAM))
+    return model, training, quick_jit(stream.make_steps(model, training, STREAM.dispatch))
 
 
 @functools.cache
 def single():
     """One step in one program, as a function of a state, windows, how many of them are there, and a rate."""
     model, training, _ = programs()
-    one = quick_jit(stream.make_steps(model, training, dataclasses.replace(STREAM, dispatch=1)))
+    one = quick_jit(stream.make_steps(model, training, 1))
     scale = jnp.full(model.frames, 0.7, jnp.float32)
     return lambda state, held, filled, rate: one(
-        state, None, held, jnp.int32(filled), jnp.float32(rate), scale, jax.random.key(3)
+        state, Fixed(), held, jnp.int32(filled), jnp.float32(rate), scale, jax.random.key(3)
     )
 
 
@@ -110,7 +111,7 @@ def test_steps_are_those_of_the_objective():
     """One dispatch of one step: the loss is the objective's on windows that it drew, and the average starts there."""
     model, training, _ = programs()
     one = single()
-    state = stream.first_state(model, training, STREAM)
+    state = stream.first_state(model, training)
     same = jax.tree.map(lambda a: jnp.repeat(a, 3, axis=0), windows(1))
     later, metrics = one(state, same, 3, 0)
     assert later.step == 1 and jnp.isfinite(metrics["loss"])
@@ -127,7 +128,7 @@ def test_steps_draw_windows_that_are_there():
     """Windows beyond those filled are not numbers here; all of those filled are drawn."""
     model, training, _ = programs()
     held = jax.tree.map(lambda a: a.at[1:].set(jnp.nan), windows(3))
-    state, losses = stream.first_state(model, training, STREAM), []
+    state, losses = stream.first_state(model, training), []
     for filled in (1, 2):
         for _ in range(3):
             state, metrics = single()(state, held, filled, 0)
@@ -139,7 +140,7 @@ def test_steps_go_down_the_gradient():
     """A step along it would raise the loss of a window that comes again and again."""
     model, training, _ = programs()
     same = jax.tree.map(lambda a: jnp.repeat(a, 3, axis=0), windows(1))
-    state, losses = stream.first_state(model, training, STREAM), []
+    state, losses = stream.first_state(model, training), []
     for _ in range(12):
         state, metrics = single()(state, same, 3, 3e-3)
         losses.append(float(metrics["loss"]))
@@ -149,11 +150,11 @@ def test_steps_go_down_the_gradient():
 def test_averages_are_those_of_a_loop():
     """Each with its own length."""
     model, training, _ = programs()
-    state, averages = stream.first_state(model, training, STREAM), [0.0, 0.0]
+    state, averages = stream.first_state(model, training), [0.0, 0.0]
     for step in range(3):
         state, _ = single()(state, windows(3), 3, 1e-2)
         leaf = np.concatenate([np.asarray(a, float).ravel() for a in jax.tree.leaves(state.params)])
-        olds = [float(keep(jnp.int32(step), length)) for length in STREAM.averages]
+        olds = [float(keep(jnp.int32(step), length)) for length in TRAINING.averages]
         averages = [old * average + (1 - old) * leaf for old, average in zip(olds, averages)]
     for found, wanted in zip(state.averages, averages, strict=True):
         found = np.concatenate([np.asarray(a, float).ravel() for a in jax.tree.leaves(found)])
@@ -164,15 +165,16 @@ def test_averages_are_those_of_a_loop():
 def test_a_denoiser_alone_leaves_the_rest():
     model, training, steps = programs("denoiser", "crps")
     params = network(model).initial(0)
-    state = stream.first_state(model, training, STREAM, params)
+    state = stream.first_state(model, training, params)
     assert set(state.params) == set(denoiser_part(model, params))
     later, metrics = steps(
-        state, params, windows(4), jnp.int32(4), jnp.float32(1e-3), jnp.ones(model.frames, jnp.float32), key()
+        state, Fixed(params), windows(4), jnp.int32(4), jnp.float32(1e-3), jnp.ones(model.frames, jnp.float32), key()
     )
     assert {"crps_points", "crps_block4", "crps_change"} <= set(metrics)
-    joined = stream.whole(params, later.params)
+    joined = Fixed(params).whole(later.params)
     assert jax.tree.structure(joined) == jax.tree.structure(params)
-    error = stream.denoiser_error(model, training, Policy(joined, jnp.ones(model.frames, jnp.float32)), windows(4), 2)
+    policy = Policy(joined, jnp.ones(model.frames, jnp.float32))
+    error = stream.window_errors(model, training, policy, None, windows(4), 2)
     loss = objective(model, training, np.ones(model.frames, np.float32), joined)
     keys = jax.random.split(jax.random.key(1), 2)
     parts = [jax.tree.map(lambda a, i=i: a[2 * i : 2 * i + 2], windows(4)) for i in range(2)]
@@ -194,19 +196,25 @@ def made(name, log):
     return make, 2
 
 
+@functools.cache
+def error_of_four():
+    model, training, _ = programs()
+    return quick_jit(lambda policy, space, w: stream.window_errors(model, training, policy, space, w, 2))
+
+
 class Killed(Exception):
     """A kill, for what is called in the middle of a training."""
 
 
-def run(budget, folder=None, kill=None, **options):
-    """A training of makers a, a, b in turn on six truths; kill: samples at which it stops."""
+def run(folder=None, kill=None, samples=96, minutes=0.0, what=None, **options):
+    """A training of makers a, b in turn on six truths; kill: samples at which it stops."""
     model, training, steps = programs()
+    training = dataclasses.replace(training, samples=samples, minutes=minutes)
     log, lines = [], []
-    error = quick_jit(lambda policy, w: stream.analysis_error(model, policy, w, 2))
     makers = {name: made(name, log) for name in ("a", "b")}
-    own = stream_run.Programs(steps, makers, ("a", "a", "b"), {"a": (error, 4)})
+    own = Programs(steps, makers, {"a": (error_of_four(), 4)}, what)
     truths = jnp.broadcast_to(jnp.arange(6.0)[:, None, None, None], (6, 2, 3, 3))
-    config = dataclasses.replace(STREAM, budget=budget, **options)
+    config = dataclasses.replace(STREAM, **options)
 
     def report(line):
         lines.append(line)
@@ -219,21 +227,21 @@ def run(budget, folder=None, kill=None, **options):
 
 
 def test_a_training_spends_its_samples_and_visits_all_truths():
-    done, log, lines = run(Budget(samples=96), data_share=0.5)
+    done, log, lines = run(data_share=0.5)
     assert done.state.step * TRAINING.batch == 96
     training = [(name, truths) for name, truths, _ in log if truths[0] >= 0]
-    # Each maker once at first, then a, a, b in turn; all six truths before any comes again.
-    assert [name for name, _ in training][:4] == ["a", "b", "a", "a"]
+    # Each maker in turn; all six truths before any comes again.
+    assert [name for name, _ in training][:4] == ["a", "b", "a", "b"]
     assert sorted(number for _, truths in training[:3] for number in truths) == [0, 1, 2, 3, 4, 5]
     assert [row["truths"] for row in done.validations].count("held out") == 1
     assert {line["kind"] for line in lines} == {"refill", "curve", "validation"}
     assert [row["samples"] for row in done.curve] == list(range(12, 97, 12))
-    again, *_ = run(Budget(samples=96), data_share=0.5)
+    again, *_ = run(data_share=0.5)
     assert [row["loss"] for row in again.curve] == [row["loss"] for row in done.curve]
 
 
 def test_the_policy_that_cycles_is_the_first_average():
-    done, log, _ = run(Budget(samples=48), data_share=0.5)
+    done, log, _ = run(samples=48, data_share=0.5)
     first, last = log[0][2], log[-1][2]
     np.testing.assert_array_equal(first.scale, 0.5)  # before the scale of corrections is known
     np.testing.assert_allclose(last.scale, done.scale)
@@ -241,7 +249,7 @@ def test_the_policy_that_cycles_is_the_first_average():
     assert all((a == b).all() for a, b in zip(jax.tree.leaves(first.params), start))
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(last.params), start))
     model, training, steps = programs()
-    own = stream_run.Programs(steps, {}, (), {})
+    own = Programs(steps, {}, {})
     truths = stream_run.Truths(jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
     work = stream_run.Work(model, training, STREAM, own, truths, Origin(), print)
     work.state = work.state._replace(averages=("first", "second"))
@@ -250,7 +258,7 @@ def test_the_policy_that_cycles_is_the_first_average():
 
 def test_new_windows_have_their_share_of_samples():
     """Half a window for each sample, those at the start not counted; of lots of 4, one at most before a dispatch."""
-    _, log, _ = run(Budget(samples=96), data_share=0.5)
+    _, log, _ = run(data_share=0.5)
     wanted, made_so_far = 2, 0
     for samples in range(0, 96, STREAM.dispatch * TRAINING.batch):
         if made_so_far < 0.5 * samples:
@@ -259,28 +267,31 @@ def test_new_windows_have_their_share_of_samples():
 
 
 def test_a_killed_training_goes_on_to_the_same_curve(tmp_path, monkeypatch):
-    whole, *_ = run(Budget(samples=96), data_share=0.5)
+    whole, *_ = run(data_share=0.5)
     monkeypatch.setattr(stream_run, "SAVE_EVERY", 0.0)
     with pytest.raises(Killed):
-        run(Budget(samples=96), tmp_path, kill=60, data_share=0.5)
-    again, log, _ = run(Budget(samples=96), tmp_path, data_share=0.5)
+        run(tmp_path, kill=60, data_share=0.5)
+    again, log, _ = run(tmp_path, data_share=0.5)
     assert 0 < len(log) < 8  # not from the start
     assert [row["loss"] for row in again.curve] == [row["loss"] for row in whole.curve]
     assert [row["maer"] for row in again.validations] == [row["maer"] for row in whole.validations]
     with pytest.raises(ValueError, match="holds a checkpoint of other work"):
-        run(Budget(samples=96), tmp_path, data_share=0.25)
+        run(tmp_path, data_share=0.25)
+    with pytest.raises(ValueError, match="holds a checkpoint of other work"):
+        run(tmp_path, data_share=0.5, what="windows of other sensors")
 
 
 def test_a_larger_budget_goes_on(tmp_path):
-    first, *_ = run(Budget(samples=48), tmp_path / "new")
-    later, *_ = run(Budget(samples=96), tmp_path / "new")
+    first, *_ = run(tmp_path / "new", samples=48)
+    later, *_ = run(tmp_path / "new", samples=96)
     assert [row["samples"] for row in later.curve] == list(range(12, 97, 12))
     assert later.curve[:4] == first.curve
+    assert later.seconds["training"] >= first.seconds["training"]
 
 
 def test_a_training_of_minutes_ends_in_time():
-    run(Budget(samples=12))  # compiles
-    done, *_ = run(Budget(minutes=0.05))
+    run(samples=12)  # compiles
+    done, *_ = run(minutes=0.05)
     assert 3 <= done.seconds["all"] < 6 and done.state.step > 0
     assert done.seconds["data"] + done.seconds["training"] <= done.seconds["all"]
 
@@ -289,13 +300,23 @@ def test_errors_of_an_analysis_are_relative_to_the_truth():
     """A mean of zero leaves the guess's error, Σ|correction| / Σ|truth| over the frames of the cycle."""
     params = jax.tree.map(jnp.zeros_like, network(MODEL).initial(0))
     some = windows(4)
-    found = stream.analysis_error(MODEL, Policy(params, jnp.full(MODEL.frames, 2.0, jnp.float32)), some, 2)
+    found = errors_of(Policy(params, jnp.full(MODEL.frames, 2.0, jnp.float32)), some)
     condition, correction = (np.asarray(a, float)[..., : MODEL.frames - 1] for a in some)
     truth = condition * MODEL.conditioning.field_scale + correction
     wanted = np.abs(correction).sum() / np.abs(truth).sum()
     np.testing.assert_allclose([found["maer"], found["guess_maer"]], wanted, rtol=2e-3)
-    np.testing.assert_allclose(found["loss"], np.abs(np.asarray(some.correction, float)).mean() / 2, rtol=2e-3)
-    assert with_denoiser(params, {}) is not None
+    np.testing.assert_allclose(found["regression"], np.abs(np.asarray(some.correction, float)).mean() / 2, rtol=2e-3)
+
+
+def test_a_model_without_a_mean_has_no_error_of_it():
+    policy = Policy(network(MODEL).initial(0), jnp.ones(MODEL.frames, jnp.float32))
+    assert {"loss", "diffusion"} <= set(errors := errors_of(policy, windows(2), target="direct"))
+    assert "maer" not in errors
+
+
+def errors_of(policy, some, **changes):
+    model = dataclasses.replace(MODEL, **changes)
+    return quick_jit(lambda policy, some: stream.window_errors(model, TRAINING, policy, None, some, 2))(policy, some)
 
 
 @pytest.mark.usefixtures("smallest")
@@ -305,13 +326,13 @@ def test_errors_of_an_analysis_are_those_of_its_mean():
     keys = jax.random.split(jax.random.key(1), len(leaves))
     params = jax.tree.unflatten(tree, [a + 0.1 * jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, leaves)])
     policy, some = Policy(params, jnp.linspace(0.5, 2.0, MODEL.frames, dtype=jnp.float32)), windows(2)
-    found = stream.analysis_error(MODEL, policy, some, 2)
+    found = errors_of(policy, some)
     condition, correction = (np.asarray(a, float) for a in some)
     mean = np.asarray(encode(Model(MODEL, *policy), some.condition.astype(jnp.float32)).mean)
     off = np.abs(correction - mean * np.asarray(policy.scale))
     truth = np.abs(condition[..., : MODEL.frames] * MODEL.conditioning.field_scale + correction)
     np.testing.assert_allclose(found["maer"], off[..., :-1].sum() / truth[..., :-1].sum(), rtol=2e-3)
-    np.testing.assert_allclose(found["loss"], (off / np.asarray(policy.scale)).mean(), rtol=2e-3)
+    np.testing.assert_allclose(found["regression"], (off / np.asarray(policy.scale)).mean(), rtol=2e-3)
     assert np.abs(mean).max() > 0.1
 
 
@@ -321,7 +342,7 @@ def test_a_loss_that_is_lost_is_said(monkeypatch):
     def steps(state, *inputs):
         return state, {"loss": jnp.float32(np.nan)}
 
-    own = stream_run.Programs(steps, {"a": made("a", [])}, ("a",), {})
+    own = Programs(steps, {"a": made("a", [])}, {})
     truths = stream_run.Truths(jnp.zeros((2, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
     with pytest.raises(ValueError, match="the loss is no longer finite at step 3; lower learning_rate"):
         stream_run.run(model, training, STREAM, own, truths)

@@ -22,10 +22,10 @@ from jaxsrda.flow.testbed import Level, jet
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
 from jaxsrda.observing.sensors import Sensors
-from jaxsrda.training import dataset as datasets
 from jaxsrda.training import truths as training_runs
 from jaxsrda.training import windows as data
-from jaxsrda.training.dataset import DataConfig, WindowSet, training_windows
+from jaxsrda.training.dataset import DataConfig
+from jaxsrda.training.sources import Sensing
 from jaxsrda.training.windows import (
     Windows,
     augment,
@@ -151,10 +151,15 @@ def test_training_observations_leave_the_last_frame_out():
 
 @functools.cache
 def forecasts(starts, units=None):
-    run = functools.partial(
-        forecast_windows, setup("float64", PRECISE), LAYOUT, starts=starts, dtype=jnp.float64, units=units
-    )
-    return quick_jit(run)(KEY, jnp.stack([the_truth(seed) for seed in range(3)]))
+    where, truths = setup("float64", PRECISE), jnp.stack([the_truth(seed) for seed in range(3)])
+    run = functools.partial(forecast_windows, where, starts=starts, dtype=jnp.float64, units=units)
+    return quick_jit(run)(observed_runs(), KEY, truths)
+
+
+def observed_runs():
+    """What is observed of the three truths of `forecasts`."""
+    each = [training_observations(KEY, setup("float64", PRECISE), LAYOUT, the_truth(run)) for run in range(3)]
+    return jax.tree.map(lambda *a: jnp.stack(a), *each)
 
 
 @functools.cache
@@ -227,18 +232,12 @@ def test_mixup_joins_the_nearest_runs():
 
 def test_bad_forecast_windows_raise():
     with pytest.raises(ValueError, match="starts: expected one of perturbed, mixup, clean; got 'mix'"):
-        forecast_windows(setup("float64"), LAYOUT, KEY, the_truth()[None], starts="mix")
+        forecast_windows(setup("float64"), observed_runs(), KEY, the_truth()[None], starts="mix")
     with pytest.raises(ValueError, match="mix_nearest: expected at least 2 runs to mix, got 1"):
         mix_nearest(KEY, jnp.zeros((1, 3, 4)))
 
 
 # The paper's conditions
-
-
-def paper_observations(run=0):
-    """What the windows of `forecasts` observe of a run."""
-    key = jax.random.split(jax.random.split(KEY)[0], 3)[run]
-    return training_observations(key, setup("float64", PRECISE), LAYOUT, the_truth(run))
 
 
 def test_the_papers_windows_hold_the_forecast_before_and_the_sensors():
@@ -247,7 +246,7 @@ def test_the_papers_windows_hold_the_forecast_before_and_the_sensors():
     assert windows.condition.shape == (CYCLES - 1, 3, *GRID.shape, 5)
     np.testing.assert_allclose(windows.correction, full.correction, atol=1e-12)
     for run in range(3):
-        seen = paper_observations(run)
+        seen = jax.tree.map(lambda a, run=run: a[run], observed_runs())
         for time in range(1, CYCLES):
             condition = PAPER.field_scale * windows.condition[time - 1, run]
             wanted = low_passed_forecast(run, time - 1)[jnp.array([0, 4, 8])]
@@ -265,7 +264,7 @@ def test_the_papers_windows_hold_the_forecast_before_and_the_sensors():
 
 def test_the_papers_cycle_has_the_conditions_of_training():
     """A model that finds the truth at each time makes the cycle that bare forecasts from the truth are windows of."""
-    where, prior, seen = setup("float64", PRECISE), prior_of("lr-first"), paper_observations()
+    where, prior, seen = setup("float64", PRECISE), prior_of("lr-first"), jax.tree.map(lambda a: a[0], observed_runs())
     heard = []
 
     def perfect(truth):
@@ -345,17 +344,24 @@ def test_one_key_one_augmentation():
 # Sets
 
 
-def test_plan_of_a_training_set():
-    """Every block with the main layout, every third with one of the others in turn, passes shifted and going on."""
-    plan = DataConfig(runs=56, layout="lattice:8", extra_layouts=("track:4", "lattice:4"), repeats=2).plan()
-    first = [(block, 0, "lattice:8") for block in range(7)] + [
-        (0, 0, "track:4"),
-        (3, 0, "lattice:4"),
-        (6, 0, "track:4"),
-    ]
-    second = [(block, 1, "lattice:8") for block in range(7)] + [(1, 1, "lattice:4"), (4, 1, "track:4")]
-    assert plan == first + second and len(set(plan)) == len(plan)
-    assert DataConfig(runs=16, extra_layouts=()).plan() == [(0, 0, "lattice:8"), (1, 0, "lattice:8")]
+def test_three_quarters_of_the_runs_have_the_main_layout():
+    """The others have equal parts, and those that need more slots a program of their own."""
+    config = DataConfig(
+        layout="lattice:8", extra_layouts=("track:4", "lattice:4", "lattice:12"), noise_range=(0.1, 0.2)
+    )
+    usual, dense = config.sensings.values()
+    assert list(config.sensings) == ["", ", dense"]
+    assert (usual.layouts, usual.shares) == (("lattice:8", "track:4", "lattice:12"), (9, 1, 1))
+    assert (dense.layouts, dense.shares) == (("lattice:4",), (1,))
+    assert usual.noise_range == dense.noise_range == (0.1, 0.2)
+    alone = DataConfig(extra_layouts=(), noise_std=0.2).sensings
+    assert alone == {"": Sensing(("lattice:8",), (1,), 0.2)}
+
+
+def test_early_times_are_the_first_frames_of_a_run():
+    assert DataConfig().frames == jet().frames + 1
+    assert DataConfig(times=3).frames == 4 * 4 + 1  # the first time, three more, and the frame after them
+    assert DataConfig(times=1000).frames == jet().frames + 1
 
 
 @pytest.mark.parametrize("runs", [0, 4, 12, -8])
@@ -367,8 +373,12 @@ def test_runs_come_in_blocks(runs):
 def test_bad_data_choices_raise():
     with pytest.raises(ValueError, match=r"prior: expected one of dual, .*, lr; got 'hr'"):
         DataConfig(prior="hr")
-    with pytest.raises(ValueError, match="starts: expected one of perturbed, mixup, clean; got 'cleaner'; did you"):
+    with pytest.raises(
+        ValueError, match="starts: expected one of cycle, perturbed, mixup, clean; got 'cleaner'; did you"
+    ):
         DataConfig(starts="cleaner")
+    with pytest.raises(ValueError, match="starts: bare forecasts are those of prior lr, got clean with dual"):
+        DataConfig(starts="clean")
     with pytest.raises(ValueError, match="times: expected 1 or more, or 0 for all, got -1"):
         DataConfig(times=-1)
 
@@ -378,6 +388,8 @@ def test_old_names_are_refused():
         DataConfig(others=())
     with pytest.raises(TypeError, match="DataConfig: observation_std is now noise_std; use that name"):
         DataConfig(observation_std=0.2)
+    with pytest.raises(TypeError, match="DataConfig: repeats is now none: windows are made anew all the time"):
+        DataConfig(repeats=2)
 
 
 @pytest.mark.parametrize("symmetries", [("shift",), ("reflection",), ()])
@@ -397,101 +409,10 @@ def test_windows_move_by_the_symmetries_of_the_flow_alone(symmetries):
     assert len(found) == (4 if "shift" in symmetries else 1) * (2 if "reflection" in symmetries else 1)
 
 
-def test_window_sets_join_parts():
-    parts = [jax.tree.map(np.asarray, random_windows(n, seed=n, dtype="float16")) for n in (3, 1, 4)]
-    windows = WindowSet(parts)
-    joined = jax.tree.map(lambda *a: np.concatenate(a), *parts)
-    assert len(windows) == 8
-    order = np.array([7, 0, 3, 2, 4, 3])  # first and last of each part, and one twice
-    for a, b in zip(windows.take(order), joined):
-        np.testing.assert_array_equal(a, b[order])
-    scale = windows.correction_scale()
-    assert scale.dtype == np.float32 and scale.shape == (FRAMES,)
-    wanted = np.sqrt((joined.correction.astype(float) ** 2).mean((0, 1, 2)))  # their mean is zero by symmetry
-    np.testing.assert_allclose(scale, wanted, rtol=1e-5)
-    assert len(set(scale)) == FRAMES
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path))
     return tmp_path
-
-
-@pytest.mark.parametrize("name, draw", [("enkf-sr", None), ("lr", None), ("lr", fake_draw)])
-def test_training_windows(folder, monkeypatch, name, draw):
-    """Which windows of which runs, the first time of each left out; and a second time from the files."""
-    asked, stages = [], []
-
-    def runs(testbed, level, count, first=0):  # every field of a run holds its number plus its frame's in 64ths
-        asked.append((level.name, count, first))
-        numbers = first + np.arange(count)[:, None] + np.arange(4 * CYCLES + 1) / 64
-        return np.broadcast_to(numbers[..., None, None], (*numbers.shape, *GRID.shape)).astype(np.float16)
-
-    def windows(first, truths, guesses):  # (times, guesses, nx, ny, channels), or (times, runs, …) of forecasts
-        fields = jnp.moveaxis(
-            jnp.broadcast_to(truths[4 * first : -1 : 4], (guesses, CYCLES - first, *GRID.shape)), 0, 1
-        )
-        both = (jnp.repeat(fields[..., None], n, axis=-1).astype(jnp.float16) for n in (CHANNELS, FRAMES))
-        return Windows(*both)
-
-    def cycled(where, prior, layout, key, truth, drawn, restart):
-        (sensors,), loop = where.sensors, Conditioning.of(TESTBED) if draw is None else draw
-        assert (drawn, restart, sensors.noise_std, layout.name) == (loop, "each", 0.1, "lattice:4")
-        return windows(0, truth, prior.guesses)
-
-    def forecast(where, layout, keys, truths, starts, units):
-        assert draw is None and name == "lr" and (starts, where.sensors[0].noise_std) == ("mixup", 0.1)
-        assert units == Conditioning.of(TESTBED)
-        each = jax.vmap(lambda truth: windows(1, truth, 1), out_axes=1)(truths)
-        return jax.tree.map(lambda a: a[:, :, 0], each)
-
-    monkeypatch.setattr(datasets, "training_runs", runs)
-    monkeypatch.setattr(datasets, "cycle_windows", cycled)
-    monkeypatch.setattr(datasets, "forecast_windows", forecast)
-    config = DataConfig(
-        prior=name, members=3, runs=16, layout="lattice:4", extra_layouts=(), starts="mixup", testbed=TESTBED
-    )
-    made = functools.partial(training_windows, config, setup("float32"), draw, "each")
-    result = made(progress=lambda *a: stages.append(a))
-    assert asked == [(TESTBED.truth.name, 8, 0), (TESTBED.truth.name, 8, 8)]
-    assert stages == [("windows", 0, 2), ("windows", 1, 2), ("windows", 2, 2)]
-    condition, correction = result.take(np.arange(len(result)))
-    assert condition.shape[1:] == (*GRID.shape, CHANNELS) and correction.shape[1:] == (*GRID.shape, FRAMES)
-    wanted = [run + 4 * time / 64 for run in range(16) for time in range(1, CYCLES)]
-    np.testing.assert_array_equal(sorted(condition[:, 3, 4, 5]), wanted)
-    np.testing.assert_array_equal(correction[:, 1, 1, 1], condition[:, 3, 4, 5])
-    again = made()
-    assert len(asked) == 2 and len(list(folder.iterdir())) == 2
-    np.testing.assert_array_equal(again.take(np.arange(4)).condition, condition[:4])
-    # The earliest time of each run, from the same files.
-    early = training_windows(dataclasses.replace(config, times=1), setup("float32"), draw, "each")
-    first = early.take(np.arange(len(early))).condition[:, 3, 4, 5]
-    np.testing.assert_array_equal(sorted(first), [run + 4 / 64 for run in range(16)])
-    assert len(asked) == 2 and len(early) < len(result)
-
-
-def test_cached_windows_are_named_by_what_made_them(folder, monkeypatch):
-    names = []
-
-    def record(name, config, compute):
-        names.append((name, config))
-        return {"condition": np.zeros((1, 2, 2, CHANNELS)), "correction": np.zeros((1, 2, 2, FRAMES))}
-
-    monkeypatch.setattr(datasets, "cached_npz", record)
-    base = dict(prior="lr", members=4, level="fine", runs=8, layout="lattice:8", extra_layouts=(), starts="clean")
-    changes = [{}, {"prior": "dual"}, {"members": 5}, {"level": "hr"}, {"layout": "lattice:4"}, {"starts": "mixup"}]
-    changes += [{"noise_std": 0.2}, {"runs": 16}, {"repeats": 2}]
-    for change in changes:
-        training_windows(DataConfig(**base | change), setup("float64"))
-    training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abc")
-    training_windows(DataConfig(**base), setup("float64"), fake_draw, "mean", "abc")
-    training_windows(DataConfig(**base), setup("float64"), fake_draw, "each", "abd")
-    training_windows(DataConfig(**base, testbed=jet().vary(beta=0.3)), setup("float64"))
-    training_windows(DataConfig(**base), setup("float64"), units=PAPER)
-    training_windows(DataConfig(**base), setup("float64"), units=Conditioning.of(TESTBED))  # which is the default
-    assert len(names) == 17  # one each, two of 16 runs and of two passes
-    assert len(set(names)) == 14  # the first of these being the one of `base`
 
 
 # Runs

@@ -28,8 +28,13 @@ Command = (
 
 RENAMED = {
     "train": {
-        "--visit": "--on-policy",
-        "--visitor": "--policy-weights",
+        "--visit": "--policy",
+        "--visitor": "--policy",
+        "--on-policy": "--policy",
+        "--policy-weights": "--policy",
+        "--open-loop": "--policy",
+        "--no-open-loop": "--policy",
+        "--repeats": "--data-share",
         "--others": "--extra-layouts",
         "--levels": "--sigmas",
     }

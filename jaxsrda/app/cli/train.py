@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from jaxsrda.app.cli.common import console, progress_bar
+from jaxsrda.core.progress import duration
 
-from jaxsrda.app.cli.common import console
+LOSSES = ("regression", "diffusion", "crps_points", "relative_l1", "perplexity")
+"""Losses that a line shows, where there are such."""
 
 LINE_EVERY = 30.0
 """Seconds between two lines of progress in a log."""
@@ -36,15 +39,18 @@ class Train:
     level: str = ""
     """Level of the training runs, of jet hr, fine or uhr, by default fine."""
     layout: str = "lattice:8"
-    """Sensors in every run."""
+    """Sensors in most runs."""
     extra_layouts: tuple[str, ...] | None = None
-    """Sensors in every third block of runs once more, in turn: by default moving, sparse, dense and silent ones."""
-    repeats: int = 1
-    """Passes over the runs with new observations."""
-    starts: str = "perturbed"
-    """Starts of prior lr's forecasts: perturbed (like analyses), clean, or mixup (SR-mixup of the forecasts)."""
-    samples: int = 60_000
-    """Windows that training sees in all."""
+    """Sensors in a quarter of the runs, in equal parts: by default moving, sparse, dense and silent ones."""
+    noise_range: tuple[float, float] | None = None
+    """Observation noise of half of the runs, between these numbers; by default 0.1 in all."""
+    starts: str = "cycle"
+    """Starts of prior lr's forecasts: cycle (the model's own analyses), or bare forecasts: perturbed (like analyses),
+    clean, or mixup (SR-mixup of the forecasts)."""
+    samples: int | None = None
+    """Windows that training sees in all, by default 60,000."""
+    minutes: float | None = None
+    """Wall time of the training instead."""
     batch: int = 16
     """Windows a step."""
     learning_rate: float = 1e-3
@@ -69,12 +75,13 @@ class Train:
     """With latent: frames that the autoencoder's training sees in all; it comes first and is kept in the cache."""
     init: str = ""
     """Weights to go on from: a released name or a file."""
-    on_policy: str = "none"
-    """Windows of the cycling of policy-weights: none, a restart (open, mean, each), or best, the prior's own."""
-    policy_weights: str = ""
-    """Weights whose cycling the windows come from, by default those in init; so any networks train on the same ones."""
-    open_loop: bool = True
-    """With on-policy: take the windows of the prior alone too."""
+    policy: str = "own"
+    """Whose cycling the windows are of: own (the model's, as it is at the time), none (the priors' alone), or that of
+    other weights, so that any networks learn from windows alike."""
+    capacity: int = 0
+    """Windows held at a time, by default what suits the memory."""
+    data_share: float = 0.25
+    """Part of the time that goes into new windows; with samples, new windows for each sample."""
     cycling: int = 2
     """Truths of the cycling test at the end."""
     seed: int = 0
@@ -89,17 +96,20 @@ class Train:
         from jaxsrda.training.dataset import DataConfig
         from jaxsrda.training.job import Job
         from jaxsrda.training.loss import TrainConfig
+        from jaxsrda.training.stream import StreamConfig
 
         flow = testbed(self.testbed)
         extra: dict[str, Any] = {} if self.extra_layouts is None else {"extra_layouts": self.extra_layouts}
+        extra |= {} if self.noise_range is None else {"noise_range": self.noise_range}
+        if self.samples is not None and self.minutes is not None:
+            raise ValueError("samples, minutes: each is a budget of its own; give one of them")
         data = tuple(
             DataConfig(
                 prior=prior,
                 level=self.level,
                 runs=self.runs,
                 layout=self.layout,
-                repeats=self.repeats,
-                starts=self.starts,
+                starts=self.starts if prior == "lr" or "lr" not in self.prior else "cycle",
                 testbed=flow,
                 **extra,
             )
@@ -116,7 +126,8 @@ class Train:
             conditioning=Conditioning.of(flow, self.conditioning),
         )
         training = TrainConfig(
-            samples=self.samples,
+            samples=60_000 if self.samples is None else self.samples,
+            minutes=self.minutes or 0.0,
             batch=self.batch,
             learning_rate=self.learning_rate,
             noises=self.noises,
@@ -130,39 +141,28 @@ class Train:
             data,
             model,
             training,
+            StreamConfig(capacity=self.capacity, data_share=self.data_share),
             init=self.init,
-            on_policy=self.on_policy,
-            policy_weights=self.policy_weights,
-            open_loop=self.open_loop,
+            policy=self.policy,
             cycling=self.cycling,
             autoencoder=autoencoder_training(self.autoencoder_samples, self.seed),
         )
 
     def run(self) -> None:
         """Train with progress, write everything, and print the scores."""
-        from jaxsrda.core.progress import duration
         from jaxsrda.training.job import train
 
         job = self.job()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as bar:
+        with progress_bar() as bar:
             task = bar.add_task("training runs", total=self.runs)
 
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            def report(done: int, total: int, metrics: dict[str, float]) -> None:
-                shown = ("regression", "diffusion", "relative_l1", "perplexity")
-                losses = [f"{name} {metrics[name]:.3f}" for name in shown if name in metrics]
-                line = ", ".join([*losses, f"{metrics['samples_per_s']:.0f} samples/s"])
-                bar.update(task, description=line, completed=done, total=total, refresh=True)
-                if not console.is_terminal and time.monotonic() - said[0] > LINE_EVERY:  # a log gets lines, not a bar
-                    said[0] = time.monotonic()
-                    left = duration((total - done) / metrics["samples_per_s"])
-                    console.print(f"{done} of {total} samples: {line}, {left} left", soft_wrap=True)
+            def show(text: str, fraction: float) -> None:
+                bar.update(task, description=text, completed=round(100 * fraction), total=100, refresh=True)
 
-            said = [time.monotonic()]
-            fitted, record = train(job, self.out, progress=progress, report=report)
+            fitted, record = train(job, self.out, progress=progress, report=Told(show))
         try:  # the picture is a luxury of jaxsrda[plot]
             from jaxsrda.app.plotting import plot_curve
 
@@ -171,8 +171,41 @@ class Train:
             pass
         (chosen,) = fitted.validation["chosen"]
         losses = ", ".join(f"{name} {value:.4f}" for name, value in fitted.validation[chosen].items())
-        spent = duration(record["seconds"]["training"])
-        console.print(f"{self.out}: {record['samples']} samples in {spent}; validation ({chosen}): {losses}")
+        spent, rate = duration(record["seconds"]["all"]), record["windows_per_second"]
+        console.print(
+            f"{self.out}: {record['samples']} samples of {record['windows']} windows in {spent}, {rate:.0f} a second; "
+            f"validation ({chosen}): {losses}"
+        )
         for restart, scores in record.get("cycling", {}).items():
             numbers = ", ".join(f"{name} {scores[name]:.3f}" for name in ("maer", "crps", "spread_skill"))
             console.print(f"cycling, {restart}: {numbers}")
+
+
+class Told:
+    """What a person sees of a training: one line, renewed in a terminal, and written every `LINE_EVERY` s in a log.
+
+    show: given a line and the fraction of the budget that is spent.
+    """
+
+    def __init__(self, show: Callable[[str, float], None]):
+        self.show, self.said, self.began = show, time.monotonic(), time.monotonic()
+        self.in_cycle = ""
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        if line["kind"] == "curve":
+            losses = ", ".join(f"{name} {line[name]:.3f}" for name in LOSSES if name in line)
+            rate = line["samples"] / max(1e-9, line["seconds"])
+            self.tell(f"{line['samples']} samples: {losses}, {rate:.0f} samples/s{self.in_cycle}", line["fraction"])
+        elif line["kind"] == "autoencoder":
+            losses = ", ".join(f"{name} {line[name]:.3f}" for name in LOSSES if name in line)
+            self.tell(f"autoencoder, {line['samples']} of {line['of']} samples: {losses}", line["samples"] / line["of"])
+        elif line["kind"] == "validation" and "maer" in line:
+            self.in_cycle = f", MAER {line['maer']:.3f} in the cycle"
+
+    def tell(self, text: str, fraction: float) -> None:
+        """Show a line, and how long it will take."""
+        self.show(text, fraction)
+        if not console.is_terminal and time.monotonic() - self.said > LINE_EVERY:  # a log gets lines, not a bar
+            self.said = time.monotonic()
+            left = duration((self.said - self.began) * (1 / fraction - 1)) if fraction else "some time"
+            console.print(f"{text}, {left} left", soft_wrap=True)
