@@ -450,8 +450,8 @@ def test_guides_by_name_have_their_own_options():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("--visit", "--on-policy"),
-        ("--visitor", "--policy-weights"),
+        ("--visit", "--policy"),
+        ("--visitor", "--policy"),
         ("--others", "--extra-layouts"),
         ("--levels", "--sigmas"),
     ],
