@@ -1,5 +1,11 @@
 """What a fit keeps: the best average of the weights on windows of held-out truths."""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +13,7 @@ import pytest
 from helpers import GRID, TESTBED, training_programs
 
 from jaxsrda.diffsrda.model import ModelConfig
+from jaxsrda.training import stream_run
 from jaxsrda.training.fit import fit
 from jaxsrda.training.loss import TrainConfig
 from jaxsrda.training.sources import Policy
@@ -72,3 +79,39 @@ def test_averages_and_last_weights_are_scored_on_held_out_truths():
     with jax.numpy_dtype_promotion("standard"):
         fit(MODEL, config, STREAM, programs, truths)
     assert seen[0] == [0, 0, 0] and seen[-1] == [7, 8, 7]
+
+
+def undisturbed(folder, report=lambda _: None):
+    """A training that leaves a checkpoint after each step."""
+    config = TrainConfig(samples=40, batch=4, averages=(0.1,))
+    programs, truths = training_programs(MODEL, config, windows())
+    with jax.numpy_dtype_promotion("standard"):
+        return fit(MODEL, config, STREAM, programs, truths, report=report, folder=folder)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_after_kill_9(tmp_path, monkeypatch):
+    code = (
+        "import sys, time; from pathlib import Path; sys.path[:0] = sys.argv[1:3];"
+        "import conftest, test_fit as t; from jaxsrda.networks.unet import PRESETS;"
+        "from jaxsrda.training import stream_run;"
+        "PRESETS['tiny'] = {'widths': (32,), 'blocks': 1, 'denoiser_widths': (16,)}; stream_run.SAVE_EVERY = 0.0;"
+        "t.undisturbed(Path(sys.argv[3]), report=lambda line: time.sleep(0.2))"
+    )
+    folder = tmp_path / "killed"
+    places = [str(path) for path in (Path(__file__).parents[1], Path(__file__).parent)]
+    process = subprocess.Popen([sys.executable, "-c", code, *places, str(folder)])
+    deadline = time.monotonic() + 300
+    while not (folder / "12").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    monkeypatch.setattr(stream_run, "SAVE_EVERY", 0.0)
+    lines = []
+    resumed = undisturbed(folder, lines.append)
+    first = next(line["samples"] for line in lines if line["kind"] == "curve")
+    assert first >= 12  # checkpoints of three steps of four were there
+    whole = undisturbed(tmp_path / "whole")
+    assert [row["loss"] for row in resumed.curve] == [row["loss"] for row in whole.curve]
+    assert resumed.validation == whole.validation

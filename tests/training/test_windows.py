@@ -130,8 +130,8 @@ def test_windows_are_those_of_the_cycle(draw=fake_draw):
 
 
 def test_half_precision_by_default():
-    for maker, given in ((cycle_windows, (prior_of("lr-each"), LAYOUT)), (forecast_windows, (LAYOUT,))):
-        truths = the_truth() if maker is cycle_windows else the_truth()[None]
+    for maker, given in ((cycle_windows, (prior_of("lr-each"), LAYOUT)), (forecast_windows, (observed_runs(),))):
+        truths = the_truth() if maker is cycle_windows else jnp.stack(3 * [the_truth()])
         shapes = jax.eval_shape(functools.partial(maker, setup("float64"), *given), KEY, truths)
         assert {a.dtype for a in shapes} == {np.dtype("float16")}
 
