@@ -125,7 +125,7 @@ def _order(name: str, got: np.ndarray, points: np.ndarray, period: int) -> tuple
         hint = "assign these, or drop the coordinate if the order is right"
         if got.dtype.kind in "fiu" and _sorted(np.deg2rad(got), points, period) is not None:
             hint = "these are degrees: convert them to radians"
-        elif got.dtype.kind in "fiu" and len(got) == n and period and np.ptp(got) > points[-1] + points[1] / 2:
+        elif got.dtype.kind in "fiu" and len(got) == n and period and np.isclose(np.ptp(got), n * points[1]):
             hint = "a period's end is its beginning again: the points end one spacing before 2π"
         raise ValueError(f"{name}: expected {_said(points)} in some order, got {_said(got)}; {hint}")
     if (order == np.arange(n)).all():

@@ -23,7 +23,7 @@ WALL = 0.01
 """Vorticity on the walls above this part of the range is refused: free slip makes it zero there."""
 
 ZEROS = 0.02
-"""Part of a frame between the walls that may be exactly zero; simulated frames have none, if rounded to 0.01 less."""
+"""Part of a frame between the walls that may be exactly zero; simulated frames have none."""
 
 
 def _largest(testbed: Testbed) -> float:
