@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -151,16 +153,16 @@ def _device(*arrays: np.ndarray) -> tuple[Array, ...]:
 
 def _moment_series(testbed: Testbed, truth: Any, mean: Any, std: Any) -> dict[str, Array]:
     """Scores of each frame that need no members."""
-    span = float(np.ptp(testbed.vorticity_range))
-
-    def one(truth: Array, mean: Array, std: Array | None = None) -> dict[str, Array]:
-        return _moment_scores(mean, truth, std, span)
-
     arrays = _device(truth, mean, *([] if std is None else [std]))
-    return jax.lax.map(lambda frames: jax.vmap(one)(*frames), arrays)
+    return _moment_scores_of_all(arrays, float(np.ptp(testbed.vorticity_range)))
 
 
-def _moment_scores(mean: Array, truth: Array, std: Array | None, span: float) -> dict[str, Array]:
+@jax.jit
+def _moment_scores_of_all(arrays: tuple[Array, ...], span: Array) -> dict[str, Array]:
+    return jax.lax.map(lambda frames: jax.vmap(lambda *frame: _moment_scores(span, *frame))(*frames), arrays)
+
+
+def _moment_scores(span: Array, truth: Array, mean: Array, std: Array | None = None) -> dict[str, Array]:
     """Scores of one frame that its mean and, if given, its standard deviation determine (of a large ensemble)."""
     scores = {
         "maer": point.maer(mean, truth),
@@ -177,6 +179,18 @@ def _moment_scores(mean: Array, truth: Array, std: Array | None, span: float) ->
     }
 
 
+@functools.lru_cache(8)
+def _member_scores(grid: ChannelGrid, span: float, scores: tuple[Any, ...]) -> Callable[..., Any]:
+    """The scores and the tally of one frame, compiled once for the same entries of the table of scores."""
+
+    @jax.jit
+    def one(key: Array, ensemble: Array, truth: Array, analysis: Array | None = None):
+        sums = tally.frame_tally(key, grid, ensemble, truth, analysis)
+        return point.frame_scores(ensemble, truth, span, analysis, scores=dict(scores)), sums
+
+    return one
+
+
 def _member_series(
     testbed: Testbed, truth: Any, mean: Any, members: Any, scored: np.ndarray
 ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
@@ -185,14 +199,8 @@ def _member_series(
     # A mean of its own is what the members are draws around.
     same = np.allclose(mean, ensembles.mean(2), atol=1e-4 * float(np.abs(mean).max()))
     analyses = None if same else mean
-    grid: ChannelGrid = testbed.grid
-    span = float(np.ptp(testbed.vorticity_range))
-
-    @jax.jit
-    def one(key: Array, ensemble: Array, truth: Array, analysis: Array | None = None):
-        scores = point.frame_scores(ensemble, truth, span, analysis)
-        return scores, tally.frame_tally(key, grid, ensemble, truth, analysis)
-
+    grid = testbed.grid
+    one = _member_scores(grid, float(np.ptp(testbed.vorticity_range)), tuple(point.SCORES.items()))
     series, statistics = [], []
     for i, (frames, truths) in enumerate(zip(ensembles, truth)):
         total = tally.empty_tally(grid, frames.shape[1], jnp.zeros(()).dtype)
