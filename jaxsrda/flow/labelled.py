@@ -17,8 +17,8 @@ AXES = {
     "truth": ("truth", "truths", "run", "runs"),
     "member": ("member", "members", "number", "ensemble", "realization", "realisation", "ens"),
     "time": ("time", "times", "t", "frame", "analysis_time"),
-    "x": ("x", "lon", "longitude", "nx"),
-    "y": ("y", "lat", "latitude", "ny"),
+    "x": ("x", "lon", "longitude", "nx", "xc"),
+    "y": ("y", "lat", "latitude", "ny", "yc"),
 }
 """The package's names of axes, and the names by which they are known, in any case."""
 
@@ -65,7 +65,8 @@ def labelled(given: Any, source: str, name: str = "omega") -> Labelled:
         if name not in given.data_vars:
             found = ", ".join(map(str, given.data_vars)) or "none"
             raise ValueError(f"{source}: expected a variable {name!r}, found {found}; pass one of these, or rename it")
-        given = given.set_coords([key for key, each in given.data_vars.items() if each.ndim == 1 and known(str(key))])
+        points = [key for key, each in given.data_vars.items() if each.ndim == 1 and known(key, each.attrs)]
+        given = given.set_coords(points)
         given = given[name]
     if not (hasattr(given, "dims") and hasattr(given, "coords")):
         return Labelled(given if np.ma.isMaskedArray(given) else np.asarray(given), source=source)
@@ -77,24 +78,24 @@ def labelled(given: Any, source: str, name: str = "omega") -> Labelled:
     coords = {}
     for dim in dims:
         # The coordinate of a dimension has its name, or else a name that an axis is known by.
-        found = [key for key, each in along.items() if str(each.dims[0]) == dim and (key == dim or known(key))]
+        found = [
+            key for key, each in along.items() if str(each.dims[0]) == dim and (key == dim or known(key, each.attrs))
+        ]
         for key in sorted(found, key=lambda key: key == dim)[-1:]:
             coords[dim] = Labelled(np.asarray(along[key].values), (dim,), attrs=dict(along[key].attrs), source=key)
     nameless = all(_NO_NAME.fullmatch(dim) for dim in dims)
     return Labelled(np.asarray(given.values), None if nameless else dims, coords, dict(given.attrs), source)
 
 
-def known(name: Any) -> str:
-    """The axis that goes by a name, or an empty text."""
-    return next((axis for axis, names in AXES.items() if str(name).lower() in names), "")
+def known(name: Any, attrs: Mapping[str, Any] | None = None) -> str:
+    """The axis that goes by a name, or by the CF attributes axis and standard_name; an empty text for none."""
+    said = [name, *((attrs or {}).get(key, "") for key in ("axis", "standard_name"))]
+    return next((axis for each in said for axis, names in AXES.items() if str(each).lower() in names), "")
 
 
 def _axis(dim: str, coordinate: Labelled | None) -> str:
-    """The axis that a dimension is: by its name, or by its coordinate's name, CF axis or CF standard name."""
-    said = [dim]
-    if coordinate is not None:
-        said += [coordinate.source, coordinate.attrs.get("axis", ""), coordinate.attrs.get("standard_name", "")]
-    return next(filter(None, map(known, said)), dim)
+    """The axis that a dimension is: by its name, or by its coordinate's."""
+    return known(dim) or (known(coordinate.source, coordinate.attrs) if coordinate is not None else "") or dim
 
 
 def named(given: Labelled, axes: Sequence[str]) -> Labelled:

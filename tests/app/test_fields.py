@@ -103,6 +103,16 @@ BROUGHT = {
         ),
         ["y flipped (it ran"],
     ),
+    "points by CF": (
+        lambda d: (
+            d.isel(y=slice(None, None, -1))
+            .drop_vars("x")
+            .rename_dims(y="j")
+            .rename_vars(y="north")
+            .assign(north=lambda d: d.north.assign_attrs(axis="Y"))
+        ),
+        ["north flipped (it ran from 3.142 to 0)"],
+    ),
     "CF axes": (
         lambda d: (
             d.isel(y=slice(None, None, -1))
