@@ -9,7 +9,7 @@ _LATER = {
     "analysis_dataset": "datasets",
     "evaluate_file": "evaluate",
     "fields_dataset": "datasets",
-    "read_fields": "datasets",
+    "read_fields": "fields",
     "score_table": "report",
     "write_dataset": "datasets",
 }

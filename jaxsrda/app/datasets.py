@@ -1,116 +1,31 @@
-"""Files: vorticity fields in; datasets, JSON and arrays out.
+"""Datasets out: fields, and analyses with the observations used, as NetCDF and Zarr.
 
 Every write is atomic: a temporary sibling is written in full and then moved into place, so a stopped
-run leaves the old file or the new one, never half of one.  Bad files and names raise ValueError; a
-disk that fails during a write raises the system's OSError.  xarray is imported on first use, and
-`.npy` and `.npz` do without it.  All quantities are non-dimensional.
+run leaves the old file or the new one, never half of one.  Bad names raise ValueError; a disk that fails
+during a write raises the system's OSError.  xarray is imported on first use.  All quantities are non-dimensional.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsrda.core.checks import check_choice, check_finite, check_shape
+from jaxsrda.core.checks import check_shape
+from jaxsrda.core.files import _plain, atomic_path, require_packages
 from jaxsrda.flow.grid import ChannelGrid
 
 if TYPE_CHECKING:
     import xarray
-from jaxsrda.core.files import _plain, atomic_path, require_packages
-
-FIELD_SUFFIXES = (".npy", ".npz", ".nc", ".zarr")
-"""Formats that `read_fields` reads."""
 
 DATASET_SUFFIXES = (".nc", ".zarr")
 """Formats that `write_dataset` writes."""
 
-AXES = {2: "x, y", 3: "frame, x, y", 4: "truth, frame, x, y", 5: "truth, member, frame, x, y"}
-"""What the axes of a field array of so many dimensions stand for."""
-
-
-# Reading --------------------------------------------------------------------------------------
-
-
-def read_fields(path: str | Path, name: str = "omega", ndims: Sequence[int] = (3, 4)) -> np.ndarray:
-    """The fields `name` of a file, (frames, nx, ny) or (truths, frames, nx, ny), float32 or float64.
-
-    path: .npy, .npz, .nc (NetCDF 4) or .zarr; float64 stays, every other real type becomes float32.
-    ndims: numbers of dimensions to accept; 2 is a single field (nx, ny).
-    Dimensions called x and y are brought to the end in this order, whatever the order in the file.
-    Raises ValueError for a missing or unreadable file, a missing variable, or an array that is not
-    of finite real numbers in `ndims` dimensions.
-    """
-    fields, names = _load(path, name)
-    if fields is None:
-        raise ValueError(f"{path}: expected a variable {name!r}, found {', '.join(names) or 'none'}; rename one")
-    return _as_fields(f"{path}: {name}", fields, ndims)
-
-
-def variable_names(path: str | Path) -> list[str]:
-    """The names of a file's variables (none for .npy).  Raises ValueError for a missing or unreadable file."""
-    return _load(path, "")[1]
-
-
-def _load(path: str | Path, name: str) -> tuple[np.ndarray | None, list[str]]:
-    """The array `name` of a file, None if it has none, and the names there."""
-    path = Path(path).expanduser()
-    suffix = check_choice(f"{path}: suffix", path.suffix.lower(), FIELD_SUFFIXES)
-    if not path.exists():
-        raise ValueError(f"{path}: expected a file of fields, found none; check the name and the folder")
-    require_packages(suffix)
-    load = _load_numpy if suffix in (".npy", ".npz") else _load_xarray
-    try:
-        return load(path, name)
-    except Exception as error:  # the readers raise many types; each of them means a bad file
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"{path}: expected a complete {suffix} file, could not read it ({reason})") from None
-
-
-def _load_numpy(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
-    """The array of an .npy file, or `name` of an .npz file (None if it has none), and the names there."""
-    loaded = np.load(path, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded, []
-    with loaded:
-        return loaded[name] if name in loaded.files else None, loaded.files
-
-
-def _load_xarray(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
-    """The variable `name` of a dataset (None if it has none) with x and y last, and the names there."""
-    import xarray
-
-    options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
-    if path.suffix.lower() == ".nc":
-        options = {"engine": "h5netcdf"}
-    with xarray.open_dataset(path, decode_times=False, **options) as dataset:
-        names = [str(key) for key in dataset.data_vars]
-        if name not in names:
-            return None, names
-        variable = dataset[name]
-        if {"x", "y"} <= set(variable.dims):
-            variable = variable.transpose(..., "x", "y")
-        return variable.values, names
-
-
-def _as_fields(label: str, fields: np.ndarray, ndims: Sequence[int]) -> np.ndarray:
-    """`fields` in float32 or float64 once they are known to be finite, real and of `ndims` dimensions."""
-    if fields.ndim not in ndims:
-        wanted = " or ".join(f"({AXES[n]})" for n in ndims)
-        raise ValueError(f"{label}: expected the axes {wanted}, got shape {fields.shape}; add or select an axis")
-    if fields.dtype.kind not in "fiu":
-        raise ValueError(f"{label}: expected real numbers, got {fields.dtype}; convert them to float32 or float64")
-    if not fields.size:
-        raise ValueError(f"{label}: expected at least one frame and grid point, got shape {fields.shape}")
-    wide = fields.dtype.kind == "f" and fields.dtype.itemsize >= 8
-    fields = np.asarray(fields, np.float64 if wide else np.float32)
-    check_finite(f"{label} (axes {AXES[fields.ndim]})", fields)
-    return fields
+# Writing --------------------------------------------------------------------------------------
 
 
 def write_dataset(path: str | Path, dataset: xarray.Dataset) -> None:
@@ -121,6 +36,9 @@ def write_dataset(path: str | Path, dataset: xarray.Dataset) -> None:
     with atomic_path(path, DATASET_SUFFIXES) as temporary:
         encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
         if temporary.suffix == ".zarr":
+            for name, variable in dataset.variables.items():
+                if variable.dtype.kind == "f":  # a chunk that gets lost reads as NaN then, not as zeros
+                    encoding[name] = {"_FillValue": np.nan}
             dataset.to_zarr(temporary, mode="w", encoding=encoding, zarr_format=2, consolidated=True)
             return
         for name, variable in dataset.data_vars.items():

@@ -126,31 +126,38 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
 
     folder.mkdir(parents=True, exist_ok=True)
     every = result.testbed.frames_per_cycle
-    mean, std, background = result.fields()
-    cycles = background.shape[1]
-    chosen = np.unique(np.linspace(cycles // 4, cycles - 1, 4).round().astype(int))
+    mean, std, background = result.mean, result.std, result.background
+    if mean is None:
+        mean, std, background = result.fields()  # says what to keep
+    # Frames at assimilation times; analyses from elsewhere may have none of these.
+    cycles = np.flatnonzero(np.rint(result.times / result.testbed.frame).astype(int) % every == 0)
+    cycles = cycles if len(cycles) else np.arange(mean.shape[1])
+    count = len(cycles)
+    chosen = np.unique(np.linspace(count // 4, count - 1, 4).round().astype(int))
     if times is not None:
-        analysis_times = result.times[::every]
-        chosen = np.unique([int(np.argmin(abs(analysis_times - t))) for t in times])
-    frames = chosen * every
+        chosen = np.unique([int(np.argmin(abs(result.times[cycles] - t))) for t in times])
+    frames = cycles[chosen]
     truth = None if result.truth is None else result.truth[0]
-    seen = result.observations.mask[0]
-    observed = [result.observations.positions[0, i][np.asarray(seen[i], bool)] for i in chosen]
+    observed = None
+    if result.observations.values.shape[1] == count:
+        seen = np.asarray(result.observations.mask[0], bool)
+        observed = [result.observations.positions[0, i][seen[i]] for i in chosen]
     paths = [folder / "fields.png"]
     field_pictures.plot_fields(
         paths[0],
         result.times[frames],
         None if truth is None else truth[frames],
-        background[0, chosen],
+        None if background is None else background[0, chosen],
         mean[0, frames],
-        std[0, frames],
+        None if std is None else std[0, frames],
         observed,
         title=result.method,
     )
     if result.series:
         paths.append(folder / "series.png")
         scores = [name for name in plotting.SERIES_SCORES if name in result.series]
-        plotting.plot_series(paths[-1], result.times[every:], {result.method: result.series}, scores)
+        scored = next(iter(result.series.values())).shape[1]
+        plotting.plot_series(paths[-1], result.times[-scored:], {result.method: result.series}, scores)
     if result.statistics:  # there are none of analyses without members
         paths += [folder / "spectra.png", folder / "rank_histogram.png"]
         statistics = mean_statistics(result.statistics)
@@ -159,5 +166,5 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
         plotting.plot_rank_histogram(paths[-1], statistics["rank_histogram"])
     if animate:
         paths.append(folder / "animation.gif")
-        field_pictures.animate(paths[-1], result.times, truth, mean[0], std[0])
+        field_pictures.animate(paths[-1], result.times, truth, mean[0], None if std is None else std[0])
     return paths

@@ -8,7 +8,7 @@ from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_
 from jaxsrda.experiment.result import DivergedError, Result
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.experiment.scan import Recipe, run_scan
-from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
+from jaxsrda.experiment.truth import default_climatology, prepare_truth, read_truth, simulate_truth
 
 __all__ = [
     "METHODS",
@@ -24,6 +24,7 @@ __all__ = [
     "make_diffsrda",
     "method_preset",
     "prepare_truth",
+    "read_truth",
     "register_method",
     "run_scan",
     "simulate_truth",

@@ -15,7 +15,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import KEEP, Keep
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
-from jaxsrda.experiment.truth import prepare_truth
+from jaxsrda.experiment.truth import truth_to_follow
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed, jet
@@ -37,9 +37,10 @@ class Experiment:
 
     method: a name in `METHODS`, an `Assimilator` of your own, or a function Setup → Assimilator.  config: its
     configuration, by default the method's preset.  truth: frames on the grid of any level that is not coarser than the
-    analyses' (`prepare_truth`); None simulates one from `seed`.  sensors: one set or several, each assimilated or
-    guiding.  observations: your own instead of simulated ones, stacked over the assimilation times, (cycles, p); then
-    `sensors` says what their sets measure and are for, and without `truth` nothing is scored but the fit to them.
+    analyses' (an array, a DataArray, or the `Frames` of `read_truth`, which it becomes); None simulates one from
+    `seed`.  sensors: one set or several, each assimilated or guiding.  observations: your own instead of simulated
+    ones, stacked over the assimilation times, (cycles, p); then `sensors` says what their sets measure and are for, and
+    without `truth` nothing is scored but the fit to them.
     withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
     verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
     climatology: by default the testbed's own.  seed: of the noise and the members, and of the simulated truth;
@@ -86,7 +87,7 @@ class Experiment:
                 check_operator(f"operator {each.operator_name}", each.measure, self.grid, differentiable=self.guided)
         self._check_guidance()
         if self.truth is not None:
-            put("truth", prepare_truth(self.truth, self.testbed))
+            put("truth", truth_to_follow(self.truth, self.testbed))
         if self.observations is not None:
             put("observations", check_observations(self.observations))
             self._check_observations()

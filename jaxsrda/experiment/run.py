@@ -80,6 +80,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "layout": sets[0]["layout"],
         "sensors": sets,
         "seed": given.seed,
+        "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
         "filter": {} if given.config is None else described(given.config),
     }
@@ -101,7 +102,7 @@ def _recipe(given: Experiment, setup: Setup) -> Recipe:
 
 def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, Observations]:
     """Truths (truths, frames, nx, ny), and observations (truths, cycles, p)."""
-    truth = given.truth
+    truth = None if given.truth is None else given.truth.values
     if given.observations is not None:
         return truth, jax.tree.map(lambda a: a[None], given.observations)
     if truth is None:

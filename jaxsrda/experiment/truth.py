@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.cache import cached_npz, scratch_dir
-from jaxsrda.core.checks import check_finite
 from jaxsrda.core.progress import Progress, duration
 from jaxsrda.core.records import key_of
 from jaxsrda.flow.climatology import CLIMATOLOGY_RUNS, Climatology, from_runs, simulate_climatology
+from jaxsrda.flow.frames import Frames, align, check_cadence, check_order
 from jaxsrda.flow.grid import ChannelGrid, regrid
+from jaxsrda.flow.labelled import labelled
+from jaxsrda.flow.plausible import check_frames, check_walls, numbers
 from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
 from jaxsrda.flow.testbed import Testbed, jet
 
@@ -70,31 +74,79 @@ def default_climatology(testbed: Testbed | None = None, runs: int = CLIMATOLOGY_
 def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth") -> np.ndarray:
     """Vorticity (truths, frames, nx, ny) on the analysis grid from the user's frames on the grid of any finer level.
 
-    truth: (frames, nx, ny) or (truths, frames, nx, ny), both walls included, a frame each `testbed.frame`.  Finer grids
-    are truncated spectrally.  Frames beyond whole cycles are dropped.  Raises ValueError for other shapes, NaN, or
-    fewer frames than two assimilation times need.
+    truth: as `read_truth` takes it.  Frames beyond whole cycles are dropped; what was done to it is warned about.
+    Raises ValueError as `read_truth` does, for fewer frames than two assimilation times need, and for a truth that does
+    not start at time zero.
     """
-    testbed = jet() if testbed is None else testbed
-    truth = np.asarray(truth)
-    if truth.ndim not in (3, 4):
-        raise ValueError(f"{source}: expected frames × nx × ny, or truths × frames × nx × ny, got shape {truth.shape}")
-    truth = truth if truth.ndim == 4 else truth[None]
-    grids = [level.grid.shape for level in testbed.levels if level.nx >= testbed.grid.nx]
-    if truth.shape[2:] not in grids:
-        known = ", ".join(f"{nx} × {ny}" for nx, ny in dict.fromkeys(grids))
+    return truth_to_follow(truth, jet() if testbed is None else testbed, source).values
+
+
+def read_truth(truth: Any, testbed: Testbed, source: str = "truth") -> Frames:
+    """Truths (truths, frames, nx, ny) on the analysis grid, with their times and notes of what was done to them.
+
+    truth: (frames, nx, ny) or (truths, frames, nx, ny), both walls included, a frame each `testbed.frame`, on the grid
+    of any level that is not coarser than the analyses' (truncated spectrally): an array, or a DataArray or `Labelled`
+    whose dimensions have names, then in any order.  Raises ValueError for other axes, grids, coordinates or times, and
+    for values that cannot be such vorticity.
+    """
+    if isinstance(truth, Frames):
+        return truth
+    given = numbers(labelled(truth, source), testbed)
+    grids = [level.grid for level in testbed.levels if level.nx >= testbed.grid.nx]
+    frames = check_frames(align(given, ("truth", "time"), grids), testbed)
+    check_walls(frames, testbed)
+    frames = check_cadence(frames, testbed.frame)
+    return dataclasses.replace(frames, values=np.stack([to_analysis_grid(each, testbed) for each in frames.values]))
+
+
+def read_start(field: Any, testbed: Testbed, grid: ChannelGrid, source: str = "initial field") -> Frames:
+    """One frame (1, nx, ny) to start a run from: a field on `grid`, or the last frame of a run, with its time.
+
+    field: as `read_truth` takes it, with or without a time axis.  Raises ValueError as `read_truth` does, but that the
+    field may be zero: a flow at rest.
+    """
+    frames = align(numbers(labelled(field, source), testbed), ("time",), [grid])
+    if frames.shape[0] > 1:
+        frames = check_frames(check_order(frames), testbed)
+    check_walls(frames, testbed)
+    times = None if frames.times is None else frames.times[-1:]
+    return dataclasses.replace(frames, values=frames.values[-1:], times=times)
+
+
+def truth_to_follow(truth: Any, testbed: Testbed, source: str = "truth") -> Frames:
+    """`read_truth` of what a method is to follow from its start: whole cycles, at least two, from time zero on.
+
+    The notes of a truth that comes here unread are warned about as well.
+    """
+    frames = whole_cycles(check_start(read_truth(truth, testbed, source)), testbed)
+    if not isinstance(truth, Frames):
+        for note in frames.notes:
+            warnings.warn(f"{frames.source}: {note}", stacklevel=2)
+    return frames
+
+
+def check_start(frames: Frames) -> Frames:
+    """`frames` if they start when the members do, at time zero; ValueError for any other time."""
+    if frames.start != 0:
         raise ValueError(
-            f"{source}: expected a grid of {known} points (both walls counted), got "
-            f"{' × '.join(map(str, truth.shape[2:]))}; bring it to one of these first, or describe "
-            "its flow as a Testbed"
+            f"{frames.source}: expected a truth from time 0 on, where the members start, got one from "
+            f"{frames.start:g} on; give the whole run, or shift its times if it starts from a first state"
         )
-    every = testbed.frames_per_cycle
-    if truth.shape[1] < 2 * every:
-        raise ValueError(
-            f"{source}: expected at least {2 * every} frames (two assimilation times), got {truth.shape[1]}"
-        )
-    check_finite(source, truth)
-    truth = truth[:, : truth.shape[1] // every * every]
-    return np.stack([to_analysis_grid(frames, testbed) for frames in truth])
+    return frames
+
+
+def whole_cycles(frames: Frames, testbed: Testbed, cycles: int = 2) -> Frames:
+    """`frames` without those beyond whole cycles; ValueError for fewer than `cycles` of them."""
+    every, count = testbed.frames_per_cycle, frames.shape[1]
+    if count < cycles * every:
+        times = "two assimilation times" if cycles == 2 else f"{cycles} assimilation time(s)"
+        raise ValueError(f"{frames.source}: expected at least {cycles * every} frames ({times}), got {count}")
+    rest = count % every
+    if not rest:
+        return frames
+    times = None if frames.times is None else frames.times[:-rest]
+    note = f"the last {rest} of {count} frames dropped: they make no whole cycle of {every}"
+    return frames.noted(note, values=frames.values[:, :-rest], times=times)
 
 
 def to_analysis_grid(omega: np.ndarray, testbed: Testbed) -> np.ndarray:

@@ -5,8 +5,10 @@ A `Testbed` is one experiment's flow as a value; a `ForecastModel` is what a met
 
 from jaxsrda.flow.climatology import Climatology, from_runs, simulate_climatology
 from jaxsrda.flow.forecasts import Forecast, ForecastModel, spectral
+from jaxsrda.flow.frames import Frames, align
 from jaxsrda.flow.grid import ChannelGrid, regrid, spectra, to_physical, to_spectral, velocity
 from jaxsrda.flow.jet import Physics, initial_state, jet_vorticity
+from jaxsrda.flow.labelled import Labelled, labelled
 from jaxsrda.flow.lagrangian import lagrangian
 from jaxsrda.flow.simulate import Run, Trajectory, integrate, simulate_resumable
 from jaxsrda.flow.solver import FlowParams, Speeds, UnstableStepError, etdrk4, rk2, rollout, tendency
@@ -19,6 +21,8 @@ __all__ = [
     "FlowParams",
     "Forecast",
     "ForecastModel",
+    "Frames",
+    "Labelled",
     "Level",
     "Physics",
     "Run",
@@ -26,6 +30,7 @@ __all__ = [
     "Testbed",
     "Trajectory",
     "UnstableStepError",
+    "align",
     "etdrk4",
     "from_runs",
     "initial_state",
@@ -33,6 +38,7 @@ __all__ = [
     "jet",
     "jet_small",
     "jet_vorticity",
+    "labelled",
     "lagrangian",
     "regrid",
     "rk2",

@@ -17,7 +17,7 @@ import xarray
 
 from jaxsrda.app.cli import main as cli
 from jaxsrda.app.cli.assimilate import Assimilate
-from jaxsrda.app.datasets import read_fields
+from jaxsrda.app.fields import read_fields
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.diffsrda.model import Model, ModelConfig
 from jaxsrda.diffsrda.model import network as config_network
@@ -288,8 +288,8 @@ def test_bad_truths_are_refused(capsys, tmp_path, truth):
     fails(capsys, ["assimilate", "--method", "enkf-sr", "--truth", str(path)], "expected a grid of 128 × 65")
     np.save(path, truth[:7])
     fails(capsys, arguments, "expected at least 8 frames")
-    np.save(path, truth[0])
-    fails(capsys, arguments, "expected the axes")
+    np.save(path, truth[0, 0])
+    fails(capsys, arguments, "expected the axes truth, time, x, y or the last of them, got shape (33,)")
     holed = truth.copy()
     holed[3, 5, 6] = np.nan
     np.save(path, holed)
@@ -314,7 +314,7 @@ def test_evaluate_refuses_what_does_not_match(capsys, tmp_path, truth_file, trut
     bad = tmp_path / "a.npz"
     np.savez(bad, omega_mean=truth[:, :, :-1], omega_std=truth[:, :, :-1])
     arguments = ["evaluate", str(bad), *ON_SMALL, "--truth", truth_file]
-    fails(capsys, arguments, "expected analyses of truths × frames × nx × ny")
+    fails(capsys, arguments, "expected a grid of 64 × 33 points")
     np.savez(bad, other=truth)
     fails(capsys, arguments, "expected a variable 'omega'")
 
@@ -493,7 +493,7 @@ def test_simulate(tmp_path, suffix):
     out = tmp_path / f"run{suffix}"
     arguments = ["simulate", "--level", "lr", "--frames", "5", "--out", str(out), "--seed", "3"]
     assert cli.main([*arguments, "--json", str(tmp_path / "run.json")]) == 0
-    omega = read_fields(out)
+    omega = np.asarray(read_fields(out))
     level = jet().forecast
     states = simulate(jet(), level, jet().start(truth_key(3), level.grid)[None], 5)[0]
     expected = to_fields(level.grid, states)
@@ -523,7 +523,7 @@ def test_simulate_refuses(capsys, tmp_path):
     fails(capsys, ["simulate", *ON_SMALL, "--level", "uhr", "--out", out], "level: expected one of lr, hr, fine;")
     np.save(tmp_path / "start.npy", np.zeros((32, 16)))
     arguments = [*simulating, "--initial", str(tmp_path / "start.npy")]
-    fails(capsys, arguments, "initial field: expected shape (32, 17), got (32, 16)")
+    fails(capsys, arguments, "start.npy: expected a grid of 32 × 17 points (both walls counted), got 32 × 16")
     assert not (tmp_path / "a.nc").exists()
 
 

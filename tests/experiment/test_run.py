@@ -74,13 +74,15 @@ def own_cache(monkeypatch, tmp_path):
 
 def test_truths_are_prepared(truths):
     np.testing.assert_array_equal(prepare_truth(truths, SMALL), truths)
-    one = prepare_truth(truths[0].tolist() + truths[0, :3].tolist(), SMALL)  # 11 frames: the last 3 are dropped
+    with pytest.warns(UserWarning, match="truth: the last 3 of 11 frames dropped: they make no whole cycle of 4"):
+        one = prepare_truth(truths[0].tolist() + truths[0, :3].tolist(), SMALL)
     np.testing.assert_array_equal(one, truths[:1])
     assert prepare_truth(truths.astype("float32"), SMALL).dtype == "float64"
     with jax.enable_x64(False):
         assert prepare_truth(truths, SMALL).dtype == "float32"
     longer = dataclasses.replace(SMALL, frames_per_cycle=3)  # 8 frames: two cycles of three
-    np.testing.assert_array_equal(prepare_truth(truths, longer), truths[:, :6])
+    with pytest.warns(UserWarning, match="the last 2 of 8 frames dropped"):
+        np.testing.assert_array_equal(prepare_truth(truths, longer), truths[:, :6])
 
 
 def test_finer_truths_are_truncated():
@@ -96,9 +98,10 @@ def test_finer_truths_are_truncated():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda t: t[0, 0], r"file: expected frames × nx × ny, or truths × frames × nx × ny, got shape \(64, 33\)"),
+        (lambda t: t[0, 0], r"file: expected at least 8 frames \(two assimilation times\), got 1"),
+        (lambda t: t[0, 0, 0], r"file: expected the axes truth, time, x, y or the last of them, got shape \(33,\)"),
         (lambda t: t[:, :, 1:], r"file: expected a grid of 64 × 33, 128 × 65 points \(both walls .* got 63 × 33"),
-        (lambda t: np.zeros((8, 16, 9)), "got 16 × 9; bring it to one of these first, or describe its flow as a Test"),
+        (lambda t: t[0, :, :16, :9], "got 16 × 9; bring it to one of these first, or describe its flow as a Test"),
         (lambda t: t[:, :7], r"file: expected at least 8 frames \(two assimilation times\), got 7"),
         (
             lambda t: np.where(np.arange(8)[:, None, None] == 3, np.nan, t[0]),
@@ -113,8 +116,8 @@ def test_bad_truths_raise(truths, change, message):
 
 def test_truths_are_of_the_jet_unless_told():
     with pytest.raises(ValueError, match="expected a grid of 128 × 65, 256 × 129, 1024 × 513 points"):
-        prepare_truth(np.zeros((8, 64, 33)))
-    assert prepare_truth(np.zeros((8, 128, 65))).shape == (1, 8, 128, 65)
+        prepare_truth(np.ones((8, 64, 1)) * np.sin(HR.y))
+    assert prepare_truth(np.ones((8, 128, 1)) * np.sin(FINE.y)).shape == (1, 8, 128, 65)
 
 
 def test_simulated_truths_and_climatologies_are_cached(monkeypatch):

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar
+from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar, say
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
 TUNING += ("substeps", "viscosity", "corrector")
@@ -23,8 +23,8 @@ class Assimilate:
     testbed: str = "jet"
     """The flow: jet, jet-small, or your own as module:name."""
     truth: Path | None = None
-    """Your truth: HR, fine or UHR vorticity frames (.npy, .npz, .nc, .zarr); several along a leading axis. By default
-    one is simulated."""
+    """Your truth: HR, fine or UHR vorticity frames (.npy, .npz, .nc, .zarr), brought to the package's order by the
+    names of dimensions and by coordinates; several along an axis truth. By default one is simulated."""
     truth_level: str = ""
     """Level of a simulated truth, of jet hr, fine or uhr, by default fine (kept in the cache and used again)."""
     truths: int = 1
@@ -148,13 +148,15 @@ class Assimilate:
 
     def run(self) -> None:
         """Check everything, make or read the truth, run, write files, print the table."""
-        from jaxsrda.app.datasets import DATASET_SUFFIXES, read_fields
+        from jaxsrda.app.datasets import DATASET_SUFFIXES
+        from jaxsrda.app.fields import read_fields
         from jaxsrda.core.checks import check_positive
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.experiment.registry import configured_model
         from jaxsrda.experiment.run import run
-        from jaxsrda.experiment.truth import simulate_truth
+        from jaxsrda.experiment.truth import read_truth, simulate_truth
+        from jaxsrda.flow.frames import Frames
 
         if self.out is not None:
             check_writable(self.out, DATASET_SUFFIXES)
@@ -172,11 +174,13 @@ class Assimilate:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             if self.truth is not None:
-                truth, seeds = read_fields(self.truth), None
+                truth, seeds = read_truth(read_fields(self.truth), given.testbed), None
             else:
                 seeds = list(range(self.seed, self.seed + self.truths))
-                truth = simulate_truth(given.testbed, seeds, self.truth_level, progress=progress)
-            result = run(dataclasses.replace(given, truth=truth, truth_seeds=seeds), progress)
+                truth = Frames(simulate_truth(given.testbed, seeds, self.truth_level, progress=progress))
+            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds)
+            say(given.truth.notes)
+            result = run(given, progress)
         self.write(given, result)
 
     def write(self, given: Any, result: Any) -> None:

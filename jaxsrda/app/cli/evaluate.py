@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from jaxsrda.app.cli.common import check_outputs, console
+from jaxsrda.app.cli.common import check_outputs, console, say
 
 
 @dataclasses.dataclass
@@ -15,7 +15,7 @@ class Evaluate:
     """Score analyses, from a file that `assimilate` wrote or one of your own, against a truth."""
 
     file: tyro.conf.Positional[Path]
-    """Analyses: omega (members) or omega_mean and omega_std, in NetCDF or Zarr."""
+    """Analyses: omega (members, or one field) or omega_mean and, if there is a spread, omega_std."""
     truth: Path | None = None
     """True vorticity frames; by default omega_truth of the file."""
     testbed: str = "jet"
@@ -41,6 +41,7 @@ class Evaluate:
         if self.plot is not None:
             report.pictures(self.plot, result)
             written.append(f"pictures: {self.plot}")
+        say(result.config["notes"])
         console.print(report.score_table({result.method: result.scores}))
         for line in written:
             console.print(line)

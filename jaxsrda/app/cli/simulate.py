@@ -6,7 +6,7 @@ import dataclasses
 import time
 from pathlib import Path
 
-from jaxsrda.app.cli.common import check_outputs, console, progress_bar
+from jaxsrda.app.cli.common import check_outputs, console, progress_bar, say
 
 
 @dataclasses.dataclass
@@ -24,7 +24,7 @@ class Simulate:
     seed: int = 0
     """Seed of the initial perturbation."""
     initial: Path | None = None
-    """Start from this vorticity field (nx × ny, at the level's grid) instead."""
+    """Start from this vorticity field (nx × ny, at the level's grid) instead, or from the last frame of a run."""
     scheme: str = "etdrk4"
     """etdrk4, or rk2 (the paper's)."""
     steps: int | None = None
@@ -34,10 +34,12 @@ class Simulate:
 
     def run(self) -> None:
         """Check everything, estimate the cost, run, write."""
-        from jaxsrda.app.datasets import DATASET_SUFFIXES, fields_dataset, read_fields, write_dataset
+        from jaxsrda.app.datasets import DATASET_SUFFIXES, fields_dataset, write_dataset
+        from jaxsrda.app.fields import read_fields
         from jaxsrda.core.files import check_writable, write_json, write_npz
         from jaxsrda.core.progress import duration
         from jaxsrda.core.records import described
+        from jaxsrda.experiment.truth import read_start
         from jaxsrda.flow.simulate import Run, estimate_seconds, simulate_resumable
         from jaxsrda.flow.testbed import testbed
 
@@ -45,10 +47,11 @@ class Simulate:
         run = Run(flow, flow.level(self.level), self.frames, self.scheme, self.steps, self.seed)
         check_writable(self.out, (*DATASET_SUFFIXES, ".npz"))
         check_outputs(self.json)
-        initial = None if self.initial is None else read_fields(self.initial, ndims=(2, 3))
-        if initial is not None and initial.ndim == 3:
-            initial = initial[-1]  # the last frame of a run: go on from there
-        grid = run.level.grid
+        grid, initial, begin = run.level.grid, None, 0.0
+        if self.initial is not None:
+            found = read_start(read_fields(self.initial), flow, grid)
+            initial, begin = found.values[0], found.start
+            say(found.notes)
         steps = run.steps_a_frame * (run.frames - 1)
         console.print(
             f"{run.level.name}: {grid.nx} × {grid.ny}, {run.frames} frames, {steps} {run.scheme} steps of "
@@ -66,7 +69,7 @@ class Simulate:
         if self.out.suffix == ".npz":
             write_npz(self.out, omega=omega)
         else:
-            times = [flow.frame * i for i in range(run.frames)]
+            times = [begin + flow.frame * i for i in range(run.frames)]
             write_dataset(self.out, fields_dataset(omega, times, grid, {"config": config}))
         if self.json is not None:
             write_json(self.json, {"config": config, "seconds": {"run": seconds}, "finite": True})
