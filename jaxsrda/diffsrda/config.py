@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jax.core import Tracer
+
 from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.prior import PRIORS
@@ -94,7 +96,7 @@ class DiffSRDAConfig:
             raise ValueError(f"restart: the {self.prior} prior is one forecast, expected mean, first or open, got each")
         if filters and self.members < 2:
             raise ValueError(f"members: the {self.prior} prior filters as many cheap members, expected 2 or more")
-        if not 0 <= self.eta <= 1:
+        if not isinstance(self.eta, Tracer) and not 0 <= self.eta <= 1:
             raise ValueError(f"eta: expected a number from 0 (deterministic) to 1, got {self.eta}")
         if self.sampler == "mean" and filters and self.restart == "each":
             raise ValueError("restart: sampler mean draws one field, expected restart mean or open with it, got each")

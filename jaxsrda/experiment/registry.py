@@ -12,6 +12,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import PAPER_SAMPLING, DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.step import diffsrda
+from jaxsrda.experiment.options import read_preset
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import climatology, free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
@@ -132,13 +133,16 @@ def register_method(name: str, method: Method) -> None:
     METHODS[name] = method
 
 
-def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig | DiffSRDAConfig:
-    """The configuration of a method: `own` (re-tuned) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
+def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "own") -> FilterConfig | DiffSRDAConfig:
+    """The configuration of a method: `own` (re-tuned), `paper` (PAPER_FILTERS, enkf-hr on a lattice only), or that of a
+    preset file (.json) of a sweep.
 
-    Raises ValueError for an unknown method or tuning, or where the paper gives none.
+    Raises ValueError for an unknown method or tuning, where the paper gives none, and for another method's file.
     """
     check_choice("method", method, METHODS)
-    check_choice("tuning", tuning, ("own", "paper"))
+    if Path(tuning).suffix == ".json":
+        return check_config(method, read_preset(tuning, method, METHODS[method].config))
+    tuning = check_choice("tuning, unless it is a .json file", str(tuning), ("own", "paper"))
     if tuning == "own":
         return METHODS[method].config
     if method in PAPER_SAMPLING:
