@@ -39,6 +39,7 @@ from jaxsrda.experiment.result import DivergedError, Result
 from jaxsrda.experiment.run import assimilate, run
 from jaxsrda.experiment.space import grid_settings, random_settings
 from jaxsrda.experiment.sweep import Sweep, run_sweep
+from jaxsrda.experiment.search import Search, run_search
 from jaxsrda.experiment.trials import SweepResult, Trial
 from jaxsrda.experiment.evaluate import evaluate
 
@@ -129,6 +130,7 @@ __all__ = [
     "Projected",
     "Result",
     "Scored",
+    "Search",
     "Sensors",
     "Setup",
     "Sweep",
@@ -182,6 +184,7 @@ __all__ = [
     "rollout",
     "run",
     "run_cycles",
+    "run_search",
     "run_sweep",
     "save_model",
     "simulate",

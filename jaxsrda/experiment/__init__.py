@@ -8,6 +8,7 @@ from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_
 from jaxsrda.experiment.result import DivergedError, Result
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.experiment.scan import Recipe, run_scan
+from jaxsrda.experiment.search import Search, run_search
 from jaxsrda.experiment.space import combined, grid_settings, random_settings, read_settings
 from jaxsrda.experiment.sweep import Sweep, run_sweep
 from jaxsrda.experiment.trials import SweepResult, Trial
@@ -20,6 +21,7 @@ __all__ = [
     "Method",
     "Recipe",
     "Result",
+    "Search",
     "Sweep",
     "SweepResult",
     "Trial",
@@ -36,6 +38,7 @@ __all__ = [
     "read_settings",
     "register_method",
     "run_scan",
+    "run_search",
     "run_sweep",
     "simulate_truth",
 ]

@@ -48,7 +48,7 @@ class Runner:
     def parts(self, settings: Sequence[Setting], configs: Sequence[Any]) -> list[tuple[list[Setting], int]]:
         """The settings of each call, which share a program, and its size, which they may not fill."""
         parts = []
-        for config, numbers in _groups(configs).items():
+        for config, numbers in grouped(configs).items():
             size = self.size(len(numbers), config)
             parts += [([settings[n] for n in numbers[i : i + size]], size) for i in range(0, len(numbers), size)]
         return parts
@@ -86,7 +86,7 @@ class Runner:
     def check_effects(self, settings: Sequence[Setting], configs: Sequence[Any]) -> None:
         """ValueError for a traced option of the settings that no step of the method reads."""
         told: dict[str, list[bool]] = {}
-        for config, numbers in _groups(configs).items():
+        for config, numbers in grouped(configs).items():
             swept = {name for n in numbers for name in settings[n] if name in TRACED}
             unread = self._unread(config) if swept else set()
             for name in swept:
@@ -109,7 +109,7 @@ class Runner:
         return {name for name, value in zip(sorted(numbers), jaxpr.invars) if id(value) not in read}
 
 
-def _groups(configs: Sequence[Any]) -> dict[Any, list[int]]:
+def grouped(configs: Sequence[Any]) -> dict[Any, list[int]]:
     """What is compiled, and the numbers of the configurations that share it."""
     groups: dict[Any, list[int]] = {}
     for number, config in enumerate(configs):
