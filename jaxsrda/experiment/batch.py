@@ -70,7 +70,8 @@ def run_batch(
             def one(key, observed, truth, carry):
                 return run_cycles(assimilator, key, observed, truth, carry, "scores", testbed, recipe.joint)
 
-            return jax.vmap(one)(*by_truth, carry)
+            keys, observed, truth = by_truth
+            return jax.vmap(one)(keys, observed, truth, carry)
 
         run = jax.jit(every_truth)  # traced once, for its shapes and for its numbers
         first = jax.tree.map(lambda a: a[0], (numbers, carry))
@@ -120,7 +121,7 @@ def joined_histories(*parts: History) -> History:
 
 def scores_of(carry: Carry, history: History, grid: ChannelGrid) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The scores (settings, truths) that a `Result` has by truth, NaN where a run was not finite; and which were."""
-    finite = np.asarray(history.finite).all(-1)
+    finite = np.asarray(np.asarray(history.finite).all(-1))
 
     def flat(leaf: Any) -> Any:
         return np.asarray(leaf).reshape(-1, *np.shape(leaf)[2:])

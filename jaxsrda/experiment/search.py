@@ -82,7 +82,7 @@ class Search:
 
     def ask(self, trial: Any) -> Setting:
         """The setting of an Optuna trial."""
-        setting: Setting = {}
+        setting: dict[str, Any] = {}
         for name, (low, high) in self.ranges.items():
             value = trial.suggest_float(name, low, high, log=name not in LINEAR)
             setting[name] = float(f"{value:.{DIGITS}g}")

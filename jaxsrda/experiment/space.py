@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-Setting = dict[str, Any]
+Setting = Mapping[str, Any]
 """Options by name."""
 
 LINEAR = ("inflation", "rtps", "rtpp", "eta")
@@ -23,7 +23,7 @@ DIGITS = 4
 """Significant digits of random numbers, so that a setting can be read and typed."""
 
 
-def grid_settings(**values: Sequence[Any]) -> list[Setting]:
+def grid_settings(**values: Sequence[Any]) -> list[dict[str, Any]]:
     """Every combination of the values of each option, the last option fastest.  ValueError for an option without any.
 
     A single value fixes its option.
@@ -34,7 +34,7 @@ def grid_settings(**values: Sequence[Any]) -> list[Setting]:
     return [dict(zip(values, point)) for point in itertools.product(*values.values())]
 
 
-def random_settings(samples: int, seed: int = 0, **ranges: tuple[float, float]) -> list[Setting]:
+def random_settings(samples: int, seed: int = 0, **ranges: tuple[float, float]) -> list[dict[str, Any]]:
     """Random settings from ranges (low, high): uniform in the logarithm, or linear for fractions (`LINEAR`).
 
     Each option has a stream of its own, so one more option leaves the others as they were, and fewer samples are the
@@ -61,18 +61,18 @@ def check_range(name: str, ends: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def combined(*parts: Sequence[Setting]) -> list[Setting]:
+def combined(*parts: Sequence[Setting]) -> list[dict[str, Any]]:
     """Every setting of one part with every one of the others; ValueError for an option that two parts have."""
-    settings: list[Setting] = [{}]
+    settings: list[dict[str, Any]] = [{}]
     for part in parts:
         for setting in part:
             if both := sorted(settings[0].keys() & setting.keys()):
                 raise ValueError(f"{both[0]}: given twice; leave it in one of grid, random and list")
-        settings = [a | b for a in settings for b in part]
+        settings = [{**a, **b} for a in settings for b in part]
     return settings
 
 
-def read_settings(path: str | Path) -> list[Setting]:
+def read_settings(path: str | Path) -> list[dict[str, Any]]:
     """Settings of a file: JSON, a list of objects, or CSV, a column an option (an empty cell leaves it at the preset).
 
     Raises ValueError for a file that cannot be read as such.
@@ -89,7 +89,7 @@ def read_settings(path: str | Path) -> list[Setting]:
     raise ValueError(f"list {path}: expected a .csv or a .json file, got {path.suffix or 'no suffix'}")
 
 
-def _of_rows(path: Path, rows: Any) -> list[Setting]:
+def _of_rows(path: Path, rows: Any) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not rows or not all(isinstance(row, Mapping) for row in rows):
         raise ValueError(f"list {path}: expected a list of settings, each a name → value, got none or something else")
     for number, row in enumerate(rows, 1):

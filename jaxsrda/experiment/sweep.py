@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Sweep:
     """
 
     experiment: Experiment
-    settings: Sequence[Mapping[str, Any]]
+    settings: Sequence[Setting]
     truth_seeds: Sequence[int] = VALIDATION_SEEDS
     frames: int | None = None
     by: str = "crps"
@@ -72,7 +72,7 @@ class Sweep:
         for config in {split(self.config(setting))[0]: self.config(setting) for setting in self.settings}.values():
             check_setting(self.experiment, config)
 
-    def read(self, setting: Mapping[str, Any]) -> Setting:
+    def read(self, setting: Setting) -> Setting:
         """A setting with values of the right kind; ValueError for an unknown option or a value that is refused."""
         base, method = self.experiment.config, str(self.experiment.method)
         kinds = option_kinds(base)
@@ -82,7 +82,7 @@ class Sweep:
         with_options(base, read, method)
         return read
 
-    def config(self, setting: Mapping[str, Any]) -> Any:
+    def config(self, setting: Setting) -> Any:
         """The configuration of a setting."""
         return with_options(self.experiment.config, setting, str(self.experiment.method))
 

@@ -21,8 +21,9 @@ from jaxsrda.experiment.space import Setting
 from jaxsrda.scoring.joint import JOINT_SCORES
 from jaxsrda.scoring.point import SCORES
 
-NO_LOSS = ("spread", *(name for name in JOINT_SCORES if name.startswith(("variance_", "error_"))))
-"""Scores that are no measure of quality by themselves."""
+NO_LOSS = ("spread", "spread_skill", "error_spread_correlation")
+NO_LOSS += tuple(name for name in JOINT_SCORES if name.startswith(("variance_", "error_")))
+"""Scores of which less is not better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +42,8 @@ class Trial:
         return {name: float(np.mean(values)) for name, values in self.per_truth.items()}
 
     def loss(self, by: str) -> float:
-        """How far from perfect a score is, the smaller, the better; infinite for a setting that cannot win."""
+        """The mean of a score, the smaller, the better; infinite for a setting that cannot win."""
         value = self.mean.get(by, math.nan)
-        if by.startswith("spread_skill"):
-            value = abs(math.log(value)) if value > 0 else math.nan
-        value = -value if by == "error_spread_correlation" else value
         return value if self.finite and not self.pruned and math.isfinite(value) else math.inf
 
     def row(self) -> dict[str, Any]:
@@ -63,10 +61,10 @@ class Trial:
 
 
 def check_by(by: str, joint: bool = False) -> str:
-    """`by` if settings can be judged by this score, else ValueError."""
+    """`by` if it is a score of which less is better, else ValueError."""
     known = [name for name in (*SCORES, *(JOINT_SCORES if joint else ())) if name not in NO_LOSS]
     if by not in known:
-        raise ValueError(f"by: expected a score that settings can be judged by, {', '.join(known)}; got {by!r}")
+        raise ValueError(f"by: expected a score of which less is better, {', '.join(known)}; got {by!r}")
     return by
 
 
