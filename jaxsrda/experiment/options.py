@@ -49,6 +49,13 @@ def check_option(name: str, config: Any, method: str) -> str:
     raise ValueError(f"{name}: not an option of {method}, which has {', '.join(known)}{hint}")
 
 
+def check_traced(name: str, config: Any, method: str) -> str:
+    """`name` if it is a traced option, so that a range of values takes one program, else ValueError."""
+    if check_option(name, config, method) not in TRACED:
+        raise ValueError(f"{name}: every value of it would be compiled, expected a grid of a few, got a range")
+    return name
+
+
 def option_value(name: str, value: Any, kind: type) -> Any:
     """A value of an option, from text or JSON; ValueError for one of another kind."""
     wanted = {bool: "true or false", int: "a whole number", float: "a finite number", tuple: "a list of two numbers"}

@@ -142,7 +142,7 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "
     check_choice("method", method, METHODS)
     if Path(tuning).suffix == ".json":
         return check_config(method, read_preset(tuning, method, METHODS[method].config))
-    tuning = check_choice("tuning, unless it is a .json file", str(tuning), ("own", "paper"))
+    tuning = check_choice("tuning", str(tuning), ("own", "paper", "FILE.json"))
     if tuning == "own":
         return METHODS[method].config
     if method in PAPER_SAMPLING:

@@ -21,7 +21,7 @@ from jaxsrda.core.progress import Progress
 from jaxsrda.core.provenance import this_run
 from jaxsrda.core.records import described
 from jaxsrda.experiment.batch import cycles_of, joined_histories
-from jaxsrda.experiment.options import TRACED, flat_options
+from jaxsrda.experiment.options import check_traced, flat_options
 from jaxsrda.experiment.run import prepare
 from jaxsrda.experiment.runner import Runner, grouped
 from jaxsrda.experiment.space import DIGITS, LINEAR, Setting, check_range
@@ -71,9 +71,10 @@ class Search:
         if not self.ranges:
             raise ValueError("ranges: expected at least one option to search, got none")
         for name, ends in self.ranges.items():
+            check_traced(name, self.sweep.experiment.config, str(self.sweep.experiment.method))
             check_range(name, ends)
             for end in ends:
-                check_traced(name, self.sweep.read({name: end}))
+                self.sweep.read({name: end})
         for name, values in self.choices.items():
             if name in self.ranges:
                 raise ValueError(f"{name}: given twice, as a range and as choices; leave one out")
@@ -89,12 +90,6 @@ class Search:
         for name, values in self.choices.items():
             setting[name] = self.sweep.read({name: trial.suggest_categorical(name, list(values))})[name]
         return setting
-
-
-def check_traced(name: str, setting: Setting) -> None:
-    """ValueError for an option that every value of would be compiled."""
-    if name not in TRACED:
-        raise ValueError(f"{name}: is compiled, so every value of a range would be; give its values as a grid instead")
 
 
 def run_search(search: Search, record: str | Path | None = None, progress: Progress | None = None) -> SweepResult:

@@ -11,6 +11,9 @@ import tyro
 
 from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar
 
+GUIDING = ("guidance", "guide_on")
+"""Options that decide which sensors an experiment may have."""
+
 
 @dataclasses.dataclass
 class Sweep:
@@ -121,13 +124,15 @@ class Sweep:
         """The experiment that settings change; first: options that it needs to be one, such as a guidance."""
         from jaxsrda.app.datasets import read_fields
         from jaxsrda.experiment.experiment import from_options
-        from jaxsrda.experiment.options import option_kinds, option_value, with_options
+        from jaxsrda.experiment.options import check_traced, option_kinds, option_value, with_options
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
         flow, preset = testbed(self.testbed), method_preset(self.method, self.layout, self.tuning)
+        for name in self.ranges():
+            check_traced(name, preset, self.method)
         kinds = option_kinds(preset)
-        fixed = {name: option_value(name, first[name], kinds[name]) for name in ("guidance",) if name in first}
+        fixed = {name: option_value(name, first[name], kinds[name]) for name in GUIDING if name in first}
         second = None if self.guide_layout is None else layout(self.guide_layout, flow.grid)
         return from_options(
             self.method,
