@@ -162,7 +162,7 @@ def test_a_preset_file_is_a_tuning(tmp_path):
         (
             "letkf-sr",
             {"method": "enkf-sr", "options": {}},
-            "a preset of enkf-sr, expected one of letkf-sr; choose that",
+            "a preset of enkf-sr, expected one of letkf-sr",
         ),
         ("enkf-sr", {"method": "enkf-sr"}, "expected method and options, a preset file"),
         ("enkf-sr", {"method": "enkf-sr", "options": {"steps": 3}}, "steps: not an option of enkf-sr"),

@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
-from helpers import SENSORS, TESTBED, setup, truth
+from helpers import SENSORS, TESTBED, observed, setup, truth
 
 import jaxsrda
 from jaxsrda.core.provenance import stamped
@@ -69,10 +68,21 @@ def assert_as_assimilated(given, settings, result):
 
 
 def test_settings_are_those_of_assimilate():
-    """Traced numbers, static ones around them, on two truths; three a call, so that one call is not full."""
-    given, settings = experiment(), grid(members=[3, 4], localization=[0.4, 0.8])
-    settings.append({"members": 3, "inflation": 1.3})
-    assert_as_assimilated(given, settings, run_sweep(Sweep(given, settings, at_once=2)))
+    """Traced numbers and static ones around them, on two truths."""
+    given, settings = experiment(), [{"members": 4, "localization": 0.8}, {"inflation": 1.3}]
+    assert_as_assimilated(given, settings, run_sweep(Sweep(given, settings)))
+
+
+def test_static_options_are_the_outer_loop():
+    given, settings = experiment(), grid(members=[3, 4], localization=[0.4, 0.6, 0.8])
+    calls = []
+    result = run_sweep(Sweep(given, settings, at_once=2), progress=lambda *report: calls.append(report))
+    assert [done for what, done, _ in calls if what == "setting"] == [0, 2, 3, 5, 6]  # two calls for each size
+    assert [trial.parameters for trial in result.trials] == settings
+    assert len({trial.mean["crps"] for trial in result.trials}) == 6
+    four = run_sweep(Sweep(given, settings[4:], at_once=2))
+    for a, b in zip(result.trials[4:], four.trials):
+        np.testing.assert_allclose(a.per_truth["crps"], b.per_truth["crps"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["enkf-sr", "enkf-dual-lagrange"])
@@ -93,22 +103,14 @@ def test_settings_of_filters_are_those_of_assimilate(method):
 def test_sixty_four_settings_compile_once(traces):
     given = experiment("traced")
     settings = grid(localization=list(np.linspace(0.3, 1.0, 8)), inflation=list(np.linspace(0.8, 1.5, 8)))
-    first = run_sweep(Sweep(given, settings[:1]))
-    once = len(traces)
-    assert once > 0 < first.seconds["compile"]
+    first = run_sweep(Sweep(given, settings[:16], at_once=16))
+    assert first.seconds["compile"] > 0
     traces.clear()
-    result = run_sweep(Sweep(given, settings, at_once=64))
-    # One trace for the compiled call, one to see which options are read; so it is for one setting.
-    assert len(traces) == once and len(result.trials) == 64
+    result = run_sweep(Sweep(given, settings, at_once=16))
+    # The only trace sees which options a step reads.
+    assert result.seconds["compile"] == 0 and len(traces) == 1 and len(result.trials) == 64
     assert len({trial.mean["crps"] for trial in result.trials}) == 64
-    traces.clear()
-    again = run_sweep(Sweep(given, settings, at_once=64))
-    assert again.seconds["compile"] == 0 and len(traces) == 1
-    assert (
-        again.best.parameters
-        == result.best.parameters
-        == min(result.trials, key=lambda trial: trial.mean["crps"]).parameters
-    )
+    assert result.best is min(result.trials, key=lambda trial: trial.mean["crps"])
     assert [t.mean["crps"] for t in result.ranked()] == sorted(t.mean["crps"] for t in result.trials)
 
 
@@ -168,10 +170,10 @@ def test_a_sweep_goes_on_from_its_record(tmp_path, monkeypatch):
     assert ran == [{"localization": 0.6}] and len(json.loads(record.read_text())["settings"]) == 1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"seed": 1}, {"sensors": jaxsrda.Sensors("lattice:4", noise_std=0.2)}, {"testbed": TESTBED.vary(drag=0.2)}],
-)
+LOUDER = jaxsrda.Sensors("lattice:4", noise_std=0.2)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"sensors": LOUDER}, {"testbed": TESTBED.vary(drag=0.2)}])
 def test_a_record_of_another_experiment_is_refused(tmp_path, change):
     given = experiment()
     assert experiment_key(given) == experiment_key(experiment()) != experiment_key(experiment(**change))
@@ -282,13 +284,14 @@ def test_truths_are_validation_truths_cut_to_frames(monkeypatch):
 
     def simulated(testbed, seeds, progress):
         asked.append(list(seeds))
-        return truths(3)[[0, 1, 0, 1]]
+        return truths(3)
 
     monkeypatch.setattr(sys.modules["jaxsrda.experiment.sweep"], "simulate_truth", simulated)
     given = dataclasses.replace(experiment(), truth=None, truth_seeds=None)
-    result = run_sweep(Sweep(given, [{"localization": 0.5}], frames=8))
-    assert asked == [[1000, 1001, 1002, 1003]] and result.experiment.truth.shape[:2] == (4, 8)
-    assert tuple(result.experiment.truth_seeds) == (1000, 1001, 1002, 1003)
+    assert Sweep(given, [{}]).truth_seeds == (1000, 1001, 1002, 1003)
+    result = run_sweep(Sweep(given, [{"localization": 0.5}], (1000, 1001), frames=8))
+    assert asked == [[1000, 1001]] and result.experiment.truth.shape[:2] == (2, 8)
+    assert tuple(result.experiment.truth_seeds) == (1000, 1001)
     with pytest.raises(ValueError, match="frames: expected at most the truths' 12, got 16"):
         run_sweep(Sweep(given, [{"localization": 0.5}], frames=16))
 
@@ -319,8 +322,7 @@ def test_experiments_that_cannot_be_swept():
     with pytest.raises(ValueError, match="withhold: a sweep keeps no analyses to verify"):
         Sweep(experiment(withhold=0.1), [{}])
     one = dataclasses.replace(experiment(), truth=truths(2)[:1], truth_seeds=None)
-    seen = jaxsrda.run(dataclasses.replace(one, method="climatology")).observations
-    own = dataclasses.replace(one, observations=jax.tree.map(lambda a: a[0], seen))
+    own = dataclasses.replace(one, observations=observed(2))
     with pytest.raises(ValueError, match="sweep: expected truths to score against, got observations of your own"):
         Sweep(own, [{}])
 
