@@ -18,6 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.cycle import Carry, History, run_cycles
+from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import Numbers
 from jaxsrda.experiment.result import summarized
 from jaxsrda.experiment.run import Inputs
@@ -27,23 +28,24 @@ from jaxsrda.flow.grid import ChannelGrid
 CPU_BUDGET = 2**30
 """Bytes that the settings of one call may take on a CPU; on an accelerator half of its memory."""
 
-COPIES = 10
-"""About how many copies of a window's ensemble a cycle holds at once."""
+COPIES, NETWORK_COPIES = 10, 100
+"""About how many copies of a window's ensemble a cycle holds at once: a filter, and a network with its channels."""
 
 MOST_AT_ONCE = 64
 """Settings a call, unless more are asked for: what was done is written after each call."""
 
 
-def settings_at_once(members: int, inputs: Inputs) -> int:
-    """How many settings go into one call within the budget of memory."""
+def settings_at_once(config: Any, inputs: Inputs) -> int:
+    """How many settings of a configuration go into one call within the budget of memory."""
     testbed = inputs.setup.testbed
     truths, _, sensors = inputs.observed.values.shape
     points, itemsize = math.prod(testbed.grid.shape), inputs.observed.values.dtype.itemsize
-    window = members * testbed.window * points + points * sensors
+    window = getattr(config, "members", 1) * testbed.window * points + points * sensors
+    copies = NETWORK_COPIES if isinstance(config, DiffSRDAConfig) else COPIES
     device = jax.devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     budget = stats["bytes_limit"] / 2 * len(jax.devices()) if stats and "bytes_limit" in stats else CPU_BUDGET
-    return int(min(max(budget / (COPIES * truths * window * itemsize), 1), MOST_AT_ONCE))
+    return int(min(max(budget / (copies * truths * window * itemsize), 1), MOST_AT_ONCE))
 
 
 def batch_program(recipe: Recipe, inputs: Inputs) -> Program:
@@ -61,7 +63,6 @@ def run_batch(
     as `run` has, so the same scores to rounding.
     """
     compiled, mesh = batch_program(recipe, inputs), device_mesh(len(active), len(inputs.keys))
-    side_by_side = mesh.devices.flat[0].platform != "cpu"
 
     def block(testbed, climatology, by_truth, numbers, active, carry):
         def every_truth(numbers: Numbers, carry: Carry | None) -> tuple[Carry, History]:
@@ -85,8 +86,7 @@ def run_batch(
 
             return jax.lax.cond(active, run, nothing, *rest)
 
-        width = len(active) if side_by_side else None
-        return jax.lax.map(if_active, (active, numbers, carry), batch_size=width)
+        return jax.lax.map(if_active, (active, numbers, carry), batch_size=side_by_side(len(active)))
 
     if mesh.size > 1:
         both, whole = PartitionSpec("settings", "truths"), PartitionSpec()
@@ -95,6 +95,11 @@ def run_batch(
     by_truth = inputs.keys, inputs.observed, None if inputs.truth is None else jnp.asarray(inputs.truth)
     arguments = inputs.setup.testbed, inputs.setup.climatology, by_truth, numbers, active, carry
     return compiled.call(("settings", mesh.devices.shape), block, *arguments, donate=5)
+
+
+def side_by_side(settings: int) -> int | None:
+    """How many of a device's settings go side by side: on a CPU, None, they go one after the other."""
+    return settings if jax.devices()[0].platform != "cpu" else None
 
 
 def device_mesh(settings: int, truths: int) -> Mesh:

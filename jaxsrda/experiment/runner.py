@@ -41,7 +41,7 @@ class Runner:
 
     def size(self, count: int, config: Any) -> int:
         """Settings a call, of `count` that share a program: calls are as equal as they can be, and fill all devices."""
-        most = self.at_once or settings_at_once(getattr(config, "members", 1), self.inputs)
+        most = self.at_once or settings_at_once(config, self.inputs)
         size, devices = -(-count // -(-count // most)), len(jax.devices())
         return size if size < devices else -(-size // devices) * devices
 

@@ -26,7 +26,7 @@ from jaxsrda.experiment.run import prepare
 from jaxsrda.experiment.runner import Runner, grouped
 from jaxsrda.experiment.space import DIGITS, LINEAR, Setting, check_range
 from jaxsrda.experiment.sweep import Sweep, experiment_key, with_truths
-from jaxsrda.experiment.trials import Record, SweepResult, Trial
+from jaxsrda.experiment.trials import Record, SweepResult, Trial, check_record
 
 FEWEST_EARLY = 2
 """Cycles after which a setting may be given up, at least; the first is not scored."""
@@ -101,6 +101,7 @@ def run_search(search: Search, record: str | Path | None = None, progress: Progr
     """
     report = progress or (lambda *_: None)
     sweep = search.sweep
+    check_record(record)
     given = with_truths(sweep.experiment, sweep.truth_seeds, sweep.frames, report)
     key = experiment_key(given)
     kept = Record.of(record, given, sweep.by, key)

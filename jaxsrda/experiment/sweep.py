@@ -23,12 +23,14 @@ from jaxsrda.core.records import key_of
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.options import option_kinds, option_value, split, with_options
-from jaxsrda.experiment.registry import configured_model
+from jaxsrda.experiment.registry import METHODS, configured_model
 from jaxsrda.experiment.run import prepare
 from jaxsrda.experiment.runner import Runner
 from jaxsrda.experiment.space import Setting
-from jaxsrda.experiment.trials import Record, SweepResult, check_by, text_of
+from jaxsrda.experiment.trials import Record, SweepResult, check_by, check_record, text_of
 from jaxsrda.experiment.truth import simulate_truth
+from jaxsrda.scoring.joint import JOINT_SCORES
+from jaxsrda.scoring.point import SCORES
 
 VALIDATION_SEEDS = (1000, 1001, 1002, 1003)
 """Of truths that no test scores."""
@@ -113,9 +115,10 @@ def run_sweep(sweep: Sweep, record: str | Path | None = None, progress: Progress
     ValueError for a record of another experiment, and for options without effect on the method, before any run.
     """
     report = progress or (lambda *_: None)
+    check_record(record)
     given = with_truths(sweep.experiment, sweep.truth_seeds, sweep.frames, report)
     kept = Record.of(record, given, sweep.by, experiment_key(given))
-    waiting = [setting for setting in sweep.settings if text_of(setting) not in kept.trials]
+    waiting = [setting for setting in sweep.settings if not kept.holds(setting)]
     done, total = len(sweep.settings) - len(waiting), len(sweep.settings)
     if not waiting:
         return SweepResult(given, sweep.by, kept.ordered(sweep.settings), {"compile": 0.0, "run": 0.0})
@@ -152,5 +155,7 @@ def experiment_key(given: Experiment) -> str:
             arrays.update(np.ascontiguousarray(leaf).tobytes())
     flow = given.testbed
     levels = [flow.numerics(*flow.levels), flow.frames_per_cycle, flow.vorticity_range, flow.symmetries]
-    told = [given.method, given.config, levels, given.sensors, given.seed, list(given.truth_seeds or ()), given.joint]
-    return content_hash(key_of(*told, arrays.hexdigest(), str(jnp.zeros(()).dtype)))
+    scores = SCORES | JOINT_SCORES if given.joint else SCORES
+    told = [given.method, METHODS[str(given.method)].make, given.config, levels, given.sensors, given.seed]
+    told += [list(given.truth_seeds or ()), scores, arrays.hexdigest(), str(jnp.zeros(()).dtype)]
+    return content_hash(key_of(*told))

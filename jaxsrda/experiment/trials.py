@@ -138,8 +138,7 @@ class Record:
         header = {**told, "frames": frames, "by": by, "key": key}
         if path is None:
             return cls(None, header, {})
-        path = check_writable(path, (".json",))
-        kept = read_record(path) if path.exists() else {"key": key, "settings": []}
+        path, kept = Path(path).expanduser(), check_record(path) or {"key": key, "settings": []}
         if kept["key"] != key:
             raise ValueError(
                 f"{path}: holds a sweep of another experiment ({kept.get('method')}, other truths, sensors, seed or "
@@ -147,6 +146,11 @@ class Record:
             )
         trials = [Trial.of_row(row) for row in kept["settings"]] if same_code(kept) else []
         return cls(path, header, {text_of(trial.parameters): trial for trial in trials})
+
+    def holds(self, setting: Setting) -> bool:
+        """Whether a setting was run, and not given up early."""
+        trial = self.trials.get(text_of(setting))
+        return trial is not None and not trial.pruned
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Take trials in."""
@@ -167,8 +171,12 @@ class Record:
         write_json(self.path, stamped({**self.header, "settings": [trial.row() for trial in trials], "best": best}))
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """The content of a sweep's record; ValueError for any other file."""
+def check_record(path: str | Path | None) -> dict[str, Any] | None:
+    """The content of a sweep's record, None if there is none; ValueError for a file that cannot be written or is no
+    such record, before any work."""
+    if path is None or not check_writable(path, (".json",)).exists():
+        return None
+    path = Path(path).expanduser()
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         if kept["key"] is not None and isinstance(kept["settings"], list):

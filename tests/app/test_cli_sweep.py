@@ -82,6 +82,7 @@ def test_search_prints_and_writes(tmp_path, capsys, truth_file):
         (["--grid", "inflation", "1", "--truths", "0"], "truths: expected a finite number above 0"),
         (["--grid", "inflation", "1", "--csv", "gone/a.csv"], "expected an existing folder gone"),
         (["--grid", "inflation", "1", "--json", "a.json", "--preset", "a.json"], "is the record's file too"),
+        (["--grid", "inflation", "1", "--truth", "t.npy", "--truths", "2"], "of no effect beside --truth"),
         (["--list", "gone.csv"], "list gone.csv: expected a CSV or JSON file"),
         (["--list", "gone.csv", "--method", "nudging"], "method: expected one of"),
     ],

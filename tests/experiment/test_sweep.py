@@ -16,7 +16,7 @@ from helpers import SENSORS, TESTBED, observed, setup, truth
 import jaxsrda
 from jaxsrda.core.provenance import stamped
 from jaxsrda.cycling.assimilator import Assimilator
-from jaxsrda.experiment import runner, scan, trials
+from jaxsrda.experiment import batch, runner, scan, trials
 from jaxsrda.experiment.registry import METHODS, Method, method_preset
 from jaxsrda.experiment.sweep import Sweep, experiment_key, run_sweep
 from jaxsrda.experiment.trials import SweepResult, Trial
@@ -229,6 +229,19 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path):
     got, wanted = (run_sweep(Sweep(experiment(), settings), path) for path in (record, None))
     for a, b in zip(got.trials, wanted.trials):
         assert a.parameters == b.parameters and a.mean["crps"] == pytest.approx(b.mean["crps"], rel=1e-9)
+
+
+def test_side_by_side_is_one_after_the_other(monkeypatch):
+    """As on an accelerator: a call that one setting does not fill, all of it at once."""
+    settings = grid(localization=[0.4, 0.6, 0.8])
+    monkeypatch.setattr(batch, "side_by_side", lambda settings: settings)
+    scan.program.cache_clear()
+    together = run_sweep(Sweep(experiment(), settings, at_once=2))
+    monkeypatch.undo()
+    scan.program.cache_clear()
+    apart = run_sweep(Sweep(experiment(), settings, at_once=2))
+    for a, b in zip(together.trials, apart.trials):
+        np.testing.assert_allclose(a.per_truth["crps"], b.per_truth["crps"], rtol=1e-7)
 
 
 # Devices --------------------------------------------------------------------------------------

@@ -107,6 +107,8 @@ class Sweep:
         if self.preset is not None and self.json is not None and self.preset.resolve() == self.json.resolve():
             raise ValueError(f"--preset: {self.preset} is the record's file too; choose another")
         check_positive("truths", self.truths)
+        if self.truth is not None and (self.truths, self.seed_from) != (Sweep.truths, Sweep.seed_from):
+            raise ValueError("--truths, --seed-from: of no effect beside --truth; leave them out")
         check_positive("obs_noise", self.obs_noise)
         if self.search is None:
             if self.random and self.samples is None:
