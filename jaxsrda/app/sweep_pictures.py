@@ -33,8 +33,8 @@ MOST_TICKS = 8
 WIDE = 4.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
-FAN = 0.08
-"""Over how much of an axis the lines through one of its few values spread, in the order of their scores."""
+FAN, LINE = 0.08, 0.008
+"""Over how much of an axis the lines through one of its few values spread at most, and how far apart they lie."""
 
 MOST_NUMBERS = 100
 """Cells of a heat map that each get their number."""
@@ -120,12 +120,13 @@ def plot_parallel(path: str | Path, result: SweepResult) -> None:
 
 
 def _heights(scale: Scale, name: str, trials: Sequence[Trial]) -> np.ndarray:
-    """Where the trials, the best first, meet the axis of an option: side by side where many have the same value."""
+    """Where trials, the best first, meet the axis of an option: side by side, the best above, at one of a few values."""
     heights = np.array([scale(trial.parameters.get(name)) for trial in trials])
     if len(scale.values) <= MOST_TICKS:
         for value, among in [(value, heights == value) for value in np.unique(heights)]:
             (same,) = np.nonzero(among)
-            heights[same] = value + FAN * (0.5 - np.arange(len(same)) / max(len(same) - 1, 1)) * (len(same) > 1)
+            places = np.linspace(0.5, -0.5, len(same)) if len(same) > 1 else np.zeros(1)
+            heights[same] = value + min(FAN, LINE * (len(same) - 1)) * places
     return heights
 
 
@@ -161,8 +162,9 @@ def _score_axis(axis: Axes, place: int, by: str, norm: Normalize) -> None:
     axis.text(place + 0.03, 1.09, SCORE_NAMES.get(by, by), ha="center", va="bottom", fontweight="bold")
     low, high = float(norm.vmin or 0), float(norm.vmax or 1)
     steps = np.geomspace(low, high, 5) if isinstance(norm, LogNorm) else np.linspace(low, high, 5)
+    decimals = max(1 - math.floor(math.log10(high - low)), 0)
     for value in steps:
-        axis.text(place + 0.1, _height(norm, value), f"{value:.3g}", ha="left", va="center", fontsize=8.5)
+        axis.text(place + 0.1, _height(norm, value), f"{value:.{decimals}f}", ha="left", va="center", fontsize=8.5)
 
 
 # Heat maps ------------------------------------------------------------------------------------
