@@ -90,7 +90,8 @@ def plot_parallel(path: str | Path, result: SweepResult) -> None:
     names, ranked = columns(result), result.ranked()
     others = [trial for trial in result.trials if math.isinf(trial.loss(result.by))]
     values = varied([trial.parameters for trial in result.trials])
-    scales = [Scale(name, values.get(name, [result.trials[0].parameters[name]])) for name in names]
+    alone = result.trials[0].parameters
+    scales = [Scale(name, values[name] if name in values else [alone[name]]) for name in names]
     heights = np.transpose([_heights(scale, name, [*ranked, *others]) for name, scale in zip(names, scales)])
     scores = [trial.mean[result.by] for trial in ranked]
     norm, colours = score_norm(scores), matplotlib.colormaps[COLOURS]
@@ -120,7 +121,7 @@ def plot_parallel(path: str | Path, result: SweepResult) -> None:
 
 
 def _heights(scale: Scale, name: str, trials: Sequence[Trial]) -> np.ndarray:
-    """Where trials, the best first, meet the axis of an option: side by side, the best above, at one of a few values."""
+    """Where trials, the best first, meet the axis of an option: side by side at one of a few values, the best above."""
     heights = np.array([scale(trial.parameters.get(name)) for trial in trials])
     if len(scale.values) <= MOST_TICKS:
         for value, among in [(value, heights == value) for value in np.unique(heights)]:

@@ -84,7 +84,7 @@ def test_search_prints_and_writes(tmp_path, capsys, truth_file):
         (["--grid", "inflation", "1", "--json", "a.json", "--preset", "a.json"], "is the record's file too"),
         (["--grid", "inflation", "1", "--truth", "t.npy", "--truths", "2"], "of no effect beside --truth"),
         (["--list", "gone.csv"], "list gone.csv: expected a CSV or JSON file"),
-        (["--list", "gone.csv", "--method", "nudging"], "method: expected one of"),
+        (["--grid", "inflation", "1", "--method", "nudging"], "method: expected one of"),
     ],
 )
 def test_what_sweep_refuses_before_any_work(capsys, monkeypatch, tmp_path, options, message):
