@@ -11,6 +11,7 @@ from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.prior import PRIORS
 from jaxsrda.diffusion.guidance import Guide, Projected, guide
 from jaxsrda.diffusion.samplers import SAMPLERS
+from jaxsrda.filters.config import FilterConfig
 
 SIGMAS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
@@ -43,6 +44,7 @@ class DiffSRDAConfig:
     independent draws around it (models with target residual and one condition for all samples); where sensors guide
     each step it is the end of the sampler's path without noise.  Otherwise the analysis is the samples' mean.
     chunk: samples drawn at once, to bound memory.
+    prior_filter: tuning of the prior's filter, of which the traced numbers count; None takes the prior's own.
     guidance: how samples are moved towards observations: None, a guide such as `OI()` or a function like one, or a name
     of `GUIDES`; through the decoder if there is one.  guide_on: the sensors that guide, the `new` ones, whose role is
     guiding, or `all`, with those that condition the model.
@@ -62,6 +64,7 @@ class DiffSRDAConfig:
     chunk: int = 50
     guidance: Guide | str | None = None
     guide_on: str = "new"
+    prior_filter: FilterConfig | None = dataclasses.field(default=None, metadata={"later": True})
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
@@ -92,6 +95,8 @@ class DiffSRDAConfig:
             raise ValueError(f"hard_steps: expected 0 to as many as there are steps, {self.steps}, got {hard_steps}")
         kind = PRIORS[self.prior]
         filters = kind.filter is not None and kind.ensemble
+        if self.prior_filter is not None and kind.filter is None:
+            raise ValueError(f"prior_filter: the {self.prior} prior has no filter that could be tuned; leave it out")
         if not kind.ensemble and self.restart == "each":
             raise ValueError(f"restart: the {self.prior} prior is one forecast, expected mean, first or open, got each")
         if filters and self.members < 2:

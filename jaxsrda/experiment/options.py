@@ -1,6 +1,7 @@
 """A configuration as flat options: what a person may vary of a method, by name, and which of it is traced.
 
-The options of a guide stand beside those of the diffusion model that it guides: `guidance`, `strength`, `iterations`.
+The options of a guide stand beside those of the diffusion model that it guides (`guidance`, `strength`, `iterations`),
+and so do those of its prior's filter (`prior_localization`, `prior_additive`, …).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
+from jaxsrda.core.checks import check_choice
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.prior import PRIORS
 from jaxsrda.diffusion.guidance import GUIDES, guide
 from jaxsrda.filters.config import FilterConfig, FilterParams, filter_params
 
@@ -26,7 +29,11 @@ ConfigT = TypeVar("ConfigT")
 GUIDE_OPTIONS: dict[str, type] = {"strength": float, "iterations": int, "hard_steps": int, "blur": tuple}
 """Options of guides, and what they are."""
 
-TRACED = (*FilterParams._fields, "eta", "strength")
+PRIOR = "prior_"
+PRIOR_OPTIONS = tuple(PRIOR + name for name in FilterParams._fields)
+"""Options of the prior's filter."""
+
+TRACED = (*FilterParams._fields, *PRIOR_OPTIONS, "eta", "strength")
 """Options that a compiled program takes as numbers; any other is compiled."""
 
 Numbers = dict[str, Array]
@@ -36,7 +43,10 @@ Numbers = dict[str, Array]
 def option_kinds(config: Any) -> dict[str, type]:
     """The options of a configuration and what each is: bool, int, float, str or tuple."""
     kinds = {field.name: type(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    return kinds | {"guidance": str} | GUIDE_OPTIONS if "guidance" in kinds else kinds
+    if "prior_filter" in kinds:
+        kinds |= {"guidance": str} | GUIDE_OPTIONS | dict.fromkeys(PRIOR_OPTIONS, float)
+        del kinds["prior_filter"]
+    return kinds
 
 
 def check_option(name: str, config: Any, method: str) -> str:
@@ -80,6 +90,8 @@ def flat_options(config: Any) -> dict[str, Any]:
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     if "guidance" not in values:
         return values
+    tuned = values.pop("prior_filter")
+    values |= {} if tuned is None else {PRIOR + name: getattr(tuned, name) for name in FilterParams._fields}
     chosen = values["guidance"]
     names = [name for name, kind in GUIDES.items() if type(chosen) is kind]
     if chosen is not None and not names:
@@ -104,8 +116,15 @@ def with_options(config: ConfigT, options: Mapping[str, Any], method: str) -> Co
         if unknown := [name for name in own if name not in names]:
             raise ValueError(f"{unknown[0]}: not an option of the guidance {type(chosen).__name__}; leave it out")
         given["guidance"] = dataclasses.replace(chosen, **own)  # type: ignore[type-var]
-    if "prior" in given:  # the restart that suits it, not the other prior's
-        given = {"restart": ""} | given
+    if "prior" in given:  # the restart and the filter that suit it, not the other prior's
+        given = {"restart": "", "prior_filter": None} | given
+    tuned = {name.removeprefix(PRIOR): given.pop(name) for name in PRIOR_OPTIONS if name in given}
+    if tuned:
+        kind = PRIORS[check_choice("prior", given.get("prior", config.prior), PRIORS)]  # type: ignore[attr-defined]
+        own = given.get("prior_filter", config.prior_filter) or kind.filter  # type: ignore[attr-defined]
+        if own is None:
+            raise ValueError(f"{PRIOR}{next(iter(tuned))}: this prior has no filter that could be tuned; leave it out")
+        given["prior_filter"] = dataclasses.replace(own, **tuned)
     return dataclasses.replace(config, **given)  # type: ignore[type-var]
 
 
@@ -143,7 +162,11 @@ def split(config: Any) -> tuple[Any, dict[str, float]]:
     if isinstance(strength, int | float):
         numbers["strength"] = float(strength)
         chosen = dataclasses.replace(chosen, strength=1.0)  # type: ignore[type-var]
-    return dataclasses.replace(config, eta=1.0, guidance=chosen), numbers
+    tuned = config.prior_filter
+    if tuned is not None:
+        numbers |= {PRIOR + name: value for name, value in split(tuned)[1].items()}
+        tuned = FilterConfig()
+    return dataclasses.replace(config, eta=1.0, guidance=chosen, prior_filter=tuned), numbers
 
 
 def joined(config: Any, numbers: Numbers, dtype: DTypeLike) -> tuple[Any, FilterParams | None]:
@@ -154,4 +177,7 @@ def joined(config: Any, numbers: Numbers, dtype: DTypeLike) -> tuple[Any, Filter
     if "strength" in numbers:
         chosen = dataclasses.replace(config.guidance, strength=numbers.pop("strength"))
         config = dataclasses.replace(config, guidance=chosen)
-    return dataclasses.replace(config, **numbers) if numbers else config, None
+    params = None
+    if tuned := {name.removeprefix(PRIOR): numbers.pop(name) for name in PRIOR_OPTIONS if name in numbers}:
+        params = filter_params(FilterConfig(), dtype)._replace(**tuned)
+    return dataclasses.replace(config, **numbers) if numbers else config, params

@@ -237,7 +237,8 @@ def make_diffsrda(
 ) -> Assimilator:
     """DiffSRDA with a model, by default the one that the configuration names.
 
-    params (traced): of the prior's filter, by default those of its tuning.  A guide's strength may be traced too.
+    params (traced): of the prior's filter, by default those of the configuration, or of the prior's own tuning.  A
+    guide's strength may be traced too.
 
     Raises ValueError for weights that are missing, damaged, or made for another grid or cadence.
     """
@@ -245,6 +246,8 @@ def make_diffsrda(
 
     model = configured_model(config) if model is None else model
     check_model(config, model, setup.testbed)
+    if params is None and config.prior_filter is not None:
+        params = filter_params(config.prior_filter, setup.dtype)
     prior = make_prior(setup, config, params)
     # The mean alone is one field a guess, however many members the prior has.
     members = prior.guesses if config.sampler == "mean" else config.members

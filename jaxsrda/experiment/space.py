@@ -16,7 +16,7 @@ import numpy as np
 Setting = Mapping[str, Any]
 """Options by name."""
 
-LINEAR = ("inflation", "rtps", "rtpp", "eta")
+LINEAR = ("inflation", "rtps", "rtpp", "eta", "prior_inflation", "prior_rtps", "prior_rtpp")
 """Fractions and factors, drawn uniformly; scales are drawn uniformly in their logarithm."""
 
 DIGITS = 4

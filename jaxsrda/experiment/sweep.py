@@ -150,12 +150,18 @@ def experiment_key(given: Experiment) -> str:
     if model is None and isinstance(given.config, DiffSRDAConfig):
         model = configured_model(given.config)
     arrays = hashlib.sha256()
-    for leaf in jax.tree.leaves((given.truth, given.climatology, model)):
-        if hasattr(leaf, "dtype"):
-            arrays.update(np.ascontiguousarray(leaf).tobytes())
+    own = None if model is None else (model.params, model.scale, model.space, model.residual)
+    for leaf in jax.tree.leaves((given.truth, given.climatology, own)):
+        arrays.update(np.ascontiguousarray(leaf).tobytes())
     flow = given.testbed
     levels = [flow.numerics(*flow.levels), flow.frames_per_cycle, flow.vorticity_range, flow.symmetries]
     scores = SCORES | JOINT_SCORES if given.joint else SCORES
     told = [given.method, METHODS[str(given.method)].make, given.config, levels, given.sensors, given.seed]
-    told += [list(given.truth_seeds or ()), scores, arrays.hexdigest(), str(jnp.zeros(()).dtype)]
+    told += [
+        model and model.config,
+        list(given.truth_seeds or ()),
+        scores,
+        arrays.hexdigest(),
+        str(jnp.zeros(()).dtype),
+    ]
     return content_hash(key_of(*told))

@@ -19,7 +19,7 @@ from jaxsrda.experiment.options import (
     with_options,
 )
 from jaxsrda.experiment.registry import METHODS, method_preset
-from jaxsrda.filters.config import FilterConfig, FilterParams
+from jaxsrda.filters.config import FILTERS, FilterConfig, FilterParams, filter_params
 
 GUIDED = DiffSRDAConfig(guidance=OI(strength=2.0, iterations=4), guide_on="all")
 
@@ -51,11 +51,36 @@ def test_options_change_a_configuration_and_its_guide():
     assert with_options(DiffSRDAConfig(restart="open"), {"prior": "dual"}, "diffsrda").restart == "mean"
 
 
+def test_options_of_the_priors_filter():
+    tuned = with_options(DiffSRDAConfig(), {"prior_localization": 0.9, "steps": 6}, "diffsrda")
+    assert tuned.prior_filter == dataclasses.replace(FILTERS["enkf-dual"], localization=0.9) and tuned.steps == 6
+    again = with_options(tuned, {"prior_additive": 0.2}, "diffsrda").prior_filter
+    assert again == dataclasses.replace(tuned.prior_filter, additive=0.2)
+    # The other prior has a filter of its own.
+    assert with_options(tuned, {"prior": "enkf-sr"}, "diffsrda").prior_filter is None
+    other = with_options(tuned, {"prior": "enkf-sr", "prior_rtps": 0.1}, "diffsrda").prior_filter
+    assert other == dataclasses.replace(FILTERS["enkf-sr"], rtps=0.1)
+    flat = flat_options(tuned)
+    assert flat["prior_localization"] == 0.9 and "prior_filter" not in flat
+    # Sizes of the filter are not its own: samples are as many as members.
+    assert filter_params(with_options(DiffSRDAConfig(), flat, "diffsrda").prior_filter) == filter_params(
+        tuned.prior_filter
+    )
+    static, numbers = split(tuned)
+    assert static == split(with_options(tuned, {"prior_localization": 2.0}, "diffsrda"))[0] != split(GUIDED)[0]
+    config, params = joined(static, numbers, "float64")
+    assert config.prior_filter is not None and params == filter_params(tuned.prior_filter, "float64")
+    with pytest.raises(ValueError, match="prior_filter: the lr prior has no filter that could be tuned"):
+        DiffSRDAConfig(prior="lr", prior_filter=FilterConfig())
+
+
 @pytest.mark.parametrize(
     "config, options, message",
     [
         (FilterConfig(), {"additve": 1}, "additve: not an option of m, which has .*; did you mean additive"),
         (FilterConfig(), {"localization": -1.0}, "localization: expected a finite number above 0"),
+        (DiffSRDAConfig(prior="lr"), {"prior_rtps": 0.1}, "prior_rtps: this prior has no filter that could be tuned"),
+        (DiffSRDAConfig(), {"prior": "dul", "prior_rtps": 0.1}, "prior: expected one of .*; did you mean 'dual'"),
         (DiffSRDAConfig(), {"strength": 1.0}, "strength: not an option of guidance none"),
         (GUIDED, {"blur": (1.0, 1.0)}, "blur: not an option of the guidance OI; leave it out"),
     ],

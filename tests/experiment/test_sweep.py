@@ -16,6 +16,8 @@ from helpers import SENSORS, TESTBED, observed, setup, truth
 import jaxsrda
 from jaxsrda.core.provenance import stamped
 from jaxsrda.cycling.assimilator import Assimilator
+from jaxsrda.diffsrda import model as models
+from jaxsrda.diffsrda.model import Model, ModelConfig
 from jaxsrda.experiment import batch, runner, scan, trials
 from jaxsrda.experiment.registry import METHODS, Method, method_preset
 from jaxsrda.experiment.sweep import Sweep, experiment_key, run_sweep
@@ -71,6 +73,32 @@ def test_settings_are_those_of_assimilate():
     """Traced numbers and static ones around them, on two truths."""
     given, settings = experiment(), [{"members": 4, "localization": 0.8}, {"inflation": 1.3}]
     assert_as_assimilated(given, settings, run_sweep(Sweep(given, settings)))
+
+
+def model_of(seed=0):
+    kind = ModelConfig.of(TESTBED, network="tiny")
+    return Model(kind, models.network(kind).initial(seed), np.full(kind.frames, 0.3, np.float32))
+
+
+@pytest.mark.usefixtures("smallest")
+def test_settings_of_a_guided_model_are_those_of_assimilate():
+    """Numbers of the sampler, of the guide and of the prior's filter in one program."""
+    config = jaxsrda.DiffSRDAConfig(members=2, steps=2, sampler="ddim", guidance=jaxsrda.OI(1.0, 2), guide_on="all")
+    given = experiment("diffsrda", config=config, model=model_of())
+    settings = [{"eta": 0.3, "strength": 0.2, "prior_additive": 0.2}, {"eta": 0.9, "prior_localization": 0.5}]
+    settings[1]["prior_additive"] = 0.07
+    scan.program.cache_clear()
+    result = run_sweep(Sweep(given, settings))
+    assert len({tuple(trial.per_truth["crps"]) for trial in result.trials}) == 2
+    assert_as_assimilated(given, settings, result)
+    with pytest.raises(ValueError, match="prior_viscosity: of no effect on diffsrda with these options"):
+        run_sweep(Sweep(given, [{"prior_viscosity": 1e-4}]))
+
+
+@pytest.mark.usefixtures("smallest")
+def test_other_weights_are_another_experiment():
+    one, two = (experiment("diffsrda", config=None, model=model_of(seed)) for seed in (0, 1))
+    assert experiment_key(one) != experiment_key(two)
 
 
 def test_static_options_are_the_outer_loop():
