@@ -34,10 +34,7 @@ class Runner:
 
     def recipe(self, config: Any) -> Recipe:
         """What all configurations that differ in traced numbers share."""
-        model = self.given.model
-        if model is None and isinstance(config, DiffSRDAConfig):
-            model = configured_model(config)
-        return Recipe(str(self.given.method), split(config)[0], model, self.given.joint)
+        return Recipe(str(self.given.method), split(config)[0], model_for(self.given, config), self.given.joint)
 
     def size(self, count: int, config: Any) -> int:
         """Settings a call, of `count` that share a program: calls are as equal as they can be, and fill all devices."""
@@ -107,6 +104,12 @@ class Runner:
         jaxpr = jax.make_jaxpr(one_step)(numbers).jaxpr
         read = {id(value) for equation in jaxpr.eqns for value in equation.invars}
         return {name for name, value in zip(sorted(numbers), jaxpr.invars) if id(value) not in read}
+
+
+def model_for(given: Experiment, config: Any) -> Any:
+    """The model of a configuration: the experiment's, or the one that the configuration names."""
+    named = given.model is None and isinstance(config, DiffSRDAConfig)
+    return configured_model(config) if named else given.model
 
 
 def grouped(configs: Sequence[Any]) -> dict[Any, list[int]]:

@@ -20,12 +20,11 @@ import numpy as np
 from jaxsrda.core.cache import content_hash
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import key_of
-from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.options import option_kinds, option_value, split, with_options
-from jaxsrda.experiment.registry import METHODS, configured_model
+from jaxsrda.experiment.registry import METHODS
 from jaxsrda.experiment.run import prepare
-from jaxsrda.experiment.runner import Runner
+from jaxsrda.experiment.runner import Runner, model_for
 from jaxsrda.experiment.space import Setting
 from jaxsrda.experiment.trials import Record, SweepResult, check_by, check_record, text_of
 from jaxsrda.experiment.truth import simulate_truth
@@ -103,8 +102,8 @@ def check_swept(given: Experiment) -> None:
 
 
 def check_setting(given: Experiment, config: Any) -> None:
-    """ValueError for a configuration that does not go with the rest of the experiment."""
-    dataclasses.replace(given, config=config, truth=None, truth_seeds=None)
+    """ValueError for a configuration that does not go with the rest of the experiment, its weights among it."""
+    dataclasses.replace(given, config=config, model=model_for(given, config), truth=None, truth_seeds=None)
 
 
 def run_sweep(sweep: Sweep, record: str | Path | None = None, progress: Progress | None = None) -> SweepResult:
@@ -146,9 +145,7 @@ def with_truths(given: Experiment, seeds: Sequence[int], frames: int | None, rep
 
 def experiment_key(given: Experiment) -> str:
     """Text that differs wherever the scores of a setting may: all of the experiment, its truths and its precision."""
-    model = given.model
-    if model is None and isinstance(given.config, DiffSRDAConfig):
-        model = configured_model(given.config)
+    model = model_for(given, given.config)
     arrays = hashlib.sha256()
     own = None if model is None else (model.params, model.scale, model.space, model.residual)
     for leaf in jax.tree.leaves((given.truth, given.climatology, own)):

@@ -368,6 +368,14 @@ def test_experiments_that_cannot_be_swept():
         Sweep(own, [{}])
 
 
+def test_weights_that_do_not_fit_are_said_when_a_sweep_is_made():
+    given = dataclasses.replace(experiment(), method="diffsrda", config=None)
+    with pytest.raises(
+        ValueError, match="the weights are for windows of 5 frames on 128 × 65 points, this testbed has"
+    ):
+        Sweep(given, [{"eta": 0.5}])
+
+
 def test_options_without_effect_are_refused():
     with pytest.raises(ValueError, match="rtps: of no effect on persistence with these options; leave it out"):
         run_sweep(Sweep(experiment(), grid(rtps=[0.1, 0.2])))
