@@ -370,9 +370,7 @@ def test_experiments_that_cannot_be_swept():
 
 def test_weights_that_do_not_fit_are_said_when_a_sweep_is_made():
     given = dataclasses.replace(experiment(), method="diffsrda", config=None)
-    with pytest.raises(
-        ValueError, match="the weights are for windows of 5 frames on 128 × 65 points, this testbed has"
-    ):
+    with pytest.raises(ValueError, match="the weights are for windows of 5 frames on 128 × 65 points"):
         Sweep(given, [{"eta": 0.5}])
 
 
