@@ -163,7 +163,7 @@ def _score_axis(axis: Axes, place: int, by: str, norm: Normalize) -> None:
     axis.text(place + 0.03, 1.09, SCORE_NAMES.get(by, by), ha="center", va="bottom", fontweight="bold")
     low, high = float(norm.vmin or 0), float(norm.vmax or 1)
     steps = np.geomspace(low, high, 5) if isinstance(norm, LogNorm) else np.linspace(low, high, 5)
-    decimals = max(1 - math.floor(math.log10(high - low)), 0)
+    decimals = max(2 - math.floor(math.log10(high - low)), 0)
     for value in steps:
         axis.text(place + 0.1, _height(norm, value), f"{value:.{decimals}f}", ha="left", va="center", fontsize=8.5)
 
