@@ -31,11 +31,16 @@ from jaxsrda.diffsrda.prior import PRIORS, Prior, PriorKind, register_prior
 from jaxsrda.scoring.fit import bootstrap_interval
 from jaxsrda.scoring.joint import JOINT_SCORES, energy_score, variogram_score
 from jaxsrda.scoring.point import SCORES, Scored, crps, frame_scores, maer, mssim_loss, rmse, spread_skill
-from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, register_method
+from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, make_diffsrda, method_preset
+from jaxsrda.experiment.registry import register_method
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
 from jaxsrda.experiment.result import DivergedError, Result
 from jaxsrda.experiment.run import assimilate, run
+from jaxsrda.experiment.space import grid_settings, random_settings
+from jaxsrda.experiment.sweep import Sweep, run_sweep
+from jaxsrda.experiment.search import Search, run_search
+from jaxsrda.experiment.trials import SweepResult, Trial
 from jaxsrda.experiment.evaluate import evaluate
 
 try:
@@ -125,10 +130,14 @@ __all__ = [
     "Projected",
     "Result",
     "Scored",
+    "Search",
     "Sensors",
     "Setup",
+    "Sweep",
+    "SweepResult",
     "Testbed",
     "TrainConfig",
+    "Trial",
     "UnstableStepError",
     "Window",
     "assimilate",
@@ -143,6 +152,7 @@ __all__ = [
     "filter_params",
     "frame_scores",
     "free_run",
+    "grid_settings",
     "integrate",
     "jet",
     "jet_small",
@@ -154,6 +164,7 @@ __all__ = [
     "make_diffsrda",
     "make_draw",
     "mean_draw",
+    "method_preset",
     "mssim_loss",
     "observe",
     "observe_run",
@@ -162,6 +173,7 @@ __all__ = [
     "parse_layout",
     "persistence",
     "prepare_truth",
+    "random_settings",
     "register_method",
     "register_network",
     "register_prior",
@@ -172,6 +184,8 @@ __all__ = [
     "rollout",
     "run",
     "run_cycles",
+    "run_search",
+    "run_sweep",
     "save_model",
     "simulate",
     "simulate_truth",

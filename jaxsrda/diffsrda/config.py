@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+from jax.core import Tracer
+
 from jaxsrda.core.checks import check_choice, check_positive
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.prior import PRIORS
 from jaxsrda.diffusion.guidance import Guide, Projected, guide
 from jaxsrda.diffusion.samplers import SAMPLERS
+from jaxsrda.filters.config import FilterConfig
 
 SIGMAS = ("edm", "vp", "log")
 RESTARTS = ("open", "first", "mean", "each")
@@ -41,6 +44,7 @@ class DiffSRDAConfig:
     independent draws around it (models with target residual and one condition for all samples); where sensors guide
     each step it is the end of the sampler's path without noise.  Otherwise the analysis is the samples' mean.
     chunk: samples drawn at once, to bound memory.
+    prior_filter: tuning of the prior's filter, of which the traced numbers count; None takes the prior's own.
     guidance: how samples are moved towards observations: None, a guide such as `OI()` or a function like one, or a name
     of `GUIDES`; through the decoder if there is one.  guide_on: the sensors that guide, the `new` ones, whose role is
     guiding, or `all`, with those that condition the model.
@@ -60,6 +64,7 @@ class DiffSRDAConfig:
     chunk: int = 50
     guidance: Guide | str | None = None
     guide_on: str = "new"
+    prior_filter: FilterConfig | None = dataclasses.field(default=None, metadata={"later": True})
 
     def __post_init__(self):
         check_choice("prior", self.prior, PRIORS)
@@ -90,11 +95,13 @@ class DiffSRDAConfig:
             raise ValueError(f"hard_steps: expected 0 to as many as there are steps, {self.steps}, got {hard_steps}")
         kind = PRIORS[self.prior]
         filters = kind.filter is not None and kind.ensemble
+        if self.prior_filter is not None and kind.filter is None:
+            raise ValueError(f"prior_filter: the {self.prior} prior has no filter that could be tuned; leave it out")
         if not kind.ensemble and self.restart == "each":
             raise ValueError(f"restart: the {self.prior} prior is one forecast, expected mean, first or open, got each")
         if filters and self.members < 2:
             raise ValueError(f"members: the {self.prior} prior filters as many cheap members, expected 2 or more")
-        if not 0 <= self.eta <= 1:
+        if not isinstance(self.eta, Tracer) and not 0 <= self.eta <= 1:
             raise ValueError(f"eta: expected a number from 0 (deterministic) to 1, got {self.eta}")
         if self.sampler == "mean" and filters and self.restart == "each":
             raise ValueError("restart: sampler mean draws one field, expected restart mean or open with it, got each")

@@ -12,6 +12,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import PAPER_SAMPLING, DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.step import diffsrda
+from jaxsrda.experiment.options import read_preset
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import climatology, free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
@@ -132,13 +133,16 @@ def register_method(name: str, method: Method) -> None:
     METHODS[name] = method
 
 
-def method_preset(method: str, layout: str = "lattice:8", tuning: str = "own") -> FilterConfig | DiffSRDAConfig:
-    """The configuration of a method: `own` (re-tuned) or `paper` (PAPER_FILTERS, enkf-hr on a lattice only).
+def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "own") -> FilterConfig | DiffSRDAConfig:
+    """The configuration of a method: `own` (re-tuned), `paper` (PAPER_FILTERS, enkf-hr on a lattice only), or that of a
+    preset file (.json) of a sweep.
 
-    Raises ValueError for an unknown method or tuning, or where the paper gives none.
+    Raises ValueError for an unknown method or tuning, where the paper gives none, and for another method's file.
     """
     check_choice("method", method, METHODS)
-    check_choice("tuning", tuning, ("own", "paper"))
+    if Path(tuning).suffix == ".json":
+        return check_config(method, read_preset(tuning, method, METHODS[method].config))
+    tuning = check_choice("tuning", str(tuning), ("own", "paper", "FILE.json"))
     if tuning == "own":
         return METHODS[method].config
     if method in PAPER_SAMPLING:
@@ -233,7 +237,8 @@ def make_diffsrda(
 ) -> Assimilator:
     """DiffSRDA with a model, by default the one that the configuration names.
 
-    params (traced): of the prior's filter, by default those of its tuning.  A guide's strength may be traced too.
+    params (traced): of the prior's filter, by default those of the configuration, or of the prior's own tuning.  A
+    guide's strength may be traced too.
 
     Raises ValueError for weights that are missing, damaged, or made for another grid or cadence.
     """
@@ -241,6 +246,8 @@ def make_diffsrda(
 
     model = configured_model(config) if model is None else model
     check_model(config, model, setup.testbed)
+    if params is None and config.prior_filter is not None:
+        params = filter_params(config.prior_filter, setup.dtype)
     prior = make_prior(setup, config, params)
     # The mean alone is one field a guess, however many members the prior has.
     members = prior.guesses if config.sampler == "mean" else config.members

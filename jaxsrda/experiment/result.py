@@ -13,7 +13,7 @@ from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations
 from jaxsrda.scoring.fit import bootstrap_interval
-from jaxsrda.scoring.tally import summarize
+from jaxsrda.scoring.tally import Tally, summarize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +85,35 @@ def check_healthy(history: History, interval: float, first_cycle: int = 0) -> No
         )
 
 
+def summarized(
+    history: History, tally: Tally | None, grid: ChannelGrid
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
+    """Series, scores and statistics (see `Result`) of a history on the host and its sums, truths leading.
+
+    tally: None without a truth, when the fit to the observations is all there is.
+    """
+    series: dict[str, Any] = {}
+    summary: dict[str, Any] = {}
+    statistics: list[dict[str, np.ndarray]] = []
+    for name, fit in (("background", history.fit_background), ("analysis", history.fit_analysis)):
+        counted = np.where(fit["count"] > 0, 1.0, np.nan)
+        for key in ("rmse", "chi2"):
+            with np.errstate(invalid="ignore"):
+                values = (fit[key] * counted)[:, 1:]
+            summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
+    if tally is not None:
+        series = {name: s[:, 1:].reshape(len(s), -1) for name, s in (history.scores or {}).items()}
+        summary = {name: s.mean(1) for name, s in series.items()} | summary
+        for name in [name for name in summary if name.startswith("variance_")]:
+            part = name.removeprefix("variance_")
+            summary[f"spread_skill_{part}"] = np.sqrt(summary[name] / summary[f"error_{part}"])
+        sums = jax.vmap(lambda sums: summarize(sums, grid))(tally)
+        statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(len(history.finite))]
+        for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
+            summary[name] = np.array([s[name] for s in statistics])
+    return series, {name: values for name, values in summary.items() if values is not None}, statistics
+
+
 def collect(
     method: str,
     settings: dict[str, Any],
@@ -98,27 +127,8 @@ def collect(
     """The result of a run's last carry and its history, truths leading, on the host."""
     grid = testbed.grid
     truths, cycles = observed.values.shape[:2]
-    series: dict[str, Any] = {}
-    summary: dict[str, Any] = {}
     fields: Any = history.fields
-    for name, fit in (("background", history.fit_background), ("analysis", history.fit_analysis)):
-        counted = np.where(fit["count"] > 0, 1.0, np.nan)
-        for key in ("rmse", "chi2"):
-            with np.errstate(invalid="ignore"):
-                values = (fit[key] * counted)[:, 1:]
-            summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
-    statistics = []
-    if truth is not None:
-        series = {name: s[:, 1:].reshape(truths, -1) for name, s in (history.scores or {}).items()}
-        summary = {name: s.mean(1) for name, s in series.items()} | summary
-        for name in [name for name in summary if name.startswith("variance_")]:
-            part = name.removeprefix("variance_")
-            summary[f"spread_skill_{part}"] = np.sqrt(summary[name] / summary[f"error_{part}"])
-        sums = jax.vmap(lambda sums: summarize(sums, grid))(carry.tally)
-        statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(truths)]
-        for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
-            summary[name] = np.array([s[name] for s in statistics])
-
+    series, summary, statistics = summarized(history, None if truth is None else carry.tally, grid)
     kept: dict[str, Any] = dict.fromkeys(("mean", "std", "background", "members"))
     if fields is not None:
         kept["background"] = fields.background
@@ -130,7 +140,7 @@ def collect(
     return Result(
         method=method,
         config=settings,
-        per_truth={name: values for name, values in summary.items() if values is not None},
+        per_truth=summary,
         series=series,
         statistics=statistics,
         times=testbed.frame * np.arange(cycles * testbed.frames_per_cycle),

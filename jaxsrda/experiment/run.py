@@ -8,7 +8,7 @@ result.scores["maer"]                                 # mean and 95 % interval o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,12 +45,8 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
     if isinstance(given.config, DiffSRDAConfig) and given.model is None:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
-    truth, observed = _observed(given, report)
-    report("climatology", 0, 1)
-    climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
-    setup = Setup(given.testbed, climatology, given.sensors)
+    setup, keys, observed, truth = prepare(given, report)
     recipe = _recipe(given, setup)
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors)
     carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
@@ -60,6 +56,25 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
             misfit(given.grid, withheld, analyses, given.sensors)
         )
     return result
+
+
+class Inputs(NamedTuple):
+    """What the methods of an experiment are given: the setup, and by truth a key, observations (truths, cycles, p) and
+    frames (truths, frames, nx, ny), None without a truth."""
+
+    setup: Setup
+    keys: Array
+    observed: Observations
+    truth: np.ndarray | None
+
+
+def prepare(given: Experiment, report: Progress) -> Inputs:
+    """The inputs of an experiment: truths simulated unless they are given, observations, climatology, keys."""
+    truth, observed = _observed(given, report)
+    report("climatology", 0, 1)
+    climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
+    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
+    return Inputs(Setup(given.testbed, climatology, given.sensors), keys, observed, truth)
 
 
 def settings(given: Experiment) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from jax import Array
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
+from jaxsrda.experiment.options import Numbers, joined
 from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
 from jaxsrda.observing.observations import Observations
@@ -43,10 +45,12 @@ class Recipe:
     model: Any = None
     joint: bool = False
 
-    def __call__(self, setup: Setup) -> Assimilator:
+    def __call__(self, setup: Setup, numbers: Numbers | None = None) -> Assimilator:
+        """The assimilator; numbers: traced ones in the place of the configuration's."""
         if isinstance(self.method, Assimilator):
             return self.method
-        return make_assimilator(self.method, setup, self.config, model=self.model)
+        config, params = joined(self.config, numbers, setup.dtype) if numbers else (self.config, None)
+        return make_assimilator(self.method, setup, config, params, self.model)
 
     def __post_init__(self):
         made = METHODS[self.method] if isinstance(self.method, str) else None
@@ -84,7 +88,7 @@ class Program:
             grid = testbed.grid if scored else None
             return jax.vmap(lambda key: start(assimilator, key, grid, dtype))(keys)
 
-        return self._compiled(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
+        return self.call(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
 
     def advance(
         self, setup: Setup, keys: Array, observed: Observations, truth: Array | None, carry: Carry
@@ -99,14 +103,16 @@ class Program:
 
             return jax.vmap(one)(keys, observed, truth, carry)
 
-        return self._compiled(("advance",), advance, setup.testbed, setup.climatology, carry, keys, observed, truth)
+        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth
+        return self.call(("advance",), advance, *inputs, donate=2)
 
-    def _compiled(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
+    def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
+        """A function of arguments, compiled at its first call by that name for arguments of these shapes."""
         leaves, structure = jax.tree.flatten(arguments)
         key = (*name, structure, tuple(jax.typeof(leaf) for leaf in leaves))
         if key not in self.compiled:
             began = time.perf_counter()
-            jitted = jax.jit(function, donate_argnums=2 if name == ("advance",) else ())
+            jitted = jax.jit(function, donate_argnums=donate)
             self.compiled[key] = jitted.lower(*arguments).compile()
             self.seconds += time.perf_counter() - began
         return self.compiled[key](*arguments)
@@ -116,6 +122,11 @@ class Program:
 def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep) -> Program:
     """The program of a recipe for sensors that measure the same and have the same roles."""
     return Program(recipe, sensors, keep)
+
+
+def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
+    """What of the sensors is compiled: what they measure and are for; where and how noisy is part of observations."""
+    return tuple(Sensors("own", each.measure, role=each.role) for each in sensors)
 
 
 def run_scan(
@@ -134,9 +145,7 @@ def run_scan(
     """
     cycles, every = observed.values.shape[1], setup.testbed.frames_per_cycle
     length = cycles if report is None else segment_length(cycles)
-    # Where the sensors are and how noisy is part of the observations; what they measure and are for is compiled.
-    sensors = tuple(Sensors("own", each.measure, role=each.role) for each in setup.sensors)
-    compiled = program(recipe, sensors, keep)
+    compiled = program(recipe, compiled_sensors(setup.sensors), keep)
     frames = None if truth is None else jnp.asarray(truth)
 
     def part(i: int) -> tuple[Observations, Array | None]:

@@ -11,6 +11,7 @@ from mutations.core import CORE
 from mutations.cycling import CYCLING
 from mutations.diffsrda import DIFFSRDA
 from mutations.diffusion import DIFFUSION
+from mutations.experiment import EXPERIMENT
 from mutations.filters import FILTERS
 from mutations.flow import FLOW
 from mutations.guidance import GUIDANCE
@@ -30,6 +31,7 @@ MUTATIONS = (
     *DIFFUSION,
     *GUIDANCE,
     *DIFFSRDA,
+    *EXPERIMENT,
     *TRAINING,
 )
 

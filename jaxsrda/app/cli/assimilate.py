@@ -41,7 +41,7 @@ class Assimilate:
     seed: int = 0
     """Seed of the truth, the noise and the members."""
     tuning: str = "own"
-    """own, or paper (its EnKF-HR on lattices 4, 6, 8, 12)."""
+    """own, paper (its EnKF-HR on lattices 4, 6, 8, 12), or a preset file that `jaxsrda sweep --preset` wrote."""
     members: int | None = None
     """Ensemble size; by default, and for every option below, the method's preset."""
     controls: int | None = None
@@ -216,17 +216,11 @@ class Assimilate:
 
 def tuned(options: Assimilate, preset: Any) -> Any:
     """The preset with the options that were given; ValueError for one that the method does not have."""
-    from jaxsrda.diffusion.guidance import guide
+    from jaxsrda.experiment.options import option_kinds, with_options
 
     told = {name: getattr(options, name) for name in (*TUNING, *SAMPLING, "guidance", *GUIDE)}
     given = {name: value for name, value in told.items() if value is not None}
-    known = {field.name for field in dataclasses.fields(preset)}
-    known |= set(GUIDE) if "guidance" in known else set()
-    if unknown := sorted(set(given) - known):
+    known = option_kinds(preset)
+    if unknown := sorted(set(given) - set(known)):
         raise ValueError(f"--{unknown[0]}: not an option of {options.method}, whose options are {sorted(known)}")
-    own = {name: given.pop(name) for name in GUIDE if name in given}
-    if own or "guidance" in given:
-        given["guidance"] = guide(given.get("guidance", "none"), **own)
-    if "prior" in given:  # the restart that suits it, not the preset's prior
-        given = {"restart": ""} | given
-    return dataclasses.replace(preset, **given)
+    return with_options(preset, given, options.method)
