@@ -150,7 +150,8 @@ def pictures(folder: Path, result: Result, times: Iterable[float] | None = None,
     if result.series:
         paths.append(folder / "series.png")
         scores = [name for name in plotting.SERIES_SCORES if name in result.series]
-        plotting.plot_series(paths[-1], result.times[every:], {result.method: result.series}, scores)
+        scored = next(iter(result.series.values())).shape[1]
+        plotting.plot_series(paths[-1], result.times[-scored:], {result.method: result.series}, scores)
     if result.statistics:  # there are none of analyses without members
         paths += [folder / "spectra.png", folder / "rank_histogram.png"]
         statistics = mean_statistics(result.statistics)

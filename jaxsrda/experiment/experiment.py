@@ -12,8 +12,9 @@ import numpy as np
 from jaxsrda.core.checks import check_choice, check_fraction
 from jaxsrda.core.records import renamed
 from jaxsrda.cycling.assimilator import Assimilator, Setup
-from jaxsrda.cycling.cycle import KEEP, Keep
+from jaxsrda.cycling.cycle import KEEP, Carry, Keep
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.carry import check_scored, interval, start_time
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import prepare_truth
 from jaxsrda.flow.climatology import Climatology
@@ -42,7 +43,10 @@ class Experiment:
     `sensors` says what their sets measure and are for, and without `truth` nothing is scored but the fit to them.
     withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
     verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
-    climatology: by default the testbed's own.  seed: of the noise and the members, and of the simulated truth;
+    climatology: by default the testbed's own.  start: time of the first frame, a multiple of the time from one analysis
+    to the next; members are then random climatological states of that time (of the last time that the climatology has,
+    if that is earlier), and a truth is simulated until then first.  carry: where to go on from, that of an earlier
+    `Result` of the same method and settings; start is then where that ended.  seed: of the noise and the members, and of the simulated truth;
     truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and time alone,
     so every method meets the same.  keep: `scores` alone (no field leaves the device), the analyses' `fields` too, or
     every member's (`members`).  joint: whether `scoring.JOINT_SCORES` are computed too, which takes longer.
@@ -59,6 +63,8 @@ class Experiment:
     testbed: Testbed = dataclasses.field(default_factory=jet)
     climatology: Climatology | None = None
     withhold: float = 0.0
+    start: float | None = None
+    carry: Carry | None = None
     seed: int = 0
     truth_seeds: Sequence[int] | None = None
     keep: Keep = "fields"
@@ -86,11 +92,18 @@ class Experiment:
                 check_operator(f"operator {each.operator_name}", each.measure, self.grid, differentiable=self.guided)
         self._check_guidance()
         if self.truth is not None:
-            put("truth", prepare_truth(self.truth, self.testbed))
+            put("truth", prepare_truth(self.truth, self.testbed, cycles=2 if self.carry is None else 1))
         if self.observations is not None:
             put("observations", check_observations(self.observations))
             self._check_observations()
+        if self.carry is not None and not isinstance(self.carry, Carry):
+            raise TypeError(f"carry: expected that of a Result, got {type(self.carry).__name__}")
+        put("start", start_time(self.start, self.testbed, self.carry))
+        if self.start and self.carry is None and isinstance(self.method, Assimilator):
+            raise ValueError("start: an Assimilator has members of its own; give a function Setup → Assimilator instead")
         truths = 1 if self.truth is None else len(self.truth)
+        if self.carry is not None:
+            check_scored(self.carry, truths, self.truth is not None or self.observations is None)
         if self.truth_seeds is None:
             simulated = self.truth is None and self.observations is None
             put("truth_seeds", (self.seed,) if simulated else tuple(range(truths)))
@@ -101,6 +114,16 @@ class Experiment:
     def grid(self) -> ChannelGrid:
         """The analysis grid."""
         return self.testbed.grid
+
+    @property
+    def first(self) -> int:
+        """The number of the first assimilation time, counted from time zero."""
+        return round((self.start or 0.0) / interval(self.testbed))
+
+    def setup(self, climatology: Climatology) -> Setup:
+        """What the method is given: a method that goes on has the setup that it began with."""
+        began = self.first if self.carry is None else int(np.ravel(self.carry.first)[0])
+        return Setup(self.testbed, climatology, self.sensors, began)
 
     @property
     def name(self) -> str:

@@ -67,12 +67,14 @@ def default_climatology(testbed: Testbed | None = None, runs: int = CLIMATOLOGY_
     return from_runs(testbed.grid, jnp.asarray(kept["states"]), testbed.symmetries)
 
 
-def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth") -> np.ndarray:
+def prepare_truth(
+    truth: Any, testbed: Testbed | None = None, source: str = "truth", cycles: int = 2
+) -> np.ndarray:
     """Vorticity (truths, frames, nx, ny) on the analysis grid from the user's frames on the grid of any finer level.
 
     truth: (frames, nx, ny) or (truths, frames, nx, ny), both walls included, a frame each `testbed.frame`.  Finer grids
     are truncated spectrally.  Frames beyond whole cycles are dropped.  Raises ValueError for other shapes, NaN, or
-    fewer frames than two assimilation times need.
+    fewer frames than `cycles` assimilation times need (the first is not scored, unless a run goes on).
     """
     testbed = jet() if testbed is None else testbed
     truth = np.asarray(truth)
@@ -88,10 +90,9 @@ def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "tru
             "its flow as a Testbed"
         )
     every = testbed.frames_per_cycle
-    if truth.shape[1] < 2 * every:
-        raise ValueError(
-            f"{source}: expected at least {2 * every} frames (two assimilation times), got {truth.shape[1]}"
-        )
+    if truth.shape[1] < cycles * every:
+        times = "two assimilation times" if cycles == 2 else "one assimilation time"
+        raise ValueError(f"{source}: expected at least {cycles * every} frames ({times}), got {truth.shape[1]}")
     check_finite(source, truth)
     truth = truth[:, : truth.shape[1] // every * every]
     return np.stack([to_analysis_grid(frames, testbed) for frames in truth])
