@@ -36,6 +36,7 @@ from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.truth import default_climatology, prepare_truth, simulate_truth
 from jaxsrda.experiment.result import DivergedError, Result
 from jaxsrda.experiment.run import assimilate, run
+from jaxsrda.experiment.carry_files import load_carry, save_carry
 from jaxsrda.experiment.evaluate import evaluate
 
 try:
@@ -148,6 +149,7 @@ __all__ = [
     "jet_small",
     "join",
     "lagrangian",
+    "load_carry",
     "load_model",
     "maer",
     "make_assimilator",
@@ -172,6 +174,7 @@ __all__ = [
     "rollout",
     "run",
     "run_cycles",
+    "save_carry",
     "save_model",
     "simulate",
     "simulate_truth",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import platform
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -43,6 +45,44 @@ def scratch_dir() -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
 
+def numerics() -> dict[str, Any]:
+    """What all numbers depend on: the package's numerics, the precision, and the random number generator."""
+    return {
+        "numerics": NUMERICS,
+        "precision": str(jnp.zeros(()).dtype),
+        "generator": jax.config.jax_default_prng_impl,  # type: ignore[attr-defined]
+        "partitionable": jax.config.jax_threefry_partitionable,  # type: ignore[attr-defined]
+    }
+
+
+def entry(name: str, config_json: str) -> Path:
+    """Where the cache keeps what `config_json` and `numerics` determine: <name>-<hash>.npz."""
+    return cache_dir() / f"{name}-{content_hash(json.dumps([*numerics().values()]) + config_json)}.npz"
+
+
+def keep_programs() -> None:
+    """Keep compiled programs in the cache, unless JAX_COMPILATION_CACHE_DIR says where, or they cannot be kept.
+
+    A folder for each kind of processor: a program may hold instructions that another one lacks.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
+        return
+    folder = cache_dir() / f"programs-{content_hash(_processor())}"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+
+
+def _processor() -> str:
+    """What tells this kind of processor from others."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
 def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, np.ndarray]:
     """The arrays of `compute()`, kept in the cache as <name>-<hash of config_json>.npz.
 
@@ -50,9 +90,7 @@ def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, A
     which count everywhere.  A file that cannot be read is computed and written anew; a folder that cannot be written is
     only warned about.
     """
-    drawn = [jax.config.jax_default_prng_impl, jax.config.jax_threefry_partitionable]  # type: ignore[attr-defined]
-    everywhere = json.dumps([NUMERICS, str(jnp.zeros(()).dtype), *drawn])
-    path = cache_dir() / f"{name}-{content_hash(everywhere + config_json)}.npz"
+    path = entry(name, config_json)
     try:
         with np.load(path, allow_pickle=False) as loaded:
             return dict(loaded)

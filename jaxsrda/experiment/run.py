@@ -49,7 +49,7 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
     setup = given.setup(climatology)
-    recipe = _recipe(given, setup)
+    recipe = recipe_of(given, setup)
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)
     carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress, given.carry)
@@ -90,7 +90,8 @@ def _numbers(given: Experiment) -> Array:
     return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
 
 
-def _recipe(given: Experiment, setup: Setup) -> Recipe:
+def recipe_of(given: Experiment, setup: Setup) -> Recipe:
+    """What makes the experiment's assimilator."""
     method = given.method
     if isinstance(method, str | Assimilator):
         return Recipe(method, given.config, given.model, given.joint)

@@ -12,6 +12,7 @@ from jaxsrda.app.cli.evaluate import Evaluate
 from jaxsrda.app.cli.info import Info
 from jaxsrda.app.cli.simulate import Simulate
 from jaxsrda.app.cli.train import Train
+from jaxsrda.core.cache import keep_programs
 
 DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate, info.
 
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         refuse_old(sys.argv[1:] if arguments is None else arguments)
         command = tyro.cli(Command, prog="jaxsrda", args=arguments, description=DESCRIPTION)  # type: ignore[arg-type]
+        keep_programs()
         command.run()  # type: ignore[union-attr]
     except (ValueError, TypeError, OSError) as error:
         print(f"jaxsrda: {error}", file=sys.stderr)
