@@ -128,6 +128,8 @@ def withhold(
 
     Each assimilated sensor is kept with probability `fraction`, anew at each time; first: the number of the first time.
     """
+    if fraction == 0:
+        return observed, observed._replace(mask=jnp.zeros_like(observed.mask))
     cycles, slots = observed.mask.shape[1:]
 
     def draw(key: Array) -> Array:

@@ -623,3 +623,42 @@ def test_interrupt_ends_with_130(monkeypatch, capsys):
     monkeypatch.setattr(cli.Info, "run", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["info"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+# Going on -------------------------------------------------------------------------------------
+
+
+def test_assimilate_goes_on_from_a_folder(tmp_path, capsys, truth):
+    """One call a part, each in the same words, gives what one call gives; the next is refused."""
+    path, folder = tmp_path / "truth.npy", tmp_path / "carry"
+    np.save(path, np.concatenate([truth, truth[::-1]]))
+    common = ["assimilate", *ON_SMALL, "--method", "persistence", "--members", "4", "--truth", str(path), "--start", "5"]
+    outs = [tmp_path / f"{name}.nc" for name in ("whole", "first", "second")]
+    assert cli.main([*common, "--out", str(outs[0])]) == 0
+    for out in outs[1:]:
+        assert cli.main([*common, "--cycles", "2", "--carry", str(folder), "--out", str(out)]) == 0
+    whole, first, second = (xarray.open_dataset(out, engine="h5netcdf") for out in outs)
+    joined = xarray.concat([first, second], "time", data_vars="minimal", coords="minimal", compat="override")
+    np.testing.assert_array_equal(joined["time"], 5 + 0.25 * np.arange(16))
+    np.testing.assert_allclose(joined["omega_mean"], whole["omega_mean"], atol=1e-9)
+    capsys.readouterr()
+    again = [*common, "--carry", str(folder)]
+    fails(capsys, again, "cycles: expected at most 0, those that the truth has left after 4 that were run, got 1")
+    fails(capsys, [*again, "--seed", "3"], "its seed is 0, this run's is 3")
+    again[again.index("5")] = "3"
+    fails(capsys, again, "--start: the run in")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--start", "0.6"], "start: expected a time of an analysis, 0 or a multiple of 1, got 0.6"),
+        (["--cycles", "0"], "cycles: expected a finite number above 0, got 0"),
+        (["--cycles", "3"], "cycles: expected at most 2, those that the truth has left after 0 that were run, got 3"),
+        (["--carry", "nowhere/carry"], "--carry: expected a folder or room for one, found no folder nowhere"),
+    ],
+)
+def test_bad_ways_to_go_on_are_refused(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
+    fails(capsys, ["assimilate", *ON_SMALL, "--method", "enkf-sr", "--truth", truth_file, *arguments], message)

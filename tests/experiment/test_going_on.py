@@ -12,7 +12,9 @@ from helpers import SENSORS, TESTBED, setup, truth
 from jaxsrda.cycling.assimilator import Assimilator
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
+from jaxsrda.experiment import carry_files
 from jaxsrda.experiment import run as run_module
+from jaxsrda.experiment.carry_files import belongs, load_carry, save_carry
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.registry import METHODS, make_assimilator
 from jaxsrda.experiment.run import assimilate
@@ -21,6 +23,7 @@ from jaxsrda.observing.sensors import Sensors
 
 CYCLES, EVERY = 6, TESTBED.frames_per_cycle
 CONFIG = FilterConfig(members=3, localization=1.0)
+DIFFUSION = DiffSRDAConfig(prior="enkf-sr", members=3, steps=2)
 MOVING = (Sensors("random-moving:9+dropout:0.3"),)
 
 
@@ -42,10 +45,10 @@ def halves(method, **options):
     return whole, first, run(method, frames[middle:], carry=first.carry, **options)
 
 
-def untrained():
+def untrained(seed=0):
     """A tiny network on the small testbed, its weights as they are drawn."""
     config = ModelConfig.of(TESTBED, network="tiny", priors=("enkf-sr",))
-    return Model(config, network(config).initial(0), np.full(TESTBED.window, 0.5, np.float32))
+    return Model(config, network(config).initial(seed), np.full(TESTBED.window, 0.5, np.float32))
 
 
 @pytest.mark.parametrize("method", ["enkf-sr", "enkf-lagrange", "diffsrda"])
@@ -53,7 +56,7 @@ def test_two_halves_are_one_run(smallest, method):
     """Fields, scores, sums of scores, times and observations, to the last bit."""
     options = {"config": CONFIG}
     if method == "diffsrda":
-        options = {"config": DiffSRDAConfig(prior="enkf-sr", members=3, steps=2), "model": untrained()}
+        options = {"config": DIFFUSION, "model": untrained()}
     whole, first, second = filtered() if method == "enkf-sr" else halves(method, **options)
     np.testing.assert_array_equal(np.concatenate([first.times, second.times]), whole.times)
     for name in ("members", "std", "background"):
@@ -133,7 +136,7 @@ def test_members_of_a_later_start_are_climatological(method, smallest):
     if isinstance(METHODS[method].config, DiffSRDAConfig):
         if method != "diffsrda":
             pytest.skip("the same step")
-        config, model = DiffSRDAConfig(prior="enkf-sr", members=3), untrained()
+        config, model = DIFFUSION, untrained()
     state = make_assimilator(method, given, config, model=model).init(jax.random.key(3))
     state = getattr(state, "prior", state)
     assert getattr(state, "time", state) == 1
@@ -166,3 +169,68 @@ def test_a_later_start_is_the_same_truth_later(monkeypatch):
         np.testing.assert_array_equal(result.observations.values, whole.observations.values[:, 2:])
         assert result.config["start"] == 2.0 and np.abs(result.mean[:, 0] - whole.mean[:, 0]).max() > 0.01
         assert result.series["maer"].shape == (1, 2 * EVERY)  # the first cycle of the run is not scored
+
+
+# Between processes
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A folder that holds the carry of the first half, and the experiment that it belongs to."""
+    _, first, second = filtered()
+    given = Experiment("enkf-sr", testbed=TESTBED, climatology=setup().climatology, sensors=MOVING, config=CONFIG)
+    save_carry(tmp_path / "carry", first.carry, given)
+    return tmp_path / "carry", given, first, second
+
+
+def test_a_carry_comes_back_from_its_folder(kept):
+    folder, given, first, second = kept
+    loaded = load_carry(folder, given)
+    assert jax.tree.structure(loaded) == jax.tree.structure(first.carry)
+    jax.tree.map(np.testing.assert_array_equal, loaded, first.carry)
+    rest = np.asarray(truth(CYCLES))[EVERY * 3 :]
+    again = run("enkf-sr", rest, carry=loaded, config=CONFIG, withhold=0.2)
+    np.testing.assert_array_equal(again.members, second.members)
+    with pytest.raises(ValueError, match="holds one of assimilation time 3 already, got 3; choose another folder"):
+        save_carry(folder, first.carry, given)
+    save_carry(folder, second.carry, given)
+    assert load_carry(folder, given).index[0] == CYCLES
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "enkf-hr"}, "its method is enkf-sr, this run's is enkf-hr; go on with what it was made with"),
+        ({"config": dataclasses.replace(CONFIG, additive=0.3)}, "its option additive is 0.07, this run's is 0.3"),
+        ({"testbed": TESTBED.vary(beta=0.3)}, "its testbed is small .*, this run's is small"),
+        ({"sensors": (Sensors(operator="speed"),)}, "its kinds of sensors is assimilated vorticity, this run's is"),
+        ({"seed": 5}, "its seed is 0, this run's is 5"),
+    ],
+)
+def test_a_carry_of_something_else_is_refused(kept, change, message):
+    folder, given, *_ = kept
+    with pytest.raises(ValueError, match=f"carry .*: {message}"):
+        load_carry(folder, dataclasses.replace(given, **change))
+
+
+def test_a_carry_belongs_to_its_precision_weights_and_version(kept, smallest, monkeypatch):
+    folder, given, *_ = kept
+    with jax.enable_x64(False), pytest.raises(ValueError, match="its precision is float64, this run's is float32"):
+        load_carry(folder, given)
+    monkeypatch.setattr(carry_files, "versions", lambda: {"jaxsrda": "9.9"})
+    with pytest.raises(ValueError, match=r"its version of jaxsrda is .*, this run's is 9\.9"):
+        load_carry(folder, given)
+    drawn = [belongs(dataclasses.replace(given, method="diffsrda", config=DIFFUSION, model=untrained(i))) for i in (0, 1)]
+    assert [name for name in drawn[0] if drawn[0][name] != drawn[1][name]] == ["weights"]
+
+
+def test_damaged_and_missing_carries_are_refused(kept, tmp_path):
+    folder, given, *_ = kept
+    with pytest.raises(ValueError, match="expected one that an earlier run left, found none"):
+        load_carry(tmp_path / "nowhere", given)
+    for data in (path for path in folder.rglob("d/*") if path.is_file()):
+        whole = bytearray(data.read_bytes())
+        whole[len(whole) // 2] ^= 64
+        data.write_bytes(whole)
+    with pytest.raises(ValueError, match="cannot be read|do not match their SHA-256"):
+        load_carry(folder, given)
