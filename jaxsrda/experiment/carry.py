@@ -42,7 +42,7 @@ def check_scored(carry: Carry, truths: int, scored: bool) -> None:
     if np.shape(carry.index) != (truths,):
         raise ValueError(f"carry: expected that of {truths} truth(s), got {np.size(carry.index)}; give as many truths")
     if scored and carry.tally is None:
-        raise ValueError("carry: it comes from a run without a truth and has no scores; leave the truth out, or start anew")
+        raise ValueError("carry: it is of a run without a truth and has no scores; leave the truth out, or start anew")
 
 
 def check_carry(carry: Carry, expected: Any) -> None:

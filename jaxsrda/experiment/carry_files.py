@@ -36,7 +36,9 @@ def save_carry(path: str | Path, carry: Carry, experiment: Experiment) -> None:
     arrays = {name: np.asarray(leaf) for name, leaf in flatten(carry._asdict()).items()}
     number, there = next_time(carry), store.steps()
     if there and there[-1] >= number:
-        raise ValueError(f"carry {path}: holds one of assimilation time {there[-1]} already, got {number}; choose another folder")
+        raise ValueError(
+            f"carry {path}: holds one of assimilation time {there[-1]} already, got {number}; choose another folder"
+        )
     notes = {"belongs": belongs(experiment), "sha256": digest(arrays)}
     store.save(number, arrays, notes)
     store.close()

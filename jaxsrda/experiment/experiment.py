@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsrda.core.checks import check_choice, check_fraction
+from jaxsrda.core.checks import check_choice, check_fraction, check_seed
 from jaxsrda.core.records import renamed
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import KEEP, Carry, Keep
@@ -44,12 +44,13 @@ class Experiment:
     withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
     verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
     climatology: by default the testbed's own.  start: time of the first frame, a multiple of the time from one analysis
-    to the next; members are then random climatological states of that time (of the last time that the climatology has,
-    if that is earlier), and a truth is simulated until then first.  carry: where to go on from, that of an earlier
-    `Result` of the same method and settings; start is then where that ended.  seed: of the noise and the members, and of the simulated truth;
-    truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and time alone,
-    so every method meets the same.  keep: `scores` alone (no field leaves the device), the analyses' `fields` too, or
-    every member's (`members`).  joint: whether `scoring.JOINT_SCORES` are computed too, which takes longer.
+    to the next; members are then random climatological states of that time (of the climatology's last time, if that is
+    earlier), and a truth that is simulated runs until then first.  carry: where to go on from, that of an earlier
+    `Result` of the same method and settings; start is then where that ended.  seed: of the noise and the members, and
+    of the simulated truth; truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed,
+    truth seed and time alone, so every method meets the same.  keep: `scores` alone (no field leaves the device), the
+    analyses' `fields` too, or every member's (`members`).  joint: whether `scoring.JOINT_SCORES` are computed too,
+    which takes longer.
 
     Raises ValueError or TypeError for bad input, before any work.
     """
@@ -81,6 +82,7 @@ class Experiment:
             check_model(self.config, self.model, self.testbed)
         put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
         check_fraction("withhold", self.withhold)
+        check_seed("seed", self.seed)
         check_choice("keep", self.keep, KEEP)
         if self.withhold > 0 and self.keep == "scores":
             raise ValueError("withhold: analyses are compared with what was withheld; keep fields, or withhold nothing")
@@ -100,7 +102,7 @@ class Experiment:
             raise TypeError(f"carry: expected that of a Result, got {type(self.carry).__name__}")
         put("start", start_time(self.start, self.testbed, self.carry))
         if self.start and self.carry is None and isinstance(self.method, Assimilator):
-            raise ValueError("start: an Assimilator has members of its own; give a function Setup → Assimilator instead")
+            raise ValueError("start: an Assimilator has members of its own; give a function Setup → Assimilator")
         truths = 1 if self.truth is None else len(self.truth)
         if self.carry is not None:
             check_scored(self.carry, truths, self.truth is not None or self.observations is None)
@@ -109,6 +111,8 @@ class Experiment:
             put("truth_seeds", (self.seed,) if simulated else tuple(range(truths)))
         elif len(self.truth_seeds) != truths:
             raise ValueError(f"truth_seeds: expected {truths}, one for each truth, got {len(self.truth_seeds)}")
+        for number in self.truth_seeds or ():
+            check_seed("truth_seeds", number)
 
     @property
     def grid(self) -> ChannelGrid:

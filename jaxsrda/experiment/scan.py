@@ -15,8 +15,8 @@ from jax import Array
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
-from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.carry import check_carry, next_time
+from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.sensors import Sensors

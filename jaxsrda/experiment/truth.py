@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.cache import cached_npz, scratch_dir
+from jaxsrda.core.cache import cached_npz, entry, scratch_dir
 from jaxsrda.core.checks import check_finite
 from jaxsrda.core.progress import Progress, duration
 from jaxsrda.core.records import key_of
@@ -41,16 +41,16 @@ def simulate_truth(
     at = testbed.level(level) if level else testbed.truth
     frames = testbed.frames if frames is None else frames
     key = key_of(testbed.numerics(at), testbed.grid.shape, frames)
+    name = f"truth-{testbed.name}-{at.name}"
 
     def compute(seed: int) -> dict[str, np.ndarray]:
         run = Run(testbed, at, frames, seed=seed)
         what = f"truth {seed}, about {duration(estimate_seconds(run))}"
         progress(what, 0, frames)
-        parts = scratch_dir() / f"truth-{testbed.name}-{at.name}-{seed}.parts"
+        parts = scratch_dir() / entry(f"{name}-{seed}", key).with_suffix(".parts").name
         omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total))
         return {"omega": to_analysis_grid(omega, testbed)}
 
-    name = f"truth-{testbed.name}-{at.name}"
     return np.stack([cached_npz(f"{name}-{seed}", key, functools.partial(compute, seed))["omega"] for seed in seeds])
 
 
@@ -67,9 +67,7 @@ def default_climatology(testbed: Testbed | None = None, runs: int = CLIMATOLOGY_
     return from_runs(testbed.grid, jnp.asarray(kept["states"]), testbed.symmetries)
 
 
-def prepare_truth(
-    truth: Any, testbed: Testbed | None = None, source: str = "truth", cycles: int = 2
-) -> np.ndarray:
+def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth", cycles: int = 2) -> np.ndarray:
     """Vorticity (truths, frames, nx, ny) on the analysis grid from the user's frames on the grid of any finer level.
 
     truth: (frames, nx, ny) or (truths, frames, nx, ny), both walls included, a frame each `testbed.frame`.  Finer grids

@@ -166,7 +166,10 @@ def observe_run(
     operator: Operator = vorticity,
     first: int = 0,
 ) -> Observations:
-    """Observations of every `every`-th frame of a truth [frames, nx, ny], times leading; first: the number of the first."""
+    """Observations of every `every`-th frame of a truth [frames, nx, ny], times leading.
+
+    first: the number of the first time.
+    """
     check_shape("truth", truth, (None, *grid.shape))
     if isinstance(noise_std, int | float):
         check_positive("noise_std", noise_std)

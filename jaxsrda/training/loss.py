@@ -14,7 +14,7 @@ import optax
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.core.checks import check_choice, check_positive, check_seed
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
 from jaxsrda.diffsrda.model import ModelConfig, denoiser_part, latent_estimate, network, still_walls, with_denoiser
@@ -67,6 +67,7 @@ class TrainConfig:
         check_choice("sigmas", self.sigmas, SIGMAS)
         check_choice("part", self.part, PARTS)
         check_positive("learning_rate", self.learning_rate)
+        check_seed("seed", self.seed)
 
     @property
     def steps(self) -> int:

@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SENSORS, TESTBED, setup, truth
+from helpers import TESTBED, setup, truth
 
-from jaxsrda.cycling.assimilator import Assimilator
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.experiment import carry_files
@@ -105,7 +104,7 @@ def test_carries_that_do_not_fit_are_refused():
         ({"config": dataclasses.replace(CONFIG, members=4)}, r"expected state.omega_hat to be float64 \(1, 4, .* got"),
         ({"method": "enkf-hr"}, r"carry: expected state.omega_hat to be .* it goes on with the method, settings"),
         ({"method": "enkf-dual"}, r"carry: expected state.control_hat to be .*, got none"),
-        ({"carry": first.carry._replace(tally=None)}, "it comes from a run without a truth and has no scores"),
+        ({"carry": first.carry._replace(tally=None)}, "it is of a run without a truth and has no scores"),
     ):
         with pytest.raises(ValueError, match=message):
             run(**{"method": "enkf-sr"} | later | change)
@@ -220,7 +219,8 @@ def test_a_carry_belongs_to_its_precision_weights_and_version(kept, smallest, mo
     monkeypatch.setattr(carry_files, "versions", lambda: {"jaxsrda": "9.9"})
     with pytest.raises(ValueError, match=r"its version of jaxsrda is .*, this run's is 9\.9"):
         load_carry(folder, given)
-    drawn = [belongs(dataclasses.replace(given, method="diffsrda", config=DIFFUSION, model=untrained(i))) for i in (0, 1)]
+    diffusion = dataclasses.replace(given, method="diffsrda", config=DIFFUSION)
+    drawn = [belongs(dataclasses.replace(diffusion, model=untrained(seed))) for seed in (0, 1)]
     assert [name for name in drawn[0] if drawn[0][name] != drawn[1][name]] == ["weights"]
 
 
@@ -232,5 +232,5 @@ def test_damaged_and_missing_carries_are_refused(kept, tmp_path):
         whole = bytearray(data.read_bytes())
         whole[len(whole) // 2] ^= 64
         data.write_bytes(whole)
-    with pytest.raises(ValueError, match="cannot be read|do not match their SHA-256"):
+    with pytest.raises(ValueError, match=r"cannot be read|do not match their SHA-256"):
         load_carry(folder, given)

@@ -103,8 +103,8 @@ class Assimilate:
     cycles: int | None = None
     """How many assimilation times to run; by default all that the truth has (left)."""
     carry: Path | None = None
-    """Go on from what an earlier run with this folder left there, if one did, and leave the same for the next. A truth's
-    file still begins where the first run did."""
+    """Go on from what an earlier run left in this folder, if one did, and leave the same for the next. The file of a
+    truth still begins where the first run did."""
     out: Path | None = None
     """Write the analyses here: NetCDF (.nc) or Zarr (.zarr)."""
     save_members: bool = False
@@ -157,7 +157,7 @@ class Assimilate:
     def run(self) -> None:
         """Check everything, make or read the truth, run, write files, print the table."""
         from jaxsrda.app.datasets import DATASET_SUFFIXES, read_fields
-        from jaxsrda.core.checks import check_positive
+        from jaxsrda.core.checks import check_positive, check_seed
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.experiment.registry import configured_model
@@ -169,6 +169,7 @@ class Assimilate:
         check_outputs(self.json, self.plot)
         check_positive("truths", self.truths)
         check_positive("cycles", 1 if self.cycles is None else self.cycles)
+        check_seed("seed", self.seed + self.truths - 1)
         given = self.experiment()
         if self.truth_level:
             given.testbed.level(self.truth_level)
@@ -190,7 +191,8 @@ class Assimilate:
                 frames = skipped + given.testbed.frames
                 truth = simulate_truth(given.testbed, seeds, self.truth_level, frames, progress=progress)[:, skipped:]
             truth = self.part(truth, given.testbed, carry)
-            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds, carry=carry, start=None if carry else self.start)
+            start = self.start if carry is None else None
+            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds, carry=carry, start=start)
             result = run(given, progress)
         self.write(given, result)
 
