@@ -41,6 +41,7 @@ from jaxsrda.experiment.space import grid_settings, random_settings
 from jaxsrda.experiment.sweep import Sweep, run_sweep
 from jaxsrda.experiment.search import Search, run_search
 from jaxsrda.experiment.trials import SweepResult, Trial
+from jaxsrda.experiment.carry_files import load_carry, save_carry
 from jaxsrda.experiment.evaluate import evaluate
 
 try:
@@ -158,6 +159,7 @@ __all__ = [
     "jet_small",
     "join",
     "lagrangian",
+    "load_carry",
     "load_model",
     "maer",
     "make_assimilator",
@@ -186,6 +188,7 @@ __all__ = [
     "run_cycles",
     "run_search",
     "run_sweep",
+    "save_carry",
     "save_model",
     "simulate",
     "simulate_truth",

@@ -17,6 +17,10 @@ class Checkpoint(NamedTuple):
     notes: dict[str, Any]
 
 
+class DamagedCheckpointError(ValueError):
+    """A checkpoint that cannot be read."""
+
+
 class Checkpoints:
     """A folder of checkpoints of one piece of work.
 
@@ -53,7 +57,7 @@ class Checkpoints:
     def restore(self, step: int, template: Mapping[str, Any] | None = None) -> Checkpoint:
         """The checkpoint of a step; template: arrays of the shapes and places wanted, by default numpy arrays.
 
-        Raises ValueError for a checkpoint of other work, and for one that cannot be read.
+        Raises ValueError for a checkpoint of other work, `DamagedCheckpointError` for one that cannot be read.
         """
         import orbax.checkpoint as ocp
 
@@ -61,7 +65,7 @@ class Checkpoints:
             try:
                 return self._manager().restore(step, args=ocp.args.Composite(**items))
             except Exception as error:  # Orbax raises many kinds
-                raise ValueError(
+                raise DamagedCheckpointError(
                     f"{self.folder}: its checkpoint {step} cannot be read ({error}); remove the folder to start anew"
                 ) from None
 
@@ -74,6 +78,11 @@ class Checkpoints:
         wanted = None if template is None else dict(template)
         arrays = read(state=ocp.args.StandardRestore(wanted)).state
         return Checkpoint(step, {k: np.asarray(a) if template is None else a for k, a in arrays.items()}, notes)
+
+    def drop(self, step: int) -> None:
+        """Remove the checkpoints of a step and of all later ones."""
+        for later in [each for each in self.steps() if each >= step]:
+            self._manager().delete(later)
 
     def close(self) -> None:
         """Let go of the folder."""

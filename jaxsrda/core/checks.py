@@ -33,6 +33,15 @@ def check_fraction(name: str, value: float) -> float:
     return value
 
 
+def check_seed(name: str, seed: int) -> int:
+    """`seed` if it is a whole number that random keys are made of, 0 to 2³² − 1, else ValueError or TypeError."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"{name}: expected a whole number, got {type(seed).__name__}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"{name}: expected a whole number from 0 to 2³² − 1, got {seed}")
+    return seed
+
+
 def check_shape(name: str, array: Any, shape: tuple[int | None, ...], hint: str = "") -> None:
     """Raise ValueError unless `array.shape` is `shape`, where None stands for any length.
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.flow.climatology import Climatology
-from jaxsrda.flow.forecasts import ForecastModel, spectral
+from jaxsrda.flow.forecasts import ForecastModel, recentre, spectral
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.lagrangian import EXPLICIT, SUBSTEPS, lagrangian
 from jaxsrda.flow.solver import Speeds
@@ -57,11 +57,13 @@ class Assimilator(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What every method is given: the testbed, its climatology, and the sets of sensors."""
+    """What every method is given: the testbed, its climatology, the sets of sensors, and the number of the first
+    assimilation time, counted from time zero."""
 
     testbed: Testbed
     climatology: Climatology
     sensors: tuple[Sensors, ...] = (Sensors(),)
+    first: int = 0
 
     @property
     def grid(self) -> ChannelGrid:
@@ -93,6 +95,28 @@ class Setup(NamedTuple):
         """The level with ν, its own where that is 0."""
         given, own = (jnp.asarray(nu, self.dtype) for nu in (viscosity, level.viscosity))
         return dataclasses.replace(level, viscosity=jnp.where(given > 0, given, own))
+
+    def first_states(
+        self,
+        model: ForecastModel,
+        key: Array,
+        members: int,
+        dtype: Any = None,
+        noise: tuple[Array, Array | float] | None = None,
+    ) -> Array:
+        """States (M, 2K+1, L) of a model that do not know the truth, valid at the first assimilation time.
+
+        At time zero they are the model's own, with climatological anomalies added if `noise` gives their key and size;
+        later, random climatological states of that time around its mean: a single one is the mean.
+        """
+        if self.first > 0:
+            anomalies = self.climatology.draw(key, self.first, members, model.grid)
+            return self.climatology.mean_at(self.first, model.grid) + recentre(anomalies, 1.0)
+        start = model.initial(key, members, self.dtype if dtype is None else dtype)
+        if noise is None:
+            return start
+        noise_key, size = noise
+        return start + recentre(self.climatology.draw(noise_key, 0, members, model.grid), size)
 
     def assimilated(self, observations: Observations) -> Observations:
         """The observations with those that are not to be assimilated masked."""

@@ -33,13 +33,14 @@ KEEP = get_args(Keep)
 
 
 class Carry(NamedTuple):
-    """What one cycle hands to the next: the method's state, the sums of scores, the number of cycles done, and whether
-    every number was finite so far."""
+    """What one cycle hands to the next: the method's state, the sums of scores, the number of cycles done, whether
+    every number was finite so far, and the number of the first assimilation time, counted from time zero."""
 
     state: Any
     tally: Tally | None
     index: Array
     finite: Array
+    first: Array | int = 0
 
 
 class Fields(NamedTuple):
@@ -68,11 +69,14 @@ class History(NamedTuple):
     fields: Fields | None
 
 
-def start(assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype: DTypeLike = float) -> Carry:
-    """The carry before the first cycle; `grid` is that of the truth, None to run without one."""
+def start(
+    assimilator: Assimilator, key: Array, grid: ChannelGrid | None = None, dtype: DTypeLike = float, first: int = 0
+) -> Carry:
+    """The carry before the first cycle; `grid` is that of the truth, None to run without one; first: `Setup.first`."""
     dtype = jnp.zeros((), dtype).dtype
     tally = None if grid is None else empty_tally(grid, assimilator.members, dtype)
-    return Carry(assimilator.init(jax.random.fold_in(key, 0)), tally, jnp.int32(0), jnp.asarray(True))
+    state = assimilator.init(jax.random.fold_in(key, 0))
+    return Carry(state, tally, jnp.int32(0), jnp.asarray(True), jnp.int32(first))
 
 
 def run_cycles(
@@ -125,7 +129,8 @@ def run_cycles(
             out.diagnostics.speeds,
             None if keep == "scores" else _fields(out, keep == "members"),
         )
-        return Carry(state, tally, carry.index + 1, carry.finite & out.diagnostics.finite), history
+        finite = carry.finite & out.diagnostics.finite
+        return Carry(state, tally, carry.index + 1, finite, carry.first), history
 
     return jax.lax.scan(cycle, carry, (observations, windows))
 

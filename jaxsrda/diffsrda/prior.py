@@ -149,7 +149,7 @@ def lr_prior(setup: Setup, members: int) -> Prior:
     model = setup.forecast_model()
 
     def init(key: Array) -> EnsembleState:
-        return EnsembleState(model.initial(key, members, setup.dtype), jnp.int32(0))
+        return EnsembleState(setup.first_states(model, key, members), jnp.int32(setup.first))
 
     def analyse(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Analysed]:
         ahead = model.forecast(state.omega_hat)

@@ -17,12 +17,12 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxsrda.cycling.assimilator import Setup
-from jaxsrda.cycling.cycle import Carry, History, run_cycles
+from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import Numbers
 from jaxsrda.experiment.result import summarized
 from jaxsrda.experiment.run import Inputs
-from jaxsrda.experiment.scan import Program, Recipe, compiled_sensors, program
+from jaxsrda.experiment.scan import Program, Recipe, program_of
 from jaxsrda.flow.grid import ChannelGrid
 
 CPU_BUDGET = 2**30
@@ -50,7 +50,7 @@ def settings_at_once(config: Any, inputs: Inputs) -> int:
 
 def batch_program(recipe: Recipe, inputs: Inputs) -> Program:
     """The program that the calls of equal recipes share; it counts the seconds spent on compiling."""
-    return program(recipe, compiled_sensors(inputs.setup.sensors), "scores")
+    return program_of(recipe, inputs.setup)
 
 
 def run_batch(
@@ -66,9 +66,12 @@ def run_batch(
 
     def block(testbed, climatology, by_truth, numbers, active, carry):
         def every_truth(numbers: Numbers, carry: Carry | None) -> tuple[Carry, History]:
-            assimilator = recipe(Setup(testbed, climatology, compiled.sensors), numbers)
+            assimilator = recipe(Setup(testbed, climatology, compiled.sensors, compiled.first), numbers)
 
             def one(key, observed, truth, carry):
+                if carry is None:
+                    grid = None if truth is None else testbed.grid
+                    carry = start(assimilator, key, grid, observed.values.dtype, compiled.first)
                 return run_cycles(assimilator, key, observed, truth, carry, "scores", testbed, recipe.joint)
 
             keys, observed, truth = by_truth

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsrda.core.checks import check_choice, check_fraction
+from jaxsrda.core.checks import check_choice, check_fraction, check_seed
 from jaxsrda.core.records import renamed
 from jaxsrda.cycling.assimilator import Assimilator, Setup
-from jaxsrda.cycling.cycle import KEEP, Keep
+from jaxsrda.cycling.cycle import KEEP, Carry, Keep
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.carry import check_scored, interval, start_time
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import truth_to_follow
 from jaxsrda.flow.climatology import Climatology
@@ -43,10 +44,14 @@ class Experiment:
     without `truth` nothing is scored but the fit to them.
     withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
     verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
-    climatology: by default the testbed's own.  seed: of the noise and the members, and of the simulated truth;
-    truth_seeds: which truths these are (by default 0, 1, …).  Observations depend on seed, truth seed and time alone,
-    so every method meets the same.  keep: `scores` alone (no field leaves the device), the analyses' `fields` too, or
-    every member's (`members`).  joint: whether `scoring.JOINT_SCORES` are computed too, which takes longer.
+    climatology: by default the testbed's own.  start: time of the first frame, a multiple of the time from one analysis
+    to the next, by default the truth's, if it has times, else 0; members are then random climatological states of that
+    time (of the climatology's last time, if that is earlier), and a truth that is simulated runs until then first.
+    carry: where to go on from, that of an earlier `Result` of the same method and settings; start is then where that
+    ended.  seed: of the noise and the members, and of the simulated truth; truth_seeds: which truths these are (by
+    default 0, 1, …).  Observations depend on seed, truth seed and time alone, so every method meets the same.  keep:
+    `scores` alone (no field leaves the device), the analyses' `fields` too, or every member's (`members`).  joint:
+    whether `scoring.JOINT_SCORES` are computed too, which takes longer.
 
     Raises ValueError or TypeError for bad input, before any work.
     """
@@ -60,6 +65,8 @@ class Experiment:
     testbed: Testbed = dataclasses.field(default_factory=jet)
     climatology: Climatology | None = None
     withhold: float = 0.0
+    start: float | None = None
+    carry: Carry | None = None
     seed: int = 0
     truth_seeds: Sequence[int] | None = None
     keep: Keep = "fields"
@@ -76,6 +83,7 @@ class Experiment:
             check_model(self.config, self.model, self.testbed)
         put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
         check_fraction("withhold", self.withhold)
+        check_seed("seed", self.seed)
         check_choice("keep", self.keep, KEEP)
         if self.withhold > 0 and self.keep == "scores":
             raise ValueError("withhold: analyses are compared with what was withheld; keep fields, or withhold nothing")
@@ -87,21 +95,41 @@ class Experiment:
                 check_operator(f"operator {each.operator_name}", each.measure, self.grid, differentiable=self.guided)
         self._check_guidance()
         if self.truth is not None:
-            put("truth", truth_to_follow(self.truth, self.testbed))
+            put("truth", truth_to_follow(self.truth, self.testbed, cycles=2 if self.carry is None else 1))
         if self.observations is not None:
             put("observations", check_observations(self.observations))
             self._check_observations()
+        if self.carry is not None and not isinstance(self.carry, Carry):
+            raise TypeError(f"carry: expected that of a Result, got {type(self.carry).__name__}")
+        told = self.truth.start if self.truth is not None and self.truth.timed else None
+        put("start", start_time(self.start, self.testbed, self.carry, told))
+        if self.start and self.carry is None and isinstance(self.method, Assimilator):
+            raise ValueError("start: an Assimilator has members of its own; give a function Setup → Assimilator")
         truths = 1 if self.truth is None else len(self.truth)
+        if self.carry is not None:
+            check_scored(self.carry, truths, self.truth is not None or self.observations is None)
         if self.truth_seeds is None:
             simulated = self.truth is None and self.observations is None
             put("truth_seeds", (self.seed,) if simulated else tuple(range(truths)))
         elif len(self.truth_seeds) != truths:
             raise ValueError(f"truth_seeds: expected {truths}, one for each truth, got {len(self.truth_seeds)}")
+        for number in self.truth_seeds or ():
+            check_seed("truth_seeds", number)
 
     @property
     def grid(self) -> ChannelGrid:
         """The analysis grid."""
         return self.testbed.grid
+
+    @property
+    def first(self) -> int:
+        """The number of the first assimilation time, counted from time zero."""
+        return round((self.start or 0.0) / interval(self.testbed))
+
+    def setup(self, climatology: Climatology) -> Setup:
+        """What the method is given: a method that goes on has the setup that it began with."""
+        began = self.first if self.carry is None else int(np.ravel(self.carry.first)[0])
+        return Setup(self.testbed, climatology, self.sensors, began)
 
     @property
     def name(self) -> str:

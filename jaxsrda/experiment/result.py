@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxsrda.cycling.cycle import Carry, History
+from jaxsrda.experiment.carry import next_time
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations
@@ -21,7 +22,8 @@ class Result:
     """What `run` and `assimilate` return, on the host; a leading axis of truths where there are several (or one).
 
     per_truth: name → (truths,) scores, means over the scored frames; series: name → (truths, scored frames);
-    statistics: one dictionary of `scoring.tally.summarize` a truth; times: (frames,); truth, mean (the analysis: the
+    statistics: one dictionary of `scoring.tally.summarize` a truth, of all frames since the start where the run went
+    on from a carry; times: (frames,); truth, mean (the analysis: the
     members' mean, or what they are draws around), std, background: (truths, frames or cycles, nx, ny), the last three
     None if scores alone were kept; members: (truths, M, frames, nx, ny) if kept; seconds: compile (none if an equal
     experiment was compiled before) and run; carry: the last, of all truths.  Without a truth to compare with, per_truth
@@ -86,11 +88,11 @@ def check_healthy(history: History, interval: float, first_cycle: int = 0) -> No
 
 
 def summarized(
-    history: History, tally: Tally | None, grid: ChannelGrid
+    history: History, tally: Tally | None, grid: ChannelGrid, skip: int = 1
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
     """Series, scores and statistics (see `Result`) of a history on the host and its sums, truths leading.
 
-    tally: None without a truth, when the fit to the observations is all there is.
+    tally: None without a truth, when the fit to the observations is all there is.  skip: cycles that are not scored.
     """
     series: dict[str, Any] = {}
     summary: dict[str, Any] = {}
@@ -99,10 +101,10 @@ def summarized(
         counted = np.where(fit["count"] > 0, 1.0, np.nan)
         for key in ("rmse", "chi2"):
             with np.errstate(invalid="ignore"):
-                values = (fit[key] * counted)[:, 1:]
+                values = (fit[key] * counted)[:, skip:]
             summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
     if tally is not None:
-        series = {name: s[:, 1:].reshape(len(s), -1) for name, s in (history.scores or {}).items()}
+        series = {name: s[:, skip:].reshape(len(s), -1) for name, s in (history.scores or {}).items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
         for name in [name for name in summary if name.startswith("variance_")]:
             part = name.removeprefix("variance_")
@@ -127,8 +129,10 @@ def collect(
     """The result of a run's last carry and its history, truths leading, on the host."""
     grid = testbed.grid
     truths, cycles = observed.values.shape[:2]
+    # The first cycle of all is not scored; that of a run which goes on is.
+    skip, first = (1 if int(carry.index[0]) == cycles else 0), next_time(carry) - cycles
     fields: Any = history.fields
-    series, summary, statistics = summarized(history, None if truth is None else carry.tally, grid)
+    series, summary, statistics = summarized(history, None if truth is None else carry.tally, grid, skip)
     kept: dict[str, Any] = dict.fromkeys(("mean", "std", "background", "members"))
     if fields is not None:
         kept["background"] = fields.background
@@ -143,7 +147,7 @@ def collect(
         per_truth=summary,
         series=series,
         statistics=statistics,
-        times=testbed.frame * np.arange(cycles * testbed.frames_per_cycle),
+        times=testbed.frame * (first * testbed.frames_per_cycle + np.arange(cycles * testbed.frames_per_cycle)),
         truth=truth,
         **kept,
         observations=jax.tree.map(np.asarray, observed),

@@ -46,14 +46,14 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
     setup, keys, observed, truth = prepare(given, report)
-    recipe = _recipe(given, setup)
-    observed, withheld = withhold(observed, keys, given.withhold, given.sensors)
-    carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress)
+    recipe = recipe_of(given, setup)
+    observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)
+    carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress, given.carry)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
         analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])
         result.per_truth["observation_rmse_withheld"] = np.asarray(
-            misfit(given.grid, withheld, analyses, given.sensors)
+            misfit(given.grid, withheld, analyses, given.sensors, 1 if given.carry is None else 0)
         )
     return result
 
@@ -74,7 +74,7 @@ def prepare(given: Experiment, report: Progress) -> Inputs:
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
     keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
-    return Inputs(Setup(given.testbed, climatology, given.sensors), keys, observed, truth)
+    return Inputs(given.setup(climatology), keys, observed, truth)
 
 
 def settings(given: Experiment) -> dict[str, Any]:
@@ -95,6 +95,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "layout": sets[0]["layout"],
         "sensors": sets,
         "seed": given.seed,
+        "start": given.start,
         "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
         "filter": {} if given.config is None else described(given.config),
@@ -105,7 +106,8 @@ def _numbers(given: Experiment) -> Array:
     return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
 
 
-def _recipe(given: Experiment, setup: Setup) -> Recipe:
+def recipe_of(given: Experiment, setup: Setup) -> Recipe:
+    """What makes the experiment's assimilator."""
     method = given.method
     if isinstance(method, str | Assimilator):
         return Recipe(method, given.config, given.model, given.joint)
@@ -122,8 +124,10 @@ def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, O
         return truth, jax.tree.map(lambda a: a[None], given.observations)
     if truth is None:
         report("truth", 0, 1)
-        truth = simulate_truth(given.testbed, given.truth_seeds or (given.seed,), progress=report)
+        begin, seeds = given.first * given.testbed.frames_per_cycle, given.truth_seeds or (given.seed,)
+        truth = simulate_truth(given.testbed, seeds, frames=begin + given.testbed.frames, progress=report)[:, begin:]
     keys = jax.vmap(lambda number: observation_key(given.seed, number))(_numbers(given))
-    observed = observe_truths(keys, given.grid, jnp.asarray(truth), given.sensors, given.testbed.frames_per_cycle)
+    every = given.testbed.frames_per_cycle
+    observed = observe_truths(keys, given.grid, jnp.asarray(truth), given.sensors, every, given.first)
     check_values(observed)
     return truth, observed

@@ -16,6 +16,7 @@ from jax import Array
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
+from jaxsrda.experiment.carry import check_carry, next_time
 from jaxsrda.experiment.options import Numbers, joined
 from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
@@ -73,21 +74,23 @@ class Recipe:
 class Program:
     """The start and the scan of a recipe, compiled at their first call and used again for the same shapes."""
 
-    def __init__(self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep):
-        self.recipe, self.sensors = recipe, sensors
+    def __init__(self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int = 0):
+        self.recipe, self.sensors, self.first = recipe, sensors, first
         self.keep: Keep = keep
         self.compiled: dict[Any, Any] = {}
         self.seconds = 0.0
         """Spent on compiling, ever."""
 
-    def begin(self, setup: Setup, keys: Array, scored: bool, dtype: Any) -> Carry:
-        """The carries of all truths before the first cycle."""
+    def begin(self, setup: Setup, keys: Array, scored: bool, dtype: Any, compute: bool = True) -> Carry:
+        """The carries of all truths before the first cycle, or their shapes alone."""
 
         def begin(testbed: Any, climatology: Any, keys: Array) -> Carry:
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors))
+            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
             grid = testbed.grid if scored else None
-            return jax.vmap(lambda key: start(assimilator, key, grid, dtype))(keys)
+            return jax.vmap(lambda key: start(assimilator, key, grid, dtype, self.first))(keys)
 
+        if not compute:
+            return jax.eval_shape(begin, setup.testbed, setup.climatology, keys)
         return self.call(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
 
     def advance(
@@ -96,7 +99,7 @@ class Program:
         """All truths side by side over the cycles of `observed`; the carry is donated."""
 
         def advance(testbed, climatology, carry, keys, observed, truth):
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors))
+            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
 
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
                 return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
@@ -119,9 +122,14 @@ class Program:
 
 
 @functools.lru_cache(PROGRAMS)
-def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep) -> Program:
-    """The program of a recipe for sensors that measure the same and have the same roles."""
-    return Program(recipe, sensors, keep)
+def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int) -> Program:
+    """The program of a recipe for sensors that measure the same and have the same roles, and the same first time."""
+    return Program(recipe, sensors, keep, first)
+
+
+def program_of(recipe: Recipe, setup: Setup, keep: Keep = "scores") -> Program:
+    """The program of a recipe in a setup."""
+    return program(recipe, compiled_sensors(setup.sensors), keep, setup.first)
 
 
 def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
@@ -137,15 +145,17 @@ def run_scan(
     truth: np.ndarray | None,
     keep: Keep,
     report: Progress | None = None,
+    carry: Carry | None = None,
 ) -> tuple[Carry, History, dict[str, float]]:
     """Run all cycles in one scan, or, to report progress, the same scan in a few segments of equal length.
 
-    All truths go side by side, one key each.  Returns the last carry, the history (truths leading, on the host) and the
-    seconds that compiling and running took.  Raises `DivergedError` for an ensemble that did not stay finite.
+    All truths go side by side, one key each; carry: where they go on from, by default their start.  Returns the last
+    carry, the history (truths leading, on the host) and the seconds that compiling and running took.  Raises
+    `DivergedError` for an ensemble that did not stay finite, ValueError for a carry of another method or other sizes.
     """
     cycles, every = observed.values.shape[1], setup.testbed.frames_per_cycle
     length = cycles if report is None else segment_length(cycles)
-    compiled = program(recipe, compiled_sensors(setup.sensors), keep)
+    compiled = program_of(recipe, setup, keep)
     frames = None if truth is None else jnp.asarray(truth)
 
     def part(i: int) -> tuple[Observations, Array | None]:
@@ -157,16 +167,22 @@ def run_scan(
     began, before = time.perf_counter(), compiled.seconds
     if report is not None:
         report("compile", 0, 1)
-    carry, parts = compiled.begin(setup, keys, truth is not None, observed.values.dtype), []
+    dtype, parts = observed.values.dtype, []
+    if carry is None:
+        here = compiled.begin(setup, keys, truth is not None, dtype)
+    else:
+        check_carry(carry, compiled.begin(setup, keys, carry.tally is not None, dtype, compute=False))
+        here = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
+    done = next_time(here)
     for i in range(0, cycles, length):
-        carry, history = compiled.advance(setup, keys, *part(i), carry)
+        here, history = compiled.advance(setup, keys, *part(i), here)
         parts.append(jax.device_get(history))
-        check_healthy(parts[-1], setup.testbed.frame * every, i)
+        check_healthy(parts[-1], setup.testbed.frame * every, done + i)
         if report is not None:
             report("cycle", i + length, cycles)
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts) if len(parts) > 1 else parts[0]
     compiling = compiled.seconds - before
-    return carry, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
+    return here, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
 
 
 def segment_length(cycles: int) -> int:

@@ -28,6 +28,7 @@ from jaxsrda.experiment.runner import Runner, model_for
 from jaxsrda.experiment.space import Setting
 from jaxsrda.experiment.trials import Record, SweepResult, check_by, check_record, text_of
 from jaxsrda.experiment.truth import simulate_truth
+from jaxsrda.flow.frames import Frames
 from jaxsrda.scoring.joint import JOINT_SCORES
 from jaxsrda.scoring.point import SCORES
 
@@ -95,6 +96,8 @@ def check_swept(given: Experiment) -> None:
             "sweep: expected a method by name, got one of your own; name it with jaxsrda.register_method, or sweep "
             "its parameters with jaxsrda.sweep"
         )
+    if given.carry is not None:
+        raise ValueError("carry: a sweep begins anew with every setting; leave it out")
     if given.observations is not None:
         raise ValueError("sweep: expected truths to score against, got observations of your own; leave them out")
     if given.withhold:
@@ -135,12 +138,13 @@ def run_sweep(sweep: Sweep, record: str | Path | None = None, progress: Progress
 
 def with_truths(given: Experiment, seeds: Sequence[int], frames: int | None, report: Progress) -> Experiment:
     """The experiment with its truths, simulated from seeds unless it has its own, and their first frames."""
-    truth, numbers = given.truth, given.truth_seeds
+    truth, numbers, began = given.truth, given.truth_seeds, given.first * given.testbed.frames_per_cycle
     if truth is None:
-        truth, numbers = simulate_truth(given.testbed, seeds, progress=report), tuple(seeds)
+        made = simulate_truth(given.testbed, seeds, frames=began + given.testbed.frames, progress=report)
+        truth, numbers = Frames(made[:, began:]), tuple(seeds)
     if frames is not None and frames > truth.shape[1]:
         raise ValueError(f"frames: expected at most the truths' {truth.shape[1]}, got {frames}")
-    return dataclasses.replace(given, truth=truth[:, :frames], truth_seeds=numbers, keep="scores")
+    return dataclasses.replace(given, truth=truth.cut(0, frames), truth_seeds=numbers, keep="scores")
 
 
 def experiment_key(given: Experiment) -> str:
@@ -154,6 +158,7 @@ def experiment_key(given: Experiment) -> str:
     levels = [flow.numerics(*flow.levels), flow.frames_per_cycle, flow.vorticity_range, flow.symmetries]
     scores = SCORES | JOINT_SCORES if given.joint else SCORES
     told = [given.method, METHODS[str(given.method)].make, given.config, levels, given.sensors, given.seed]
+    told += [given.start]
     told += [
         model and model.config,
         list(given.truth_seeds or ()),

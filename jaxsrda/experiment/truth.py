@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.cache import cached_npz, scratch_dir
+from jaxsrda.core.cache import cached_npz, entry, scratch_dir
 from jaxsrda.core.progress import Progress, duration
 from jaxsrda.core.records import key_of
 from jaxsrda.flow.climatology import CLIMATOLOGY_RUNS, Climatology, from_runs, simulate_climatology
@@ -45,16 +45,16 @@ def simulate_truth(
     at = testbed.level(level) if level else testbed.truth
     frames = testbed.frames if frames is None else frames
     key = key_of(testbed.numerics(at), testbed.grid.shape, frames)
+    name = f"truth-{testbed.name}-{at.name}"
 
     def compute(seed: int) -> dict[str, np.ndarray]:
         run = Run(testbed, at, frames, seed=seed)
         what = f"truth {seed}, about {duration(estimate_seconds(run))}"
         progress(what, 0, frames)
-        parts = scratch_dir() / f"truth-{testbed.name}-{at.name}-{seed}.parts"
+        parts = scratch_dir() / entry(f"{name}-{seed}", key).with_suffix(".parts").name
         omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total))
         return {"omega": to_analysis_grid(omega, testbed)}
 
-    name = f"truth-{testbed.name}-{at.name}"
     return np.stack([cached_npz(f"{name}-{seed}", key, functools.partial(compute, seed))["omega"] for seed in seeds])
 
 
@@ -71,14 +71,14 @@ def default_climatology(testbed: Testbed | None = None, runs: int = CLIMATOLOGY_
     return from_runs(testbed.grid, jnp.asarray(kept["states"]), testbed.symmetries)
 
 
-def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth") -> np.ndarray:
+def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth", cycles: int = 2) -> np.ndarray:
     """Vorticity (truths, frames, nx, ny) on the analysis grid from the user's frames on the grid of any finer level.
 
     truth: as `read_truth` takes it.  Frames beyond whole cycles are dropped; what was done to it is warned about.
-    Raises ValueError as `read_truth` does, for fewer frames than two assimilation times need, and for a truth that does
-    not start at time zero.
+    Raises ValueError as `read_truth` does, and for fewer frames than `cycles` assimilation times need (the first is not
+    scored, unless a run goes on).
     """
-    return truth_to_follow(truth, jet() if testbed is None else testbed, source).values
+    return truth_to_follow(truth, jet() if testbed is None else testbed, source, cycles).values
 
 
 def read_truth(truth: Any, testbed: Testbed, source: str = "truth") -> Frames:
@@ -113,25 +113,15 @@ def read_start(field: Any, testbed: Testbed, grid: ChannelGrid, source: str = "i
     return dataclasses.replace(frames, values=frames.values[-1:], times=times)
 
 
-def truth_to_follow(truth: Any, testbed: Testbed, source: str = "truth") -> Frames:
-    """`read_truth` of what a method is to follow from its start: whole cycles, at least two, from time zero on.
+def truth_to_follow(truth: Any, testbed: Testbed, source: str = "truth", cycles: int = 2) -> Frames:
+    """`read_truth` of what a method is to follow: whole cycles, at least so many.
 
     The notes of a truth that comes here unread are warned about as well.
     """
-    frames = whole_cycles(check_start(read_truth(truth, testbed, source)), testbed)
+    frames = whole_cycles(read_truth(truth, testbed, source), testbed, cycles)
     if not isinstance(truth, Frames):
         for note in frames.notes:
             warnings.warn(f"{frames.source}: {note}", stacklevel=2)
-    return frames
-
-
-def check_start(frames: Frames) -> Frames:
-    """`frames` if they start when the members do, at time zero; ValueError for any other time."""
-    if frames.start != 0:
-        raise ValueError(
-            f"{frames.source}: expected a truth from time 0 on, where the members start, got one from "
-            f"{frames.start:g} on; give the whole run, or shift its times if it starts from a first state"
-        )
     return frames
 
 
@@ -139,14 +129,13 @@ def whole_cycles(frames: Frames, testbed: Testbed, cycles: int = 2) -> Frames:
     """`frames` without those beyond whole cycles; ValueError for fewer than `cycles` of them."""
     every, count = testbed.frames_per_cycle, frames.shape[1]
     if count < cycles * every:
-        times = "two assimilation times" if cycles == 2 else f"{cycles} assimilation time(s)"
+        times = "two assimilation times" if cycles == 2 else "one assimilation time"
         raise ValueError(f"{frames.source}: expected at least {cycles * every} frames ({times}), got {count}")
     rest = count % every
     if not rest:
         return frames
-    times = None if frames.times is None else frames.times[:-rest]
     note = f"the last {rest} of {count} frames dropped: they make no whole cycle of {every}"
-    return frames.noted(note, values=frames.values[:, :-rest], times=times)
+    return frames.cut(0, count - rest).noted(note)
 
 
 def to_analysis_grid(omega: np.ndarray, testbed: Testbed) -> np.ndarray:

@@ -18,7 +18,7 @@ def free_run(setup: Setup, model: ForecastModel, members: int) -> Assimilator:
     """Members from other first states than the truth's that never meet an observation."""
 
     def init(key: Array) -> EnsembleState:
-        return EnsembleState(model.initial(key, members, setup.dtype), jnp.int32(0))
+        return EnsembleState(setup.first_states(model, key, members), jnp.int32(setup.first))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
         ahead = model.forecast(state.omega_hat)
@@ -34,7 +34,7 @@ def climatology(setup: Setup, members: int) -> Assimilator:
     grid = setup.grid
 
     def init(key: Array) -> Array:
-        return jnp.int32(0)
+        return jnp.int32(setup.first)
 
     def step(key: Array, time: Array, observations: Observations) -> tuple[Array, Window]:
         draws = setup.climatology.draw(key, time, members, grid) + setup.climatology.mean_at(time, grid)
@@ -53,7 +53,7 @@ def optimal_interpolation(setup: Setup, model: ForecastModel, members: int, para
     grid = setup.grid
 
     def init(key: Array) -> EnsembleState:
-        return EnsembleState(model.initial(key, 1, setup.dtype), jnp.int32(0))
+        return EnsembleState(setup.first_states(model, key, 1), jnp.int32(setup.first))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
         observations = setup.assimilated(observations)
@@ -75,6 +75,6 @@ def optimal_interpolation(setup: Setup, model: ForecastModel, members: int, para
 
 def persistence(setup: Setup, members: int, params: FilterParams) -> Assimilator:
     """The last analysis, held; analysed by `optimal_interpolation`: what observations and climatology alone can do."""
-    start = setup.climatology.mean_at(0, setup.grid)
+    start = setup.climatology.mean_at(setup.first, setup.grid)
     held = still(setup.testbed)._replace(initial=lambda key, members, dtype: jnp.stack([start] * members))
     return optimal_interpolation(setup, held, members, params)

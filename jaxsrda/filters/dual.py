@@ -48,10 +48,9 @@ def dual_filter(
 
     def init(key: Array) -> DualState:
         control_key, member_key, noise_key = jax.random.split(key, 3)
-        control = control_model.initial(control_key, controls, dtype)
-        start = member_model.initial(member_key, members, dtype)
-        noise = setup.climatology.draw(noise_key, 0, members, member_model.grid)
-        return DualState(control, start + recentre(noise, params.initial), jnp.int32(0))
+        control = setup.first_states(control_model, control_key, controls, dtype)
+        states = setup.first_states(member_model, member_key, members, dtype, (noise_key, params.initial))
+        return DualState(control, states, jnp.int32(setup.first))
 
     def analysed(
         keys: Array, control: Array, delta: Array, before: Array, observations: Observations

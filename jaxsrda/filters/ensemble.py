@@ -41,9 +41,8 @@ def ensemble_filter(
 
     def init(key: Array) -> EnsembleState:
         first_key, noise_key = jax.random.split(key)
-        start = model.initial(first_key, members, dtype)
-        noise = setup.climatology.draw(noise_key, 0, members, model.grid)
-        return EnsembleState(start + recentre(noise, params.initial), jnp.int32(0))
+        states = setup.first_states(model, first_key, members, dtype, (noise_key, params.initial))
+        return EnsembleState(states, jnp.int32(setup.first))
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
         observations = setup.assimilated(observations)

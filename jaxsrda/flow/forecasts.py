@@ -98,6 +98,6 @@ def over_leading(function: Callable[[Array], Array], array: Array) -> Array:
     return flat.reshape(*array.shape[:-2], *flat.shape[-2:])
 
 
-def recentre(draws: Array, amplitude: Array) -> Array:
+def recentre(draws: Array, amplitude: Array | float) -> Array:
     """Draws (M, …) with their mean over the members removed, times an amplitude."""
     return amplitude * (draws - draws.mean(0))

@@ -58,6 +58,16 @@ class Frames:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
 
+    @property
+    def timed(self) -> bool:
+        """Whether the testbed's time of each frame is known."""
+        return self.times is not None and not self.clock
+
+    def cut(self, first: int, last: int | None = None) -> Frames:
+        """The frames from number `first` on, up to number `last` if there is one."""
+        times = None if self.times is None else self.times[first:last]
+        return dataclasses.replace(self, values=self.values[..., first:last, :, :], times=times)
+
     def noted(self, *notes: str, **changes: Any) -> Frames:
         """The same with further notes, and other changes."""
         return dataclasses.replace(self, notes=(*self.notes, *notes), **changes)

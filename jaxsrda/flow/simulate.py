@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,16 +18,33 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core.cache import content_hash
-from jaxsrda.core.checkpoints import Checkpoints
-from jaxsrda.core.checks import check_choice, check_positive, check_shape
+from jaxsrda.core.checkpoints import Checkpoint, Checkpoints, DamagedCheckpointError
+from jaxsrda.core.checks import check_choice, check_positive, check_seed, check_shape
+from jaxsrda.core.locks import locked
 from jaxsrda.core.records import key_of
 from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
 from jaxsrda.flow.jet import truth_key
-from jaxsrda.flow.solver import SCHEMES, FlowParams, Speeds, check_stable, rollout, speeds, stepper
+from jaxsrda.flow.solver import (
+    SCHEMES,
+    FlowParams,
+    Speeds,
+    UnstableStepError,
+    check_stable,
+    rollout,
+    speeds,
+    stable_rate,
+    stepper,
+)
 from jaxsrda.flow.testbed import Level, Testbed
 
 SAVE_EVERY = 20.0
 """Seconds of work that a kill can cost."""
+
+SHORTER = 1.5
+"""How many times as many steps a frame has once the step has become unstable."""
+
+MOST = 32
+"""How many times as many steps as at first are tried."""
 
 
 class Trajectory(NamedTuple):
@@ -129,6 +148,7 @@ class Run:
     def __post_init__(self):
         check_choice("scheme", self.scheme, SCHEMES)
         _check_frames(self.frames)
+        check_seed("seed", self.seed)
         if self.steps is not None:
             check_positive("steps", self.steps)
 
@@ -159,45 +179,99 @@ def start_state(run: Run, initial: np.ndarray | None = None) -> Array:
     return to_spectral(grid, jnp.asarray(initial, jnp.zeros(()).dtype))
 
 
+def _shorter(frame: int, steps: int) -> None:
+    warnings.warn(f"the time step became too long: from frame {frame} on {steps} steps a frame", stacklevel=3)
+
+
 def simulate_resumable(
     run: Run,
     folder: Path,
     initial: np.ndarray | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    shorter: Callable[[int, int], None] = _shorter,
 ) -> np.ndarray:
     """Vorticity (frames, nx, ny) of a run, frame by frame; finished parts are kept in `folder` until it is done.
 
     Called again with the same run and start after a kill, it goes on from the last part and gives the same numbers.
-    The folder is removed at the end.  Raises ValueError if it holds parts of another run, and
-    `UnstableStepError` if the step became unstable.
+    Where the step becomes unstable it goes back to the last sound frame and on with `SHORTER` times as many steps, and
+    `shorter(frame, steps)` is told, by default by a warning: the state of that frame (the start is 0) is the last of
+    the longer step.  The folder is removed at the end.  Raises ValueError if it holds parts of another run or another
+    process is at work there, and `UnstableStepError` if steps that were asked for are too few from the start on, or
+    `MOST` times as many are still too few.
     """
-    state = start_state(run, initial)
-    grid, frame = run.level.grid, run.testbed.frame
+    with locked(folder.with_name(folder.name + ".lock"), wait=False) as mine:
+        if not mine:
+            raise ValueError(f"{folder}: another process is at work on this run; wait for it, or choose another output")
+        return _resumed(run, folder, start_state(run, initial), progress, shorter)
+
+
+def _resumed(
+    run: Run,
+    folder: Path,
+    state: Array,
+    progress: Callable[[int, int], None],
+    shorter: Callable[[int, int], None],
+) -> np.ndarray:
+    grid, frame, steps = run.level.grid, run.testbed.frame, run.steps_a_frame
     store = Checkpoints(folder, content_hash(key_of(run, np.asarray(state).tobytes().hex())), keep=None)
-    saved_parts = [store.restore(step) for step in store.steps()]
+    saved_parts = _contiguous(store)
     parts = [np.asarray(part.arrays["omega"]) for part in saved_parts]
+    lengths: list[list[int]] = []  # where the step was made shorter: frame, steps from there on
     if saved_parts:
-        state = jnp.asarray(saved_parts[-1].arrays["state"])
-    done = sum(len(part) for part in parts)
+        state, lengths = jnp.asarray(saved_parts[-1].arrays["state"]), saved_parts[-1].notes.get("shorter", [])
+    for at, steps in lengths:
+        shorter(at, steps)
+    kept = sum(len(part) for part in parts)
     to_field = jax.jit(lambda a: to_physical(grid, a))
-    fields: list[np.ndarray] = []
-    if done == 0:
-        fields, done = [np.asarray(to_field(state))], 1
+    fields: list[np.ndarray] = [] if kept else [np.asarray(to_field(state))]
+    done = kept + len(fields)
+    sound = done, state
     progress(done, run.frames)
     saved = time.perf_counter()
     while done < run.frames:
         begin = (done - 1) * frame
-        pair = simulate(run.testbed, run.level, state[None], 2, None, run.scheme, run.steps_a_frame, begin)
+        try:
+            pair = simulate(run.testbed, run.level, state[None], 2, None, run.scheme, steps, begin)
+        except UnstableStepError:
+            asked_for = run.steps is not None and done == 1
+            if asked_for or steps >= MOST * run.steps_a_frame:
+                raise
+            (done, state), steps = sound, math.ceil(SHORTER * steps)
+            del fields[done - kept :]
+            lengths = [each for each in lengths if each[0] != done - 1] + [[done - 1, steps]]
+            shorter(done - 1, steps)
+            continue
         state = pair[0, 1]
         fields.append(np.asarray(to_field(state)))
         done += 1
+        if float(_speeds_batch(state[None], grid).rate[0]) <= stable_rate(frame / steps, run.scheme):
+            sound = done, state
         progress(done, run.frames)
-        if time.perf_counter() - saved > SAVE_EVERY and done < run.frames:
+        # No part ends with a frame that may have to be gone back on.
+        if time.perf_counter() - saved > SAVE_EVERY and done < run.frames and sound[0] == done:
             parts.append(np.stack(fields))
-            store.save(done, {"omega": parts[-1], "state": np.asarray(state)})
-            fields, saved = [], time.perf_counter()
+            store.save(done, {"omega": parts[-1], "state": np.asarray(state)}, {"shorter": lengths})
+            fields, saved, kept = [], time.perf_counter(), done
     store.close()
     omega = np.concatenate([*parts, *([np.stack(fields)] if fields else [])])
     if folder.exists():
         shutil.rmtree(folder)
     return omega
+
+
+def _contiguous(store: Checkpoints) -> list[Checkpoint]:
+    """The parts that follow on one another from the start; those from a gap or a damaged one on are removed."""
+    parts: list[Checkpoint] = []
+    for step in store.steps():
+        done = parts[-1].step if parts else 0
+        try:
+            part = store.restore(step)
+        except DamagedCheckpointError:
+            part = None
+        if part is None or done + len(part.arrays["omega"]) != step:
+            fault = f"{store.folder}: the part up to frame {step} is damaged or has a gap; run anew"
+            warnings.warn(fault, stacklevel=4)
+            store.drop(step)
+            break
+        parts.append(part)
+    return parts

@@ -176,6 +176,11 @@ def stable_step(rate: float, scheme: str = "etdrk4") -> float:
     return STABILITY_LIMIT[check_choice("scheme", scheme, STABILITY_LIMIT)] / max(float(rate), 1e-30)
 
 
+def stable_rate(dt: float, scheme: str = "etdrk4") -> float:
+    """The largest advection rate at which a time step is stable."""
+    return STABILITY_LIMIT[check_choice("scheme", scheme, STABILITY_LIMIT)] / dt
+
+
 def check_stable(history: Speeds, times: np.ndarray, dt: float, scheme: str = "etdrk4", what: str = "run") -> None:
     """Raise UnstableStepError if a run on the host went unstable, with time, speed and the step that would do.
 

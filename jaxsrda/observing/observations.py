@@ -164,12 +164,16 @@ def observe_run(
     every: int,
     noise_std: float | Array = NOISE_STD,
     operator: Operator = vorticity,
+    first: int = 0,
 ) -> Observations:
-    """Observations of every `every`-th frame of a truth [frames, nx, ny], times leading."""
+    """Observations of every `every`-th frame of a truth [frames, nx, ny], times leading.
+
+    first: the number of the first time.
+    """
     check_shape("truth", truth, (None, *grid.shape))
     if isinstance(noise_std, int | float):
         check_positive("noise_std", noise_std)
-    times = jnp.arange((truth.shape[0] + every - 1) // every)
+    times = first + jnp.arange((truth.shape[0] + every - 1) // every)
 
     def one(time: Array, omega: Array) -> Observations:
         return observe(key, grid, layout, omega, time, noise_std, operator)

@@ -62,11 +62,11 @@ class Sensors:
 
 
 def observe_truths(
-    keys: Array, grid: ChannelGrid, truths: Array, sensors: Sequence[Sensors], every: int
+    keys: Array, grid: ChannelGrid, truths: Array, sensors: Sequence[Sensors], every: int, first: int = 0
 ) -> Observations:
     """Observations (truths, cycles, p) of every `every`-th frame of truths (truths, frames, nx, ny), one key each.
 
-    What one set measures does not depend on the others.
+    What one set measures does not depend on the others.  first: the number of the first time.
     """
     layouts = [each.placed(grid) for each in sensors]
 
@@ -74,7 +74,7 @@ def observe_truths(
         # The first set's stream is the key's own; the others' are apart from it.
         streams = [key, *(draws.stream(key, "further set", number) for number in range(1, len(sensors)))]
         parts = [
-            observe_run(stream, grid, layout, frames, every, each.noise_std, each.measure)
+            observe_run(stream, grid, layout, frames, every, each.noise_std, each.measure, first)
             for stream, layout, each in zip(streams, layouts, sensors)
         ]
         return join(*parts)
@@ -122,24 +122,33 @@ def check_values(observed: Observations) -> None:
 
 
 def withhold(
-    observed: Observations, keys: Array, fraction: float, sensors: Sequence[Sensors]
+    observed: Observations, keys: Array, fraction: float, sensors: Sequence[Sensors], first: int = 0
 ) -> tuple[Observations, Observations]:
     """The observations (truths, cycles, p) that a method gets, and those kept to verify it with.
 
-    Each assimilated sensor is kept with probability `fraction`, anew at each time.
+    Each assimilated sensor is kept with probability `fraction`, anew at each time; first: the number of the first time.
     """
-    shape = observed.mask.shape[1:]
-    drawn = jax.vmap(lambda key: draws.coins(draws.stream(key, "withheld"), shape, fraction))(keys)
+    if fraction == 0:
+        return observed, observed._replace(mask=jnp.zeros_like(observed.mask))
+    cycles, slots = observed.mask.shape[1:]
+
+    def draw(key: Array) -> Array:
+        # Those of earlier times as well: a run that goes on withholds what one go would.
+        return draws.coins(draws.stream(key, "withheld"), (first + cycles, slots), fraction)[first:]
+
+    drawn = jax.vmap(draw)(keys)
     held = with_role(observed, sensors, "assimilated").mask & drawn
     return observed._replace(mask=observed.mask & ~held), observed._replace(mask=held)
 
 
-def misfit(grid: ChannelGrid, withheld: Observations, analyses: Array, sensors: Sequence[Sensors]) -> Array:
-    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, from the second time on."""
+def misfit(
+    grid: ChannelGrid, withheld: Observations, analyses: Array, sensors: Sequence[Sensors], skip: int = 1
+) -> Array:
+    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, without `skip` times."""
 
     def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
         error = jnp.where(observed.mask, predict(grid, omega, observed, sensors) - observed.values, 0)
         return jnp.sum(error**2), observed.mask.sum()
 
     total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
-    return jnp.sqrt(total[:, 1:].sum(1) / jnp.maximum(count[:, 1:].sum(1), 1).astype(total.dtype))
+    return jnp.sqrt(total[:, skip:].sum(1) / jnp.maximum(count[:, skip:].sum(1), 1).astype(total.dtype))

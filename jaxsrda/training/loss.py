@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.checks import check_choice, check_fraction, check_positive
+from jaxsrda.core.checks import check_choice, check_fraction, check_positive, check_seed
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
 from jaxsrda.diffsrda.model import ModelConfig, latent_estimate, network, still_walls, with_denoiser
@@ -77,6 +77,7 @@ class TrainConfig:
         check_choice("sigmas", self.sigmas, SIGMAS)
         check_choice("part", self.part, PARTS)
         check_positive("learning_rate", self.learning_rate)
+        check_seed("seed", self.seed)
 
     @property
     def warmup_steps(self) -> int:

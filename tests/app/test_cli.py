@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from jaxsrda.app.cli import main as cli
 from jaxsrda.app.cli.assimilate import Assimilate
 from jaxsrda.app.fields import read_fields
 from jaxsrda.core.checkpoints import Checkpoints
+from jaxsrda.core.locks import locked
 from jaxsrda.diffsrda.model import Model, ModelConfig
 from jaxsrda.diffsrda.model import network as config_network
 from jaxsrda.diffsrda.weights import save_model
@@ -623,3 +625,123 @@ def test_interrupt_ends_with_130(monkeypatch, capsys):
     monkeypatch.setattr(cli.Info, "run", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["info"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+# Going on -------------------------------------------------------------------------------------
+
+
+def test_assimilate_goes_on_from_a_folder(tmp_path, capsys, truth):
+    """One call a part, each in the same words, gives what one call gives; the next is refused."""
+    path, folder = tmp_path / "truth.npy", tmp_path / "carry"
+    np.save(path, np.concatenate([truth, truth[::-1]]))
+    common = ["assimilate", *ON_SMALL, "--method", "persistence", "--members", "4"]
+    common += ["--truth", str(path), "--start", "5"]
+    outs = [tmp_path / f"{name}.nc" for name in ("whole", "first", "second")]
+    assert cli.main([*common, "--out", str(outs[0])]) == 0
+    for out in outs[1:]:
+        assert cli.main([*common, "--cycles", "2", "--carry", str(folder), "--out", str(out)]) == 0
+    whole, first, second = (xarray.open_dataset(out, engine="h5netcdf") for out in outs)
+    joined = xarray.concat([each[["omega_mean"]] for each in (first, second)], "time")
+    np.testing.assert_array_equal(joined["time"], 5 + 0.25 * np.arange(16))
+    np.testing.assert_allclose(joined["omega_mean"], whole["omega_mean"], atol=1e-9)
+    capsys.readouterr()
+    again = [*common, "--carry", str(folder)]
+    fails(capsys, again, "cycles: expected at most 0, those that the truth has left after 4 that were run, got 1")
+    fails(capsys, [*again, "--seed", "3"], "its seed is 0, this run's is 3")
+    again[again.index("5")] = "3"
+    fails(capsys, again, "--start: the run in")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--start", "0.6"], "start: expected a time of an analysis, 0 or a multiple of 1, got 0.6"),
+        (["--cycles", "0"], "cycles: expected a finite number above 0, got 0"),
+        (["--cycles", "3"], "cycles: expected at most 2, those that the truth has left after 0 that were run, got 3"),
+        (["--carry", "nowhere/carry"], "--carry: expected a folder or room for one, found no folder nowhere"),
+    ],
+)
+def test_bad_ways_to_go_on_are_refused(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
+    fails(capsys, ["assimilate", *ON_SMALL, "--method", "enkf-sr", "--truth", truth_file, *arguments], message)
+
+
+# Faults of long runs ---------------------------------------------------------------------------
+
+
+def three_parts(monkeypatch, folder, run):
+    """Stop a run at frame 8, with a part of each frame."""
+
+    def stop(done, total):
+        if done == 8:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulations, "SAVE_EVERY", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        simulate_resumable(run, folder, progress=stop)
+
+
+@pytest.mark.parametrize("fault", ["gap", "damaged"])
+def test_parts_behind_a_gap_are_run_anew(tmp_path, monkeypatch, fault):
+    run, parts, done = Run(SMALL, SMALL.forecast, 10), tmp_path / "parts", []
+    three_parts(monkeypatch, parts, run)
+    if fault == "gap":
+        shutil.rmtree(parts / "4")
+    else:
+        for data in (path for path in (parts / "4").rglob("*") if path.is_file()):
+            data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
+    with pytest.warns(UserWarning, match=r"parts: the part up to frame [45] is damaged or has a gap; run anew"):
+        omega = simulate_resumable(run, parts, progress=lambda n, total: done.append(n))
+    assert done == list(range(3, 11)) and not parts.exists()
+    np.testing.assert_array_equal(omega, simulate_resumable(run, tmp_path / "other"))
+
+
+def test_two_processes_do_not_share_parts(tmp_path):
+    run, parts = Run(SMALL, SMALL.forecast, 3), tmp_path / "parts"
+    with locked(tmp_path / "parts.lock"), pytest.raises(ValueError, match="another process is at work on this run"):
+        simulate_resumable(run, parts)
+    assert simulate_resumable(run, parts).shape == (3, 16, 9) and not list(tmp_path.iterdir())
+
+
+def fast(strength):
+    """A start whose flow is far too fast for the level's step."""
+    level = SMALL.forecast
+    return strength * np.asarray(to_fields(level.grid, SMALL.start(truth_key(0), level.grid)[None])[0])
+
+
+def test_a_step_that_becomes_too_long_is_made_shorter(tmp_path, monkeypatch):
+    """It goes on from the last sound frame at shorter steps, also after a kill, and says from where on."""
+    run, told = Run(SMALL, SMALL.forecast, 6), []
+    omega = simulate_resumable(run, tmp_path / "parts", fast(40.0), shorter=lambda *at: told.append(at))
+    assert told[0] == (0, 9) and [steps for _, steps in told] == sorted(steps for _, steps in told)
+    frames = dict(told)
+    # The same frames, each from the one before at the steps that were told.
+    state, steps = simulations.start_state(run, fast(40.0)), SMALL.forecast.steps
+    for i in range(5):
+        steps = frames.get(i, steps)
+        state = simulate(SMALL, SMALL.forecast, state[None], 2, steps=steps)[0, 1]
+        np.testing.assert_array_equal(omega[i + 1], to_fields(SMALL.forecast.grid, state[None])[0])
+    with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(simulations, "SAVE_EVERY", 0.0)
+
+        def stop(done, total):
+            if done == 4:
+                raise KeyboardInterrupt
+
+        simulate_resumable(run, tmp_path / "parts", fast(40.0), stop, lambda *at: None)
+    again = []
+    resumed = simulate_resumable(run, tmp_path / "parts", fast(40.0), shorter=lambda *at: again.append(at))
+    np.testing.assert_array_equal(resumed, omega)
+    assert dict(again) == frames
+
+
+def test_simulate_records_a_shorter_step(tmp_path, capsys):
+    np.save(tmp_path / "fast.npy", fast(40.0))
+    out, record = tmp_path / "a.npz", tmp_path / "a.json"
+    arguments = ["simulate", *ON_SMALL, "--level", "lr", "--frames", "3", "--initial", str(tmp_path / "fast.npy")]
+    assert cli.main([*arguments, "--out", str(out), "--json", str(record)]) == 0
+    shorter = json.loads(record.read_text())["config"]["shorter_steps"]
+    assert int(shorter["0"]) > SMALL.forecast.steps
+    assert f"the step became too long: {shorter['0']} steps a frame from t = 0 on" in capsys.readouterr().out
+    fails(capsys, [*arguments, "--out", str(out), "--steps", "6"], "became unstable by t = 0")

@@ -248,10 +248,6 @@ REFUSED = {
         lambda d: d.assign_coords(time=np.datetime64("2020-01-01", "ns") + np.arange(16) ** 2 * np.timedelta64(1, "D")),
         "later ones last from frame to frame, got 86400, 259200, 432000, 604800, … s (first wrong from frame 1 to 2)",
     ),
-    "starts at 8": (
-        lambda d: d.assign_coords(time=8 + d.time),
-        "expected a truth from time 0 on, where the members start, got one from 8 on; give the whole run",
-    ),
     "per second": (
         lambda d: d.assign(omega=d.omega.assign_attrs(units="s-1")),
         "expected non-dimensional vorticity (units '1'), got units 's-1'; divide it by its scale",
@@ -290,6 +286,18 @@ REFUSED = {
     "complex numbers": (lambda d: d.astype(complex), "expected real numbers, got complex128; convert them to float32"),
     "no frames": (lambda d: d.isel(time=slice(0)), "expected at least one frame and grid point, got shape (0, 64, 33)"),
 }
+
+
+def test_members_start_when_the_truth_does(run):
+    """At its own times, unless they are no times of an analysis; another start is refused."""
+    later = described(run[:NT]).assign_coords(time=8 + 0.25 * np.arange(NT))
+    given = Experiment("persistence", later.omega, testbed=SMALL)
+    assert given.start == 8 and given.first == 8 and given.setup(None).first == 8
+    assert Experiment("persistence", run[:NT], testbed=SMALL, start=8).start == 8  # an array does not say
+    with pytest.raises(ValueError, match="start: the truth's own times begin at 8, got 4; leave it out"):
+        Experiment("persistence", later.omega, testbed=SMALL, start=4)
+    with pytest.raises(ValueError, match=r"start: expected a time of an analysis, 0 or a multiple of 1, got 8\.25"):
+        Experiment("persistence", later.omega.assign_coords(time=8.25 + 0.25 * np.arange(NT)), testbed=SMALL)
 
 
 @pytest.mark.parametrize("case", REFUSED)

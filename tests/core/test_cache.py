@@ -2,6 +2,9 @@
 
 import re
 import tempfile
+import threading
+import time
+import warnings
 from pathlib import Path
 
 import jax
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxsrda.core import cache
+from jaxsrda.core.locks import locked
 
 
 @pytest.fixture
@@ -82,15 +86,30 @@ def test_numbers_of_an_older_package_are_not_taken(folder, monkeypatch):
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("content", ["", "half", "text"])
+@pytest.mark.parametrize("content", ["", "half", "text", "bit", "header"])
 def test_corrupt_cache_is_computed_anew(folder, content):
     calls, compute = count_calls()
     cache.cached_npz("climate", "{}", compute)
     (path,) = folder.iterdir()
     whole = path.read_bytes()
-    path.write_bytes({"": b"", "half": whole[: len(whole) // 2], "text": b"not an archive"}[content])
-    np.testing.assert_array_equal(cache.cached_npz("climate", "{}", compute)["a"], np.arange(3.0))
-    cache.cached_npz("climate", "{}", compute)
+    flipped = whole.replace(np.float64(2.0).tobytes(), np.float64(2.5).tobytes())
+    shorter = whole.replace(b"'shape': (3,)", b"'shape': (2,)")
+    assert whole != flipped and whole != shorter
+    path.write_bytes(
+        {
+            "": b"",
+            "half": whole[: len(whole) // 2],
+            "text": b"not an archive",
+            "bit": flipped,
+            "header": shorter,
+        }[content]
+    )
+    with pytest.warns(UserWarning, match=rf"cache: {path} is damaged \(.*\); it is computed anew"):
+        got = cache.cached_npz("climate", "{}", compute)
+    np.testing.assert_array_equal(got["a"], np.arange(3.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cache.cached_npz("climate", "{}", compute)
     assert len(calls) == 2
 
 
@@ -106,7 +125,7 @@ def test_unwritable_cache_warns_only(tmp_path, monkeypatch):
 def test_errors_of_the_computation_pass_through(folder):
     with pytest.raises(ValueError, match="mine"):
         cache.cached_npz("climate", "{}", lambda: (_ for _ in ()).throw(ValueError("mine")))
-    assert not folder.exists()
+    assert not list(folder.iterdir())
 
 
 def test_scratch_dir(tmp_path, monkeypatch):
@@ -115,3 +134,68 @@ def test_scratch_dir(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXSRDA_CACHE", str(tmp_path / "file" / "cache"))
     assert cache.scratch_dir() == Path(tempfile.gettempdir())
+
+
+def test_of_several_one_computes_and_the_others_wait(folder):
+    calls, results = [], []
+
+    def compute():
+        calls.append(1)
+        time.sleep(0.2)
+        return {"a": np.arange(3.0)}
+
+    def take():
+        results.append(cache.cached_npz("truth", "{}", compute)["a"])
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1 and len(results) == 3 and all(a.tolist() == [0, 1, 2] for a in results)
+    assert [path.suffix for path in folder.iterdir()] == [".npz"]  # no lock is left
+
+
+def test_nothing_in_an_entry_is_run(folder):
+    """An entry with a pickle in it is a damaged one."""
+    _, compute = count_calls()
+    cache.cached_npz("climate", "{}", compute)
+    (path,) = folder.iterdir()
+    np.savez(path, a=np.array([Path("x")], dtype=object))
+    with pytest.warns(UserWarning, match="is damaged .*allow_pickle"):
+        assert set(cache.cached_npz("climate", "{}", compute)) == {"a", "b"}
+
+
+def test_entries_say_what_they_are(folder, monkeypatch):
+    monkeypatch.setattr(cache, "NUMERICS", cache.NUMERICS - 1)
+    cache.cached_npz("climatology-jet", "{}", lambda: {"a": np.zeros(5)})
+    monkeypatch.undo()
+    monkeypatch.setenv("JAXSRDA_CACHE", str(folder))
+    cache.cached_npz("truth-jet-fine-3", "{}", lambda: {"a": np.zeros(1000)})
+    (folder / "truth-jet-fine-4-0123456789ab.parts").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    old, new, parts = cache.entries()
+    assert (old.what, old.current) == ("climatology-jet", False)
+    assert (new.what, new.current) == ("truth-jet-fine-3", True) and new.size > 8000 and 0 <= new.age < 60
+    assert (parts.what, parts.current, parts.size) == ("unfinished truth-jet-fine-4", None, 0)
+    with locked(parts.path.with_suffix(".lock")):
+        assert not cache.remove(parts) and parts.path.exists()
+    assert all(cache.remove(each) for each in (old, new, parts))
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_compiled_programs_are_kept(folder):
+    """In the cache, in a folder of this kind of processor, unless the user has said where."""
+    before = jax.config.jax_compilation_cache_dir
+    seconds = jax.config.jax_persistent_cache_min_compile_time_secs
+    try:
+        cache.keep_programs()
+        assert jax.config.jax_compilation_cache_dir == before and not folder.exists()
+        jax.config.update("jax_compilation_cache_dir", None)
+        cache.keep_programs()
+        (programs,) = folder.iterdir()
+        assert jax.config.jax_compilation_cache_dir == str(programs)
+        assert [each.what for each in cache.entries()] == ["programs"]
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", seconds)

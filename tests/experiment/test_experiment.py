@@ -261,7 +261,7 @@ def test_every_old_option_of_assimilate_is_known():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"observaton_std": 0.1}, "observaton_std: not an option .*, which has climatology, config, .*withhold"),
+        ({"observaton_std": 0.1}, "observaton_std: not an option .*, which has carry, climatology, config, .*withhold"),
         ({"lay_out": "lattice:4"}, r"lay_out: not an option of an experiment, .*; did you mean layout\?"),
         ({"guide_noise": 0.1}, r"; did you mean guide_noise_std\?"),
         ({"memebers": 3}, "memebers: not an option"),

@@ -305,13 +305,13 @@ def test_the_first_set_does_not_depend_on_the_role_of_the_second(monkeypatch, tr
 def test_without_a_truth_one_is_simulated(monkeypatch, truths, clim):
     asked = []
 
-    def simulated(testbed, seeds, progress):
-        asked.append((testbed.truth.name, list(seeds)))
+    def simulated(testbed, seeds, frames, progress):
+        asked.append((testbed.truth.name, list(seeds), frames))
         return truths[:1]
 
     monkeypatch.setattr(run, "simulate_truth", simulated)
     got = observations_of(monkeypatch, "bicubic", climatology=clim, seed=5)
-    assert asked == [("fine", [5])] and got.values.shape == (1, 2, SENSORS)
+    assert asked == [("fine", [5], SMALL.frames)] and got.values.shape == (1, 2, SENSORS)
 
 
 def test_the_testbeds_own_climatology_is_used(monkeypatch, truths, clim):

@@ -1,4 +1,4 @@
 """The command line, one file a command; `main.main` parses and runs.
 
-Exit codes: 0 done, 2 bad input or options (one line, no traceback), 130 interrupted.
+Exit codes: 0 done, 2 bad input, options or resources (one line, no traceback), 130 interrupted.
 """

@@ -98,6 +98,13 @@ class Assimilate:
     """Whether any method assimilates them like the others instead."""
     weights: str | None = None
     """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
+    start: float | None = None
+    """Time of the truth's first frame; members are climatological states of that time. By default 0."""
+    cycles: int | None = None
+    """How many assimilation times to run; by default all that the truth has (left)."""
+    carry: Path | None = None
+    """Go on from what an earlier run left in this folder, if one did, and leave the same for the next. The file of a
+    truth still begins where the first run did."""
     out: Path | None = None
     """Write the analyses here: NetCDF (.nc) or Zarr (.zarr)."""
     save_members: bool = False
@@ -142,6 +149,7 @@ class Assimilate:
             guides_assimilated=self.guides_assimilated,
             withhold=self.withhold,
             seed=self.seed,
+            start=self.start,
             keep=self.keep,
             joint=self.joint,
         )
@@ -150,7 +158,7 @@ class Assimilate:
         """Check everything, make or read the truth, run, write files, print the table."""
         from jaxsrda.app.datasets import DATASET_SUFFIXES
         from jaxsrda.app.fields import read_fields
-        from jaxsrda.core.checks import check_positive
+        from jaxsrda.core.checks import check_positive, check_seed
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.experiment.registry import configured_model
@@ -162,26 +170,47 @@ class Assimilate:
             check_writable(self.out, DATASET_SUFFIXES)
         check_outputs(self.json, self.plot)
         check_positive("truths", self.truths)
+        check_positive("cycles", 1 if self.cycles is None else self.cycles)
+        check_seed("seed", self.seed + self.truths - 1)
         given = self.experiment()
         if self.truth_level:
             given.testbed.level(self.truth_level)
         if isinstance(given.config, DiffSRDAConfig):
             given = dataclasses.replace(given, model=configured_model(given.config))
+        carry = None if self.carry is None else earlier(self.carry, given)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
 
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
+            began = given.first if carry is None else int(carry.first[0])
             if self.truth is not None:
                 truth, seeds = read_truth(read_fields(self.truth), given.testbed), None
             else:
                 seeds = list(range(self.seed, self.seed + self.truths))
-                truth = Frames(simulate_truth(given.testbed, seeds, self.truth_level, progress=progress))
-            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds)
+                skipped = began * given.testbed.frames_per_cycle
+                frames = skipped + given.testbed.frames
+                made = simulate_truth(given.testbed, seeds, self.truth_level, frames, progress=progress)
+                truth = Frames(made[:, skipped:])
+            truth = self.part(truth, given.testbed, carry)
+            start = self.start if carry is None else None
+            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds, carry=carry, start=start)
             say(given.truth.notes)
             result = run(given, progress)
         self.write(given, result)
+
+    def part(self, truth: Any, testbed: Any, carry: Any) -> Any:
+        """The frames of a truth that come after the carry, as many as are to run."""
+        done = 0 if carry is None else int(carry.index[0])
+        every, left = testbed.frames_per_cycle, truth.shape[-3] // testbed.frames_per_cycle - done
+        if left < (self.cycles or 1):
+            raise ValueError(
+                f"cycles: expected at most {max(left, 0)}, those that the truth has left after {done} that were run, "
+                f"got {self.cycles or 1}; give a longer truth, or begin anew with another carry folder"
+            )
+        end = None if self.cycles is None else (done + self.cycles) * every
+        return truth.cut(done * every, end)
 
     def write(self, given: Any, result: Any) -> None:
         """Files first, then the table."""
@@ -197,6 +226,11 @@ class Assimilate:
         if self.json is not None:
             write_json(self.json, report.record(result))
             written.append(f"scores: {self.json}")
+        if self.carry is not None:
+            from jaxsrda.experiment.carry_files import save_carry
+
+            save_carry(self.carry, result.carry, given)
+            written.append(f"to go on from: {self.carry}")
         if self.plot is not None:
             report.pictures(self.plot, result, animate=self.animate)
             written.append(f"pictures: {self.plot}")
@@ -212,6 +246,22 @@ class Assimilate:
         console.print(f"compiled in {compiled}, ran in {ran}")
         for line in written:
             console.print(line)
+
+
+def earlier(folder: Path, given: Any) -> Any:
+    """The carry that an earlier run left in a folder, None if there is none yet; ValueError for one of other work."""
+    from jaxsrda.experiment.carry import start_time
+    from jaxsrda.experiment.carry_files import load_carry
+
+    if not folder.exists():
+        if not folder.resolve().parent.is_dir():
+            raise ValueError(f"--carry: expected a folder or room for one, found no folder {folder.parent}; make it")
+        return None
+    carry = load_carry(folder, given)
+    began = start_time(None, given.testbed, carry._replace(index=0 * carry.index))
+    if given.start not in (0, began):
+        raise ValueError(f"--start: the run in {folder} began at {began:g}, got {given.start:g}; leave it out")
+    return carry
 
 
 def tuned(options: Assimilate, preset: Any) -> Any:

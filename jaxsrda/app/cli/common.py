@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from jaxsrda.flow.grid import ChannelGrid
     from jaxsrda.observing.layouts import Layout
 
-console = Console(stderr=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line, whose code for it is its own."""
+        raise BrokenPipeError
+
+
+console = _Console(stderr=False)
 
 
 def progress_bar() -> Progress:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import warnings
 from typing import Annotated
 
 import tyro
 
 from jaxsrda.app.cli.assimilate import Assimilate
+from jaxsrda.app.cli.cache import Cache
 from jaxsrda.app.cli.evaluate import Evaluate
+from jaxsrda.app.cli.faults import remedy
 from jaxsrda.app.cli.info import Info
 from jaxsrda.app.cli.simulate import Simulate
 from jaxsrda.app.cli.sweep import Sweep
 from jaxsrda.app.cli.train import Train
+from jaxsrda.core.cache import keep_programs
 
 DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate, sweep,
-info.
+info, cache.
 
-Exit codes: 0 done, 2 bad input or options (one line, no traceback), 130 interrupted.
+Exit codes: 0 done, 2 bad input, options or resources (one line, no traceback), 130 interrupted.
 """
 
 Command = (
@@ -27,6 +33,7 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Cache, tyro.conf.subcommand("cache")]
 )
 
 RENAMED = {
@@ -54,16 +61,44 @@ def refuse_old(arguments: list[str]) -> None:
             raise ValueError(f"{name}: is now {new_names[name]}; use that name")
 
 
+def _line(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning on one line, without the place in the source."""
+    print(f"jaxsrda: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _bear_any_text() -> None:
+    """A terminal that does not know a sign shows another one."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _no_more_output() -> None:
+    """Let what is still printed go nowhere: nobody reads it any more."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments (by default the process's), run, and return the exit code."""
+    _bear_any_text()
     try:
         refuse_old(sys.argv[1:] if arguments is None else arguments)
         command = tyro.cli(Command, prog="jaxsrda", args=arguments, description=DESCRIPTION)  # type: ignore[arg-type]
-        command.run()  # type: ignore[union-attr]
-    except (ValueError, TypeError, OSError) as error:
-        print(f"jaxsrda: {error}", file=sys.stderr)
-        return 2
+        keep_programs()
+        with warnings.catch_warnings():
+            warnings.showwarning = _line
+            command.run()  # type: ignore[union-attr]
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        print("jaxsrda: interrupted", file=sys.stderr)
+        print("jaxsrda: interrupted; files that were written stay", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the output has enough; files were written before
+        _no_more_output()
+        return 0
+    except Exception as error:
+        if (line := remedy(error)) is None:
+            raise
+        print(f"jaxsrda: {line}", file=sys.stderr)
+        return 2
     return 0

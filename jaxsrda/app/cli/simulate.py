@@ -61,11 +61,18 @@ class Simulate:
         with progress_bar() as bar:
             task = bar.add_task("frames", total=run.frames)
             parts = self.out.with_name(f".{self.out.name}.parts")
+            shorter: dict[int, int] = {}
             omega = simulate_resumable(
-                run, parts, initial, lambda done, _: bar.update(task, completed=done, refresh=True)
+                run,
+                parts,
+                initial,
+                lambda done, _: bar.update(task, completed=done, refresh=True),
+                lambda frame, steps: shorter.update({frame: steps}),
             )
         seconds = time.perf_counter() - began
         config = described(run)
+        if shorter:  # steps a frame by the frame that they begin at
+            config["shorter_steps"] = {str(frame): steps for frame, steps in sorted(shorter.items())}
         if self.out.suffix == ".npz":
             write_npz(self.out, omega=omega)
         else:
@@ -73,4 +80,6 @@ class Simulate:
             write_dataset(self.out, fields_dataset(omega, times, grid, {"config": config}))
         if self.json is not None:
             write_json(self.json, {"config": config, "seconds": {"run": seconds}, "finite": True})
+        for frame, steps in sorted(shorter.items()):
+            console.print(f"the step became too long: {steps} steps a frame from t = {frame * flow.frame:g} on")
         console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {duration(seconds)}")

@@ -124,7 +124,7 @@ class Sweep:
 
     def experiment(self, first: dict[str, Any]) -> Any:
         """The experiment that settings change; first: options that it needs to be one, such as a guidance."""
-        from jaxsrda.app.datasets import read_fields
+        from jaxsrda.app.fields import read_fields
         from jaxsrda.experiment.experiment import from_options
         from jaxsrda.experiment.options import check_traced, option_kinds, option_value, with_options
         from jaxsrda.experiment.registry import method_preset

@@ -1,0 +1,97 @@
+"""Carries in files: one process goes on where another ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsrda.core.cache import content_hash, numerics
+from jaxsrda.core.checkpoints import Checkpoints
+from jaxsrda.core.provenance import versions
+from jaxsrda.core.records import described, key_of
+from jaxsrda.core.trees import digest, flatten
+from jaxsrda.cycling.cycle import Carry
+from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.experiment.carry import next_time
+from jaxsrda.experiment.experiment import Experiment
+from jaxsrda.experiment.registry import configured_model
+from jaxsrda.experiment.run import recipe_of
+from jaxsrda.experiment.scan import program_of
+from jaxsrda.experiment.truth import default_climatology
+
+KEPT = 2
+"""How many carries stay in a folder."""
+
+
+def save_carry(path: str | Path, carry: Carry, experiment: Experiment) -> None:
+    """Keep a carry in a folder, for `load_carry` in another process; the one before it stays there too.
+
+    Raises ValueError if the folder holds one of the same time or a later one, or other files.
+    """
+    store = Checkpoints(Path(path), "carry", KEPT)
+    arrays = {name: np.asarray(leaf) for name, leaf in flatten(carry._asdict()).items()}
+    number, there = next_time(carry), store.steps()
+    if there and there[-1] >= number:
+        raise ValueError(
+            f"carry {path}: holds one of assimilation time {there[-1]} already, got {number}; choose another folder"
+        )
+    notes = {"belongs": belongs(experiment), "sha256": digest(arrays)}
+    store.save(number, arrays, notes)
+    store.close()
+
+
+def load_carry(path: str | Path, experiment: Experiment) -> Carry:
+    """The latest carry that `save_carry` left in a folder.
+
+    Raises ValueError if there is none, if it is damaged, and if it belongs to another method, configuration, testbed,
+    model, seed, precision or version than the experiment's.
+    """
+    store = Checkpoints(Path(path), "carry", KEPT)
+    if not (steps := store.steps()):
+        raise ValueError(f"carry {path}: expected one that an earlier run left, found none; check the folder")
+    kept = store.restore(steps[-1])
+    store.close()
+    mine, its = belongs(experiment), kept.notes["belongs"]
+    for name in mine:
+        if mine[name] != its.get(name):
+            raise ValueError(
+                f"carry {path}: its {name} is {its.get(name)}, this run's is {mine[name]}; go on with what it was "
+                "made with, or choose another folder"
+            )
+    if digest(kept.arrays) != kept.notes["sha256"]:
+        raise ValueError(f"carry {path}: its numbers do not match their SHA-256; it is damaged, remove the folder")
+    climatology = experiment.climatology or default_climatology(experiment.testbed)
+    setup = experiment.setup(climatology)._replace(first=int(kept.arrays["first"][0]))
+    keys = jax.vmap(jax.random.key)(np.zeros(kept.arrays["index"].shape, np.uint32))
+    scored = "tally.frames" in kept.arrays
+    expected = program_of(recipe_of(experiment, setup), setup).begin(setup, keys, scored, float, compute=False)
+    leaves = [jnp.asarray(kept.arrays[name]) for name in flatten(expected._asdict()) if name in kept.arrays]
+    if len(leaves) < len(kept.arrays) or len(leaves) < len(jax.tree.leaves(expected)):
+        raise ValueError(f"carry {path}: it holds other arrays than {experiment.name} hands on; start anew")
+    # By name and in the order of the dictionary, which the fields of a Carry have not.
+    return Carry(**jax.tree.unflatten(jax.tree.structure(expected._asdict()), leaves))
+
+
+def belongs(experiment: Experiment) -> dict[str, Any]:
+    """What a carry belongs to, as text by name: a carry of anything else would go on with wrong numbers."""
+    testbed, method, model = experiment.testbed, experiment.method, experiment.model
+    if isinstance(experiment.config, DiffSRDAConfig):
+        from jaxsrda.diffsrda.weights import model_hash
+
+        model = configured_model(experiment.config) if model is None else model
+    flow = content_hash(key_of(testbed.numerics(*testbed.levels), testbed.frames_per_cycle))
+    sensors = [f"{each.role} {each.operator_name}" for each in experiment.sensors]
+    return {
+        "method": method if isinstance(method, str) else f"{experiment.name} {content_hash(key_of(method))}",
+        **{f"option {name}": str(value) for name, value in (described(experiment.config) or {}).items()},
+        "testbed": f"{testbed.name} {flow}",
+        "weights": "none" if model is None else model_hash(model),
+        "kinds of sensors": ", ".join(sensors),
+        "seed": str(experiment.seed),
+        "version of jaxsrda": versions()["jaxsrda"],
+        **{name: str(value) for name, value in numerics().items()},
+    }
