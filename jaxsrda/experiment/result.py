@@ -107,6 +107,8 @@ def collect(
             with np.errstate(invalid="ignore"):
                 values = (fit[key] * counted)[:, 1:]
             summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
+    if history.rejected is not None:
+        summary["observations_rejected"] = history.rejected.sum(1).astype(float)
     statistics = []
     if truth is not None:
         series = {name: s[:, 1:].reshape(truths, -1) for name, s in (history.scores or {}).items()}

@@ -70,7 +70,7 @@ def settings(given: Experiment) -> dict[str, Any]:
             "layout": "own observations" if own else each.placed(given.grid).name,
             "operator": each.operator_name,
             "linear": is_linear(each.measure, given.grid),
-            "noise_std": each.noise_std,
+            "noise_std": None if own else each.noise_std,
             "role": each.role,
         }
         for each in given.sensors
@@ -81,6 +81,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "sensors": sets,
         "seed": given.seed,
         "withhold": given.withhold,
+        "reject": given.reject,
         "filter": {} if given.config is None else described(given.config),
     }
 
@@ -92,11 +93,11 @@ def _numbers(given: Experiment) -> Array:
 def _recipe(given: Experiment, setup: Setup) -> Recipe:
     method = given.method
     if isinstance(method, str | Assimilator):
-        return Recipe(method, given.config, given.model, given.joint)
+        return Recipe(method, given.config, given.model, given.joint, given.reject)
     made = method(setup)
     if not isinstance(made, Assimilator):
         raise TypeError(f"method: expected the function to return an Assimilator, got {type(made).__name__}")
-    return Recipe(made, joint=given.joint)
+    return Recipe(made, joint=given.joint, reject=given.reject)
 
 
 def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, Observations]:

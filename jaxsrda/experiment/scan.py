@@ -14,6 +14,7 @@ from jax import Array
 
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
 from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
@@ -32,7 +33,7 @@ PROGRAMS = 32
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recipe:
     """What makes an assimilator from a `Setup`: a method's name, its configuration and model, or an assimilator; and
-    whether it has joint scores.
+    whether it has joint scores.  reject: threshold of the background check, None for none; it is traced.
 
     Equal recipes on equal shapes share one compiled program: names and configurations are equal by value, models,
     operators, assimilators and what `METHODS` and `SCORES` hold if they are the same objects.
@@ -42,6 +43,7 @@ class Recipe:
     config: Config | None = None
     model: Any = None
     joint: bool = False
+    reject: float | None = None
 
     def __call__(self, setup: Setup) -> Assimilator:
         if isinstance(self.method, Assimilator):
@@ -87,19 +89,28 @@ class Program:
         return self._compiled(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
 
     def advance(
-        self, setup: Setup, keys: Array, observed: Observations, truth: Array | None, carry: Carry
+        self,
+        setup: Setup,
+        keys: Array,
+        observed: Observations,
+        truth: Array | None,
+        carry: Carry,
+        reject: Array | None = None,
     ) -> tuple[Carry, History]:
         """All truths side by side over the cycles of `observed`; the carry is donated."""
 
-        def advance(testbed, climatology, carry, keys, observed, truth):
+        def advance(testbed, climatology, carry, keys, observed, truth, reject):
             assimilator = self.recipe(Setup(testbed, climatology, self.sensors))
+            if reject is not None:
+                assimilator = background_checked(assimilator, reject)
 
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
                 return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
 
             return jax.vmap(one)(keys, observed, truth, carry)
 
-        return self._compiled(("advance",), advance, setup.testbed, setup.climatology, carry, keys, observed, truth)
+        inputs = carry, keys, observed, truth, reject
+        return self._compiled(("advance",), advance, setup.testbed, setup.climatology, *inputs)
 
     def _compiled(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
         leaves, structure = jax.tree.flatten(arguments)
@@ -138,6 +149,7 @@ def run_scan(
     sensors = tuple(Sensors("own", each.measure, role=each.role) for each in setup.sensors)
     compiled = program(recipe, sensors, keep)
     frames = None if truth is None else jnp.asarray(truth)
+    reject = None if recipe.reject is None else jnp.asarray(recipe.reject, observed.values.dtype)
 
     def part(i: int) -> tuple[Observations, Array | None]:
         if length == cycles:
@@ -150,7 +162,7 @@ def run_scan(
         report("compile", 0, 1)
     carry, parts = compiled.begin(setup, keys, truth is not None, observed.values.dtype), []
     for i in range(0, cycles, length):
-        carry, history = compiled.advance(setup, keys, *part(i), carry)
+        carry, history = compiled.advance(setup, keys, *part(i), carry, reject)
         parts.append(jax.device_get(history))
         check_healthy(parts[-1], setup.testbed.frame * every, i)
         if report is not None:

@@ -16,7 +16,7 @@ from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.observations import observe_run
 from jaxsrda.training import sources
-from jaxsrda.training.sources import Policy, Sensing, cycled, forecasts, observe_runs, padded
+from jaxsrda.training.sources import Policy, Sensing, cycled, forecasts, observe_runs
 from jaxsrda.training.truths import training_runs
 from jaxsrda.training.windows import forecast_windows, observed_windows
 
