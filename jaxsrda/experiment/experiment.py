@@ -161,18 +161,9 @@ class Experiment:
 
     def _check_observations(self) -> None:
         own: Any = self.observations
-        sets = None if own is None else own.sets
-        for each in self.sensors:
-            for name in ("layout", "noise_std"):
-                if getattr(each, name) != getattr(Sensors, name):
-                    raise ValueError(
-                        f"sensors: their {name} is of no effect beside your own observations, which say where and how "
-                        "precisely was measured; leave it out"
-                    )
+        sets = own.sets
         if self.joint and self.truth is None:
             raise ValueError("joint: there is no truth to score against beside your own observations; leave it out")
-        if own is None or (self.truth is None and sets is None and len(self.sensors) == 1):
-            return
         most = 0 if sets is None else int(np.max(np.asarray(sets), initial=0))
         if most >= len(self.sensors) or (sets is None and len(self.sensors) > 1):
             raise ValueError(

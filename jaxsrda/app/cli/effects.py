@@ -57,14 +57,14 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("guide_operator", "guide_noise"),
         lambda options, _: options.guide_layout is None,
-        "there are no further sensors; give a --guide-layout",
+        "there are no further sensors (give a --guide-layout)",
     ),
     Rule(
         ("guides_assimilated",),
         lambda options, _: options.guide_layout is None and options.observations is None,
-        "there are no further sensors; give a --guide-layout",
+        "there are no further sensors (give a --guide-layout)",
     ),
-    Rule(("guide_on",), lambda _, config: config.guidance is None, "nothing is guided; give a --guidance"),
+    Rule(("guide_on",), lambda _, config: config.guidance is None, "nothing is guided (give a --guidance)"),
     Rule(("eta",), lambda _, config: config.sampler != "ddim", "only --sampler ddim reads it"),
     Rule(("steps",), _stepless, "this sampler takes no steps"),
     Rule(("centred",), lambda _, config: config.sampler == "mean", "sampler mean draws nothing around its estimate"),
@@ -73,8 +73,8 @@ RULES: tuple[Rule, ...] = (
         for methods, names in UNUSED
     ),
     Rule(("controls",), _uncontrolled, f"only {' and '.join(CONTROLS)} have controls"),
-    Rule(("animate",), lambda options, _: options.plot is None, "no pictures are made; give --plot"),
-    Rule(("save_members",), lambda options, _: options.out is None, "no analyses are written; give --out"),
+    Rule(("animate",), lambda options, _: options.plot is None, "no pictures are made (give --plot)"),
+    Rule(("save_members",), lambda options, _: options.out is None, "no analyses are written (give --out)"),
     Rule(
         ("joint",),
         lambda options, _: options.observations is not None and options.truth is None,
