@@ -240,6 +240,8 @@ def _sets(given: dict[str, Any]) -> tuple[Sensors, ...]:
             if name in given:
                 raise ValueError(f"{name}: there are no further sensors that it could be of; give a guide_layout")
         return (first,)
+    if isinstance(first.noise_std, tuple) and "guide_noise_std" not in given:
+        raise ValueError("guide_noise_std: the other sensors have one for each of them; give that of these, a number")
     second = Sensors(
         given["guide_layout"],
         given.get("guide_operator", first.operator),
