@@ -267,7 +267,10 @@ def test_files_are_there_before_the_table(tmp_path, monkeypatch, capsys, truth_f
         (["--obs-noise", "-1"], "obs_noise: expected a finite number above 0"),
         (["--guide-layout", "lattice:4", "--guide-noise", "0"], "guide_noise: expected a finite number above 0"),
         (["--withhold", "1"], "withhold: expected a fraction from 0 to below 1, got 1.0"),
-        (["--layout", "nowhere.csv"], "nowhere.csv: expected a text file, could not read it (No such file or directory)"),
+        (
+            ["--layout", "nowhere.csv"],
+            "nowhere.csv: expected a text file, could not read it (No such file or directory)",
+        ),
     ],
 )
 def test_bad_options_are_refused_at_once(capsys, monkeypatch, tmp_path, truth_file, arguments, message):

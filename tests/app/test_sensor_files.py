@@ -126,12 +126,12 @@ def test_bad_arrays_and_names_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected positions \(sensors, 2\), or \(sensors, 3\) with std, got shape"):
         layout_from_file(tmp_path / "p.npy")
     np.save(tmp_path / "p.npy", [[1.0, 1.0], [1.0, 5.0]])
-    with pytest.raises(ValueError, match="p.npy, row 1: expected y between the walls"):
+    with pytest.raises(ValueError, match=r"p.npy, row 1: expected y between the walls"):
         layout_from_file(tmp_path / "p.npy")
     (tmp_path / "p.npy").write_bytes(b"")
     with pytest.raises(ValueError, match="expected a file of positions x, y, could not read it"):
         layout_from_file(tmp_path / "p.npy")
-    with pytest.raises(ValueError, match="suffix: expected one of .csv, .tsv, .txt, .dat, .npy; got '.xlsx'"):
+    with pytest.raises(ValueError, match=r"suffix: expected one of .csv, .tsv, .txt, .dat, .npy; got '.xlsx'"):
         layout_from_file(tmp_path / "s.xlsx")
     with pytest.raises(ValueError, match="expected a text file, could not read it"):
         layout_from_file(tmp_path / "nowhere.csv")
@@ -214,14 +214,20 @@ def test_what_disagrees_is_refused(tmp_path):
     path = written(tmp_path, ROWS)
     with pytest.raises(ValueError, match="names the operators itself; leave sensors and operator out"):
         said(observations_from_file, path, SMALL, sensors=[])
-    with pytest.raises(ValueError, match="cycle_at: expected one of testbed, observations; got 'both'"):
+    with pytest.raises(ValueError, match=r"cycle_at: expected one of testbed, observations; got 'both'"):
         observations_from_file(path, SMALL, cycle_at="both")
-    with pytest.raises(ValueError, match="expected one of .csv, .tsv, .txt, .dat, .nc, .zarr; got '.npy'"):
+    with pytest.raises(ValueError, match=r"expected one of .csv, .tsv, .txt, .dat, .nc, .zarr; got '.npy'"):
         observations_from_file("a.npy", SMALL)
 
 
 def dataset(**changes):
-    columns = {"obs_time": [0.0, 1], "obs_x": [1.0, 2], "obs_y": [1.0, 2], "obs_value": [0.5, 1], "obs_variance": [1, 1]}
+    columns = {
+        "obs_time": [0.0, 1],
+        "obs_x": [1.0, 2],
+        "obs_y": [1.0, 2],
+        "obs_value": [0.5, 1],
+        "obs_variance": [1, 1],
+    }
     return xarray.Dataset({name: ("obs", np.asarray(values)) for name, values in (columns | changes).items()})
 
 
@@ -230,7 +236,9 @@ def test_datasets(tmp_path):
     dataset(obs_value=[np.nan, 1]).assign_coords(x=[0.0, 1, 2], time=[5.0]).to_netcdf(path, engine="h5netcdf")
     (own, sensors, _), lines = said(observations_from_file, path, SMALL)
     assert own.mask.tolist() == [[False], [True]] and len(sensors) == 1 and "1 of 2 values are missing" in lines[0]
-    described = {"sensors": [{"operator": "speed", "role": "assimilated"}, {"operator": "vorticity", "role": "guiding"}]}
+    described = {
+        "sensors": [{"operator": "speed", "role": "assimilated"}, {"operator": "vorticity", "role": "guiding"}]
+    }
     sets = dataset(obs_set=[1, 0]).assign_coords(analysis_time=[0.0, 1, 2, 3])
     sets.assign_attrs(config=json.dumps(described)).to_netcdf(path, engine="h5netcdf")
     (own, sensors, _), _ = said(observations_from_file, path, SMALL)
@@ -241,7 +249,10 @@ def test_datasets(tmp_path):
 @pytest.mark.parametrize(
     ("made", "message"),
     [
-        (lambda: dataset().rename(obs_value="omega"), "expected a variable value or observation or obs_value along one"),
+        (
+            lambda: dataset().rename(obs_value="omega"),
+            "expected a variable value or observation or obs_value along one",
+        ),
         (lambda: dataset(obs_truth=[0, 1]), "holds observations of several truths; select those of one"),
         (lambda: dataset(obs_set=[0, 1]), r"belong to sets up to number 1, 1 set\(s\) of sensors are described"),
         (lambda: dataset(x=[1.0, 2]), "expected one variable x, got x and obs_x"),
@@ -266,5 +277,5 @@ def test_dates_and_broken_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected non-dimensional times, got 'days since 2020-01-01'"):
         observations_from_file(tmp_path / "a.nc", SMALL)
     (tmp_path / "a.nc").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="expected a complete .nc file, could not read it"):
+    with pytest.raises(ValueError, match=r"expected a complete .nc file, could not read it"):
         observations_from_file(tmp_path / "a.nc", SMALL)
