@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import xarray
-from test_cli import fails, frames_of, three_starts
+from test_cli import fails, three_starts
 
 from jaxsrda.app.cli import main as cli
 from jaxsrda.experiment import run as run_module
@@ -27,7 +27,8 @@ def read(path):
 
 
 def test_what_assimilate_writes_gives_the_same_analysis(tmp_path):
-    np.save(tmp_path / "truth.npy", frames_of(jet_small()))
+    x, y = (jet_small().grid.x[:, None], jet_small().grid.y)
+    np.save(tmp_path / "truth.npy", [np.cos(x - 0.1 * t) * np.sin(y) for t in range(8)])
     truth = ["--truth", str(tmp_path / "truth.npy")]
     sensors = ["--layout", "random-fixed:40", "--operator", "vorticity-spectral"]
     own = ["--observations", str(tmp_path / "a.nc")]
