@@ -37,6 +37,9 @@ CYCLE_AT = ("testbed", "observations")
 IMPLAUSIBLE = 10
 """Vorticity of so many times the testbed's range is no measurement."""
 
+MOST_FRAMES = 1_000_000
+"""Times beyond so many frames are in other units."""
+
 ON_A_FRAME = 1e-3
 """Part of a frame by which a time may be off one."""
 
@@ -215,7 +218,8 @@ def _check_plausible(columns: Columns, sets: np.ndarray, sensors: Sequence[Senso
 def _cycles(columns: Columns, testbed: Testbed, cycle_at: str) -> tuple[np.ndarray, Testbed]:
     """The cycle of each row, and the testbed with these cycles."""
     times = columns.arrays["time"]
-    columns.refuse(~(np.isfinite(times) & (times >= 0)), "a time from 0", times)
+    latest = MOST_FRAMES * testbed.frame
+    columns.refuse(~((times >= 0) & (times <= latest)), f"a time from 0 to {latest:g} (non-dimensional)", times)
     frames = np.rint(times / testbed.frame).astype(int)
     off = np.abs(times / testbed.frame - frames) > ON_A_FRAME
     columns.refuse(off, f"times in multiples of a frame, {testbed.frame:g}", times)

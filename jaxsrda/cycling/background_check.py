@@ -24,7 +24,8 @@ def background_checked(assimilator: Assimilator, threshold: Array | float) -> As
     """The assimilator, from which observations are hidden that its background finds too far off (`far_off`).
 
     threshold: in standard deviations, may be traced; 5 hides what a Gaussian gives once in two million.  The windows'
-    diagnostics say which were `rejected`.  An ensemble whose spread is too small rejects good observations.
+    diagnostics say which were `rejected`.  An ensemble whose spread is too small rejects good observations.  A method
+    of your own gives its background in observation space as `before` of `Setup.window`.
     Raises ValueError, when the step is traced, for a background of one member, which has no spread.
     """
 
