@@ -16,9 +16,10 @@ from jaxsrda.flow.forecasts import Forecast, ForecastModel, spectral
 from jaxsrda.flow.lagrangian import lagrangian
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.observing.layouts import Layout, parse_layout
-from jaxsrda.observing.observations import Observations, join, observe, observe_run, pack
+from jaxsrda.observing.observations import Observations, join, observe, observe_run, pack, stack
 from jaxsrda.observing.sensors import Sensors
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
+from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.cycling.sweep import sweep
 from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
@@ -50,7 +51,9 @@ except _NotInstalled:  # a checkout on the path, such as on a machine where noth
     __version__ = "unknown"
 
 _LATER = {
-    # What needs Flax, Optax or Orbax is loaded on first use.
+    # What needs Flax, Optax, Orbax or xarray is loaded on first use.
+    "observations_from_file": "app.sensor_files",
+    "layout_from_file": "app.sensor_files",
     "Model": "diffsrda.model",
     "ModelConfig": "diffsrda.model",
     "load_model": "diffsrda.weights",
@@ -142,6 +145,7 @@ __all__ = [
     "UnstableStepError",
     "Window",
     "assimilate",
+    "background_checked",
     "bootstrap_interval",
     "crps",
     "default_climatology",
@@ -159,6 +163,7 @@ __all__ = [
     "jet_small",
     "join",
     "lagrangian",
+    "layout_from_file",
     "load_carry",
     "load_model",
     "maer",
@@ -168,6 +173,7 @@ __all__ = [
     "mean_draw",
     "method_preset",
     "mssim_loss",
+    "observations_from_file",
     "observe",
     "observe_run",
     "optimal_interpolation",
@@ -194,6 +200,7 @@ __all__ = [
     "simulate_truth",
     "spectral",
     "spread_skill",
+    "stack",
     "start",
     "sweep",
     "tendency",

@@ -21,6 +21,8 @@ SHOWN = {
     "observation_rmse_background": "obs. RMSE, background",
     "observation_rmse_analysis": "obs. RMSE, analysis",
     "observation_rmse_withheld": "obs. RMSE, withheld",
+    "observation_chi2_background": "obs. χ², background",
+    "observations_rejected": "observations rejected",
     "energy_distance_members": "energy spectrum, dB",
     "energy": "energy score",
     "variogram": "variogram score",

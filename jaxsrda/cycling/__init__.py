@@ -4,6 +4,7 @@ An `Assimilator` is a pair of pure functions; `run_cycles` runs and scores it.
 """
 
 from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
+from jaxsrda.cycling.background_check import background_checked, far_off
 from jaxsrda.cycling.cycle import Carry, Fields, History, run_cycles, start
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "History",
     "Setup",
     "Window",
+    "background_checked",
+    "far_off",
     "run_cycles",
     "start",
 ]

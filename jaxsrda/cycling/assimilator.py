@@ -28,13 +28,14 @@ from jaxsrda.observing.sensors import Sensors, predict, with_role
 
 class Diagnostics(NamedTuple):
     """Health of a step: every number finite; which observations were assimilated; the ensemble in observation space
-    before and after; top speeds."""
+    before and after; top speeds; which observations a background check kept from the method, None without one."""
 
     finite: Array  # ()
     assimilated: Array  # (p,) bool
     background_observed: Array  # (M, p)
     analysis_observed: Array  # (M, p)
     speeds: Speeds  # of the window's frames, largest over the members: (F + 1,)
+    rejected: Array | None = None  # (p,) bool
 
 
 class Window(NamedTuple):

@@ -58,7 +58,8 @@ class History(NamedTuple):
     """What comes out of the scan, cycles leading.
 
     scores: per-frame scores, each (cycles, F), None without a truth; fit_background, fit_analysis: fit to the
-    observations assimilated, each entry (cycles,); finite: (cycles,); speeds: (cycles, F + 1); fields: on request.
+    observations assimilated, each entry (cycles,); finite: (cycles,); speeds: (cycles, F + 1); fields: on request;
+    rejected: how many observations a background check kept from the method, (cycles,), None without one.
     """
 
     scores: dict[str, Array] | None
@@ -67,6 +68,7 @@ class History(NamedTuple):
     finite: Array
     speeds: Speeds
     fields: Fields | None
+    rejected: Array | None = None
 
 
 def start(
@@ -128,6 +130,7 @@ def run_cycles(
             out.diagnostics.finite,
             out.diagnostics.speeds,
             None if keep == "scores" else _fields(out, keep == "members"),
+            None if (rejected := out.diagnostics.rejected) is None else rejected.sum(dtype=jnp.int32),
         )
         finite = carry.finite & out.diagnostics.finite
         return Carry(state, tally, carry.index + 1, finite, carry.first), history

@@ -17,6 +17,7 @@ from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxsrda.cycling.assimilator import Setup
+from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import Numbers
@@ -64,9 +65,11 @@ def run_batch(
     """
     compiled, mesh = batch_program(recipe, inputs), device_mesh(len(active), len(inputs.keys))
 
-    def block(testbed, climatology, by_truth, numbers, active, carry):
+    def block(testbed, climatology, by_truth, numbers, active, carry, reject):
         def every_truth(numbers: Numbers, carry: Carry | None) -> tuple[Carry, History]:
             assimilator = recipe(Setup(testbed, climatology, compiled.sensors, compiled.first), numbers)
+            if reject is not None:
+                assimilator = background_checked(assimilator, reject)
 
             def one(key, observed, truth, carry):
                 if carry is None:
@@ -93,10 +96,11 @@ def run_batch(
 
     if mesh.size > 1:
         both, whole = PartitionSpec("settings", "truths"), PartitionSpec()
-        specs = whole, whole, PartitionSpec("truths"), PartitionSpec("settings"), PartitionSpec("settings"), both
+        specs = whole, whole, PartitionSpec("truths"), PartitionSpec("settings"), PartitionSpec("settings"), both, whole
         block = jax.shard_map(block, mesh=mesh, in_specs=specs, out_specs=both, check_vma=False)
     by_truth = inputs.keys, inputs.observed, None if inputs.truth is None else jnp.asarray(inputs.truth)
     arguments = inputs.setup.testbed, inputs.setup.climatology, by_truth, numbers, active, carry
+    arguments += (None if recipe.reject is None else jnp.asarray(recipe.reject, inputs.setup.dtype),)
     return compiled.call(("settings", mesh.devices.shape), block, *arguments, donate=5)
 
 

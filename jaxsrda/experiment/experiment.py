@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxsrda.core.checks import check_choice, check_fraction, check_seed
+from jaxsrda.core.checks import check_choice, check_fraction, check_positive, check_seed
 from jaxsrda.core.records import renamed
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.cycle import KEEP, Carry, Keep
 from jaxsrda.diffsrda.config import DiffSRDAConfig
+from jaxsrda.diffsrda.prior import PRIORS
 from jaxsrda.experiment.carry import check_scored, interval, start_time
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import truth_to_follow
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed, jet
-from jaxsrda.observing.observations import Observations, check_observations
+from jaxsrda.observing.observations import Observations, check_observations, stack
 from jaxsrda.observing.operators import OPERATORS, check_operator
 from jaxsrda.observing.sensors import Sensors
 
@@ -40,8 +41,8 @@ class Experiment:
     configuration, by default the method's preset.  truth: frames on the grid of any level that is not coarser than the
     analyses' (an array, a DataArray, or the `Frames` of `read_truth`, which it becomes); None simulates one from
     `seed`.  sensors: one set or several, each assimilated or guiding.  observations: your own instead of simulated
-    ones, stacked over the assimilation times, (cycles, p); then `sensors` says what their sets measure and are for, and
-    without `truth` nothing is scored but the fit to them.
+    ones, stacked over the assimilation times, (cycles, p), or a list of those of each time (`observing.stack`); then
+    `sensors` says what their sets measure and are for, and without `truth` nothing is scored but the fit to them.
     withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
     verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
     climatology: by default the testbed's own.  start: time of the first frame, a multiple of the time from one analysis
@@ -51,7 +52,9 @@ class Experiment:
     ended.  seed: of the noise and the members, and of the simulated truth; truth_seeds: which truths these are (by
     default 0, 1, …).  Observations depend on seed, truth seed and time alone, so every method meets the same.  keep:
     `scores` alone (no field leaves the device), the analyses' `fields` too, or every member's (`members`).  joint:
-    whether `scoring.JOINT_SCORES` are computed too, which takes longer.
+    whether `scoring.JOINT_SCORES` are computed too, which takes longer.  reject: observations that depart from the
+    background by more than so many standard deviations are kept from the method and counted
+    (`cycling.background_checked`); None keeps all.
 
     Raises ValueError or TypeError for bad input, before any work.
     """
@@ -59,7 +62,7 @@ class Experiment:
     method: str | OwnMethod = "diffsrda"
     truth: Any = None
     sensors: tuple[Sensors, ...] = (Sensors(),)
-    observations: Observations | None = None
+    observations: Observations | Sequence[Observations | None] | None = None
     config: Config | None = None
     model: Model | None = None
     testbed: Testbed = dataclasses.field(default_factory=jet)
@@ -71,6 +74,7 @@ class Experiment:
     truth_seeds: Sequence[int] | None = None
     keep: Keep = "fields"
     joint: bool = False
+    reject: float | None = None
 
     def __post_init__(self):
         def put(name: str, value: Any) -> None:
@@ -97,7 +101,8 @@ class Experiment:
         if self.truth is not None:
             put("truth", truth_to_follow(self.truth, self.testbed, cycles=2 if self.carry is None else 1))
         if self.observations is not None:
-            put("observations", check_observations(self.observations))
+            own = self.observations
+            put("observations", check_observations(own if isinstance(own, Observations) else stack(own)))
             self._check_observations()
         if self.carry is not None and not isinstance(self.carry, Carry):
             raise TypeError(f"carry: expected that of a Result, got {type(self.carry).__name__}")
@@ -105,6 +110,7 @@ class Experiment:
         put("start", start_time(self.start, self.testbed, self.carry, told))
         if self.start and self.carry is None and isinstance(self.method, Assimilator):
             raise ValueError("start: an Assimilator has members of its own; give a function Setup → Assimilator")
+        self._check_reject()
         truths = 1 if self.truth is None else len(self.truth)
         if self.carry is not None:
             check_scored(self.carry, truths, self.truth is not None or self.observations is None)
@@ -168,11 +174,24 @@ class Experiment:
                 "guide_on all to use those that are assimilated again"
             )
 
-    def _check_observations(self) -> None:
-        own = self.observations
-        sets = None if own is None else own.sets
-        if own is None or (self.truth is None and sets is None and len(self.sensors) == 1):
+    def _check_reject(self) -> None:
+        if self.reject is None:
             return
+        check_positive("reject", self.reject)
+        if isinstance(self.method, str) and not METHODS[self.method].assimilates:
+            raise ValueError(f"reject: {self.method} assimilates no observation that it could reject; leave it out")
+        config = self.config
+        if isinstance(config, DiffSRDAConfig) and PRIORS[config.prior].filter is None and config.restart != "each":
+            raise ValueError(
+                f"reject: the {config.prior} prior is one forecast, which has no spread that departures could be "
+                "compared with; choose another prior, or restart each"
+            )
+
+    def _check_observations(self) -> None:
+        own: Any = self.observations
+        sets = own.sets
+        if self.joint and self.truth is None:
+            raise ValueError("joint: there is no truth to score against beside your own observations; leave it out")
         most = 0 if sets is None else int(np.max(np.asarray(sets), initial=0))
         if most >= len(self.sensors) or (sets is None and len(self.sensors) > 1):
             raise ValueError(
@@ -249,6 +268,8 @@ def _sets(given: dict[str, Any]) -> tuple[Sensors, ...]:
             if name in given:
                 raise ValueError(f"{name}: there are no further sensors that it could be of; give a guide_layout")
         return (first,)
+    if isinstance(first.noise_std, tuple) and "guide_noise_std" not in given:
+        raise ValueError("guide_noise_std: the other sensors have one for each of them; give that of these, a number")
     second = Sensors(
         given["guide_layout"],
         given.get("guide_operator", first.operator),

@@ -32,12 +32,13 @@ class Method(NamedTuple):
     make: (setup, configuration, traced parameters of its filter, model) → Assimilator; the filter's parameters are
     given, the model is None unless the caller has one.  config: the configuration unless another is chosen.
     forecasts: with what, `spectral` or `lagrangian`, empty for a method without forecasts; options of the model that it
-    does not have are refused.
+    does not have are refused.  assimilates: whether observations have any effect on it.
     """
 
     make: Callable[[Setup, Any, FilterParams, Model | None], Assimilator]
     config: Config
     forecasts: str = ""
+    assimilates: bool = True
 
 
 ForecastKind = Callable[[Setup, FilterConfig, FilterParams], ForecastModel]
@@ -65,7 +66,7 @@ def _method(name: str, model: ForecastKind, make: Callable[..., Assimilator]) ->
     def made(setup: Setup, config: FilterConfig, params: FilterParams, _: Any) -> Assimilator:
         return make(setup, model(setup, config, params), config, params)
 
-    return Method(made, FILTERS[name], "lagrangian" if model is _carried else "spectral")
+    return Method(made, FILTERS[name], "lagrangian" if model is _carried else "spectral", make is not _free)
 
 
 def _filter(name: str, model: ForecastKind, analysis: str) -> Method:
@@ -115,7 +116,9 @@ METHODS: dict[str, Method] = {
     "ensf-sr": _filter("ensf-sr", _lr, "ensf"),
     "free-run": _method("free-run", _hr, _free),
     "bicubic": _method("bicubic", _bicubic, _free),
-    "climatology": Method(lambda setup, config, *_: climatology(setup, config.members), FILTERS["climatology"]),
+    "climatology": Method(
+        lambda setup, config, *_: climatology(setup, config.members), FILTERS["climatology"], assimilates=False
+    ),
     "persistence": Method(
         lambda setup, config, params, _: persistence(setup, config.members, params), FILTERS["persistence"]
     ),

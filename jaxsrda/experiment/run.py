@@ -85,7 +85,7 @@ def settings(given: Experiment) -> dict[str, Any]:
             "layout": "own observations" if own else each.placed(given.grid).name,
             "operator": each.operator_name,
             "linear": is_linear(each.measure, given.grid),
-            "noise_std": each.noise_std,
+            "noise_std": None if own else each.noise_std,
             "role": each.role,
         }
         for each in given.sensors
@@ -98,6 +98,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "start": given.start,
         "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
+        "reject": given.reject,
         "filter": {} if given.config is None else described(given.config),
     }
 
@@ -110,11 +111,11 @@ def recipe_of(given: Experiment, setup: Setup) -> Recipe:
     """What makes the experiment's assimilator."""
     method = given.method
     if isinstance(method, str | Assimilator):
-        return Recipe(method, given.config, given.model, given.joint)
+        return Recipe(method, given.config, given.model, given.joint, given.reject)
     made = method(setup)
     if not isinstance(made, Assimilator):
         raise TypeError(f"method: expected the function to return an Assimilator, got {type(made).__name__}")
-    return Recipe(made, joint=given.joint)
+    return Recipe(made, joint=given.joint, reject=given.reject)
 
 
 def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, Observations]:

@@ -34,7 +34,8 @@ class Runner:
 
     def recipe(self, config: Any) -> Recipe:
         """What all configurations that differ in traced numbers share."""
-        return Recipe(str(self.given.method), split(config)[0], model_for(self.given, config), self.given.joint)
+        given = self.given
+        return Recipe(str(given.method), split(config)[0], model_for(given, config), given.joint, given.reject)
 
     def size(self, count: int, config: Any) -> int:
         """Settings a call, of `count` that share a program: calls are as equal as they can be, and fill all devices."""

@@ -15,6 +15,7 @@ from jax import Array
 
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
+from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
 from jaxsrda.experiment.carry import check_carry, next_time
 from jaxsrda.experiment.options import Numbers, joined
@@ -35,7 +36,7 @@ PROGRAMS = 32
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recipe:
     """What makes an assimilator from a `Setup`: a method's name, its configuration and model, or an assimilator; and
-    whether it has joint scores.
+    whether it has joint scores.  reject: threshold of the background check, None for none; it is traced.
 
     Equal recipes on equal shapes share one compiled program: names and configurations are equal by value, models,
     operators, assimilators and what `METHODS` and `SCORES` hold if they are the same objects.
@@ -45,6 +46,7 @@ class Recipe:
     config: Config | None = None
     model: Any = None
     joint: bool = False
+    reject: float | None = None
 
     def __call__(self, setup: Setup, numbers: Numbers | None = None) -> Assimilator:
         """The assimilator; numbers: traced ones in the place of the configuration's."""
@@ -94,19 +96,27 @@ class Program:
         return self.call(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
 
     def advance(
-        self, setup: Setup, keys: Array, observed: Observations, truth: Array | None, carry: Carry
+        self,
+        setup: Setup,
+        keys: Array,
+        observed: Observations,
+        truth: Array | None,
+        carry: Carry,
+        reject: Array | None = None,
     ) -> tuple[Carry, History]:
         """All truths side by side over the cycles of `observed`; the carry is donated."""
 
-        def advance(testbed, climatology, carry, keys, observed, truth):
+        def advance(testbed, climatology, carry, keys, observed, truth, reject):
             assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+            if reject is not None:
+                assimilator = background_checked(assimilator, reject)
 
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
                 return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
 
             return jax.vmap(one)(keys, observed, truth, carry)
 
-        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth
+        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
         return self.call(("advance",), advance, *inputs, donate=2)
 
     def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
@@ -157,6 +167,7 @@ def run_scan(
     length = cycles if report is None else segment_length(cycles)
     compiled = program_of(recipe, setup, keep)
     frames = None if truth is None else jnp.asarray(truth)
+    reject = None if recipe.reject is None else jnp.asarray(recipe.reject, observed.values.dtype)
 
     def part(i: int) -> tuple[Observations, Array | None]:
         if length == cycles:
@@ -175,7 +186,7 @@ def run_scan(
         here = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
     done = next_time(here)
     for i in range(0, cycles, length):
-        here, history = compiled.advance(setup, keys, *part(i), here)
+        here, history = compiled.advance(setup, keys, *part(i), here, reject)
         parts.append(jax.device_get(history))
         check_healthy(parts[-1], setup.testbed.frame * every, done + i)
         if report is not None:

@@ -158,7 +158,7 @@ def experiment_key(given: Experiment) -> str:
     levels = [flow.numerics(*flow.levels), flow.frames_per_cycle, flow.vorticity_range, flow.symmetries]
     scores = SCORES | JOINT_SCORES if given.joint else SCORES
     told = [given.method, METHODS[str(given.method)].make, given.config, levels, given.sensors, given.seed]
-    told += [given.start]
+    told += [given.start, given.reject]
     told += [
         model and model.config,
         list(given.truth_seeds or ()),

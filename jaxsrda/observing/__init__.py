@@ -4,7 +4,7 @@ A `Sensors` is one set of them with its role; `Observations` are what all sets m
 """
 
 from jaxsrda.observing.layouts import LAYOUTS, Layout, at_positions, parse_layout
-from jaxsrda.observing.observations import Observations, join, observe, observe_run, pack
+from jaxsrda.observing.observations import Observations, extended, join, observe, observe_run, pack, padded, stack
 from jaxsrda.observing.operators import OPERATORS, Operator, block_mean, is_linear, operator
 from jaxsrda.observing.sensors import Sensors, observe_truths, predict, with_role
 
@@ -17,6 +17,7 @@ __all__ = [
     "Sensors",
     "at_positions",
     "block_mean",
+    "extended",
     "is_linear",
     "join",
     "observe",
@@ -24,7 +25,9 @@ __all__ = [
     "observe_truths",
     "operator",
     "pack",
+    "padded",
     "parse_layout",
     "predict",
+    "stack",
     "with_role",
 ]

@@ -7,6 +7,7 @@ the method or on the order of evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,40 +45,123 @@ class Observations(NamedTuple):
         return self.values.shape[-1]
 
 
-def pack(values: Any, positions: Any, variance: Any, capacity: int | None = None) -> Observations:
-    """Observations from the user's own arrays: values (p,), positions (p, 2), variance (p,) or a number.
+FILL = 1e10
+"""A value of this size or more is a fill value that nobody marked."""
 
-    Slots up to `capacity` are masked.  Raises ValueError for more observations than the capacity,
-    positions outside the channel, variances that are not positive, or numbers that are not finite.
+
+def check_measured(name: str, values: np.ndarray) -> None:
+    """ValueError for values that are NaN, infinite, or so large that they stand for a missing one."""
+    check_finite(name, values)
+    if (large := np.abs(values) >= FILL).any():
+        first = tuple(int(i) for i in np.argwhere(large)[0])
+        raise ValueError(
+            f"{name}: expected measurements, got {values[first]:.4g} at index {first}, which looks like a fill value; "
+            "mask it or leave it out"
+        )
+
+
+def pack(values: Any, positions: Any, variance: Any, capacity: int | None = None) -> Observations:
+    """Observations of one time from the user's own arrays: values (p,), positions (p, 2), variance (p,) or a number.
+
+    Slots up to `capacity` are masked, and so is what a masked array (`numpy.ma`) masks.  Raises ValueError for more
+    observations than the capacity, positions outside the channel, variances that are not positive, or numbers that are
+    not finite or look like fill values.
     """
-    values, positions = np.asarray(values, float), np.asarray(positions, float)
+    hidden = [np.ma.getmaskarray(np.ma.asarray(a)) for a in (values, positions, variance)]
+    values, positions, variance = (np.asarray(a, float) for a in (values, positions, variance))
     check_shape("observation values", values, (None,))
+    positions = positions.reshape(-1, 2) if positions.size == 0 else positions
     check_shape("observation positions", positions, (len(values), 2))
-    variance = np.asarray(variance, float)
     variance = variance if variance.ndim else np.full(values.shape, variance)
     check_shape("observation variance", variance, (len(values),))
     capacity = len(values) if capacity is None else capacity
     if len(values) > capacity:
         raise ValueError(f"observations: {len(values)} do not fit a capacity of {capacity}; raise the capacity or thin")
-    for name, array in (("values", values), ("positions", positions), ("variance", variance)):
+    mask = ~(hidden[0] | hidden[1].reshape(positions.shape).any(1) | hidden[2])
+    values, variance = np.where(mask, values, 0), np.where(mask, variance, 1)
+    positions = np.where(mask[:, None], positions, 1)
+    check_measured("observation values", values)
+    for name, array in (("positions", positions), ("variance", variance)):
         check_finite(f"observation {name}", array)
     check_positions(positions)
     if (variance <= 0).any():
         raise ValueError(f"observation variance: expected numbers above 0, got {variance.min():.4g}")
-    spare = capacity - len(values)
+    dtype = jnp.zeros(()).dtype
+    packed = Observations(
+        jnp.asarray(values, dtype), jnp.asarray(positions, dtype), jnp.asarray(mask), jnp.asarray(variance, dtype)
+    )
+    return padded(packed, capacity)
 
-    def fill(array, value, dtype=float):
-        padded = np.pad(array, ((0, spare),) + ((0, 0),) * (array.ndim - 1), constant_values=value)
-        return jnp.asarray(padded, jnp.zeros((), dtype).dtype)
 
-    mask = fill(np.ones(len(values), bool), False, bool)
-    return Observations(fill(values, 0), fill(positions, 1), mask, fill(variance, 1))
+def padded(observations: Observations, capacity: int) -> Observations:
+    """Observations with masked slots behind them, `capacity` slots in all; leading axes stay."""
+    spare = capacity - observations.capacity
+
+    def fill(array: Array | None, value: Any, axis: int = -1) -> Any:
+        if array is None or spare == 0:
+            return array
+        widths = [(0, 0)] * array.ndim
+        widths[axis] = (0, spare)
+        return jnp.pad(array, widths, constant_values=value)
+
+    return Observations(
+        fill(observations.values, 0),
+        fill(observations.positions, 1, -2),
+        fill(observations.mask, False),
+        fill(observations.variance, 1),
+        fill(observations.sets, 0),
+    )
+
+
+def stack(times: Sequence[Observations | None]) -> Observations:
+    """Observations over the assimilation times (times, p) from those of each time, as `pack` makes them.
+
+    None and a time without observations are silent; p is the largest number of slots of a time, the others are masked.
+    Raises ValueError for no time, for observations that have an axis of times already, and if some times' belong to
+    sets and others' do not; TypeError for anything but observations.
+    """
+    for number, each in enumerate(times):
+        if each is not None and not isinstance(each, Observations):
+            raise TypeError(
+                f"observations: expected those of each time as jaxsrda.pack makes them, or None, got "
+                f"{type(each).__name__} at time {number}"
+            )
+        if each is not None and np.ndim(each.values) != 1:
+            raise ValueError(
+                f"observations: expected those of one time, (p,), got shape {np.shape(each.values)} at time {number}"
+            )
+    heard = [each for each in times if each is not None and np.any(np.asarray(each.mask))]
+    if not times:
+        raise ValueError("observations: expected those of at least one time, got none")
+    belonging = [each.sets is not None for each in heard]
+    if any(belonging) and not all(belonging):
+        raise ValueError(
+            "observations.sets: some times' observations belong to sets of sensors, others' to none in particular; "
+            "number the sets of all"
+        )
+    capacity = max((each.capacity for each in heard), default=0)
+    silent = padded(pack([], [], 1.0), capacity)
+    if any(belonging):
+        silent = silent._replace(sets=jnp.zeros(capacity, jnp.int32))
+    kept = [None if each is None or not np.any(np.asarray(each.mask)) else each for each in times]
+    return jax.tree.map(lambda *a: jnp.stack(a), *(silent if each is None else padded(each, capacity) for each in kept))
+
+
+def extended(observations: Observations, times: int) -> Observations:
+    """Observations (cycles, p) with silent times behind them up to `times`; as they are if there are as many."""
+    spare = times - len(observations.mask)
+    if spare <= 0:
+        return observations
+    last = jax.tree.map(lambda a: jnp.repeat(a[-1:], spare, axis=0), observations)
+    silent = last._replace(mask=jnp.zeros_like(last.mask))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), observations, silent)
 
 
 def check_observations(observations: Observations) -> Observations:
     """The user's observations, stacked over times (cycles, p), in JAX's default float; zeros where silent.
 
-    Raises ValueError for other shapes, and for sensors with the faults that `pack` refuses.
+    What a masked array (`numpy.ma`) masks is silent.  Raises ValueError for other shapes, and for sensors with the
+    faults that `pack` refuses.
     """
     shape = np.shape(observations.values)
     check_shape("observations.values", observations.values, (None, None), "; stack them over the assimilation times")
@@ -85,10 +169,11 @@ def check_observations(observations: Observations) -> Observations:
     for name in ("positions", "mask", "variance", *(() if sets is None else ("sets",))):
         check_shape(f"observations.{name}", getattr(observations, name), (*shape, 2) if name == "positions" else shape)
     values, positions, variance = (np.asarray(a, float) for a in (observations[0], observations[1], observations[3]))
-    mask = np.asarray(observations.mask, bool)
-    for name, array in (("values", values), ("positions", positions), ("variance", variance)):
-        on = mask if array.ndim == 2 else mask[..., None]
-        check_finite(f"observations.{name}", np.where(on, array, 0))
+    hidden = [np.ma.getmaskarray(np.ma.asarray(observations[i])) for i in (0, 1, 3)]
+    mask = np.asarray(observations.mask, bool) & ~(hidden[0] | hidden[1].any(-1) | hidden[2])
+    check_measured("observations.values", np.where(mask, values, 0))
+    check_finite("observations.positions", np.where(mask[..., None], positions, 0))
+    check_finite("observations.variance", np.where(mask, variance, 0))
     check_positions(positions[mask])
     if (variance[mask] <= 0).any():
         raise ValueError(f"observations.variance: expected numbers above 0, got {variance[mask].min():.4g}")
@@ -139,7 +224,7 @@ def observe(
     layout: Layout,
     omega: Array,
     time: int | Array,
-    noise_std: float | Array = NOISE_STD,
+    noise_std: float | Sequence[float] | Array = NOISE_STD,
     operator: Operator = vorticity,
 ) -> Observations:
     """Observe a truth ω[nx, ny] at an assimilation time (an integer): values + N(0, noise_std²).
@@ -162,7 +247,7 @@ def observe_run(
     layout: Layout,
     truth: Array,
     every: int,
-    noise_std: float | Array = NOISE_STD,
+    noise_std: float | Sequence[float] | Array = NOISE_STD,
     operator: Operator = vorticity,
     first: int = 0,
 ) -> Observations:

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.core.checks import check_choice, check_positive, check_shape
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.observing.layouts import Layout, parse_layout
 from jaxsrda.observing.observations import NOISE_STD, Observations, join, observe_run
@@ -26,18 +26,25 @@ class Sensors:
     """One set of sensors.
 
     layout: where they are, a name (`layouts.parse_layout`) or a `Layout`; operator: what they measure, a name of
-    `OPERATORS` or a function (grid, ω, positions) → values; noise_std: standard deviation of their noise; role: of
-    ROLES.  Raises ValueError for unknown names and a noise that is not positive.
+    `OPERATORS` or a function (grid, ω, positions) → values; noise_std: standard deviation of their noise, one number
+    or one for each sensor of the layout; role: of ROLES.  Raises ValueError for unknown names and a noise that is not
+    positive.
     """
 
     layout: str | Layout = "lattice:8"
     operator: str | Operator = "vorticity"
-    noise_std: float = NOISE_STD
+    noise_std: float | Sequence[float] = NOISE_STD
     role: str = "assimilated"
 
     def __post_init__(self):
         check_choice("role", self.role, ROLES)
-        check_positive("noise_std", self.noise_std)
+        given = self.noise_std
+        if np.ndim(given):
+            check_shape("noise_std", given, (None,), "; one number, or one for each sensor")
+            given = tuple(float(std) for std in given)  # type: ignore[union-attr]
+            object.__setattr__(self, "noise_std", given)
+        for std in given if isinstance(given, tuple) else (given,):
+            check_positive("noise_std", std)  # type: ignore[arg-type]
         _ = self.measure
 
     @property
@@ -57,8 +64,14 @@ class Sensors:
         return self.measure in (vorticity, vorticity_spectral)
 
     def placed(self, grid: ChannelGrid) -> Layout:
-        """The layout on a grid; ValueError for a name that means none."""
-        return parse_layout(self.layout, grid) if isinstance(self.layout, str) else self.layout
+        """The layout on a grid; ValueError for a name of none, and for another number of sensors than of noises."""
+        layout = parse_layout(self.layout, grid) if isinstance(self.layout, str) else self.layout
+        if isinstance(self.noise_std, tuple) and len(self.noise_std) != layout.capacity:
+            raise ValueError(
+                f"noise_std: expected one number, or one for each of the {layout.capacity} sensors of {layout.name}, "
+                f"got {len(self.noise_std)}"
+            )
+        return layout
 
 
 def observe_truths(

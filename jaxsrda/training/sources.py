@@ -29,7 +29,7 @@ from jaxsrda.flow.grid import regrid, to_physical
 from jaxsrda.flow.solver import etdrk4, rollout
 from jaxsrda.flow.testbed import Level, Testbed
 from jaxsrda.observing.layouts import Layout, parse_layout
-from jaxsrda.observing.observations import NOISE_STD, Observations, observe_run
+from jaxsrda.observing.observations import NOISE_STD, Observations, observe_run, padded
 from jaxsrda.training.truths import FIRST_SEED
 from jaxsrda.training.windows import Windows, forecast_windows, observed_windows
 
@@ -98,23 +98,6 @@ class Sensing:
             raise ValueError(f"sensing: expected runs in multiples of {sum(self.shares)}, got {runs}")
         ends = each * np.cumsum(self.shares)
         return [(name, slice(int(end - each * n), int(end))) for name, n, end in zip(self.layouts, self.shares, ends)]
-
-
-def padded(observations: Observations, capacity: int) -> Observations:
-    """Observations with masked slots up to a capacity."""
-    spare = capacity - observations.capacity
-
-    def fill(a: Array, value: Any, axis: int) -> Array:
-        widths = [(0, 0)] * a.ndim
-        widths[axis] = (0, spare)
-        return jnp.pad(a, widths, constant_values=value)
-
-    return Observations(
-        fill(observations.values, 0, -1),
-        fill(observations.positions, 1, -2),
-        fill(observations.mask, False, -1),
-        fill(observations.variance, 1, -1),
-    )
 
 
 def observe_runs(key: Array, setup: Setup, sensing: Sensing, truths: Array) -> Observations:

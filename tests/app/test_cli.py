@@ -239,7 +239,7 @@ def test_files_are_there_before_the_table(tmp_path, monkeypatch, capsys, truth_f
         (["--testbed", "math:pi"], "testbed: expected 'math:pi' to be a Testbed, got float"),
         (
             ["--guides-assimilated"],
-            "guides_assimilated: there are no further sensors that it could be of; give a guide",
+            "--guides-assimilated: has no effect, there are no further sensors (give a --guide-layout); leave it out",
         ),
         (
             ["--method", "diffsrda", "--guides-assimilated", "--guide-layout", "lattice:4", "--guidance", "oi"],
@@ -269,7 +269,10 @@ def test_files_are_there_before_the_table(tmp_path, monkeypatch, capsys, truth_f
         (["--obs-noise", "-1"], "obs_noise: expected a finite number above 0"),
         (["--guide-layout", "lattice:4", "--guide-noise", "0"], "guide_noise: expected a finite number above 0"),
         (["--withhold", "1"], "withhold: expected a fraction from 0 to below 1, got 1.0"),
-        (["--layout", "nowhere.csv"], "expected a file of positions"),
+        (
+            ["--layout", "nowhere.csv"],
+            "nowhere.csv: expected a text file, could not read it (No such file or directory)",
+        ),
     ],
 )
 def test_bad_options_are_refused_at_once(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
@@ -406,7 +409,7 @@ def test_options_reach_the_experiment():
         *("--members", "6", "--prior", "lr", "--steps", "8", "--sampler", "ddim", "--eta", "0.5"),
         *("--guidance", "blend", "--strength", "2", "--blur", "2", "1", "--hard-steps", "1"),
         *("--guide-layout", "lattice:8", "--guide-operator", "speed", "--guide-noise", "0.3"),
-        *("--withhold", "0.25", "--seed", "4", "--save-members"),
+        *("--withhold", "0.25", "--seed", "4", "--save-members", "--out", "a.nc"),
     ).experiment()
     assert given.testbed is SMALL and given.withhold == 0.25 and given.seed == 4 and given.keep == "members"
     first, second = given.sensors

@@ -17,7 +17,7 @@ from jaxsrda.experiment.registry import METHODS
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.testbed import jet
-from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.observations import Observations, pack
 from jaxsrda.observing.operators import OPERATORS
 from jaxsrda.observing.sensors import Sensors
 
@@ -300,6 +300,43 @@ def test_a_typo_names_the_near_one(options, message):
 def test_options_without_effect_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         assimilate("enkf-sr", testbed=TESTBED, **options)
+
+
+def test_a_list_of_packed_observations_is_stacked():
+    one = pack([1.0, 2.0], [[1, 1], [2, 1]], 0.1)
+    made = small("enkf-sr", observations=[one, None, pack([1.0], [[3, 1]], 0.1)])
+    assert made.observations.mask.tolist() == [[True, True], [False, False], [True, False]]
+    with pytest.raises(TypeError, match=r"observations: expected those of each time as jaxsrda\.pack makes them"):
+        small("enkf-sr", observations=[np.ones(3)])
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        ("enkf-sr", {"reject": 0}, "reject: expected a finite number above 0, got 0"),
+        ("free-run", {"reject": 5}, "reject: free-run assimilates no observation that it could reject; leave it out"),
+        ("climatology", {"reject": 5}, "reject: climatology assimilates no observation"),
+        (
+            "diffsrda",
+            {"reject": 5, "config": DiffSRDAConfig(prior="lr", restart="first")},
+            "reject: the lr prior is one forecast, which has no spread that departures could be compared with",
+        ),
+        (
+            "enkf-sr",
+            {"joint": True, "observations": own_observations()},
+            "joint: there is no truth to score against beside your own observations; leave it out",
+        ),
+    ],
+)
+def test_checks_and_scores_without_an_object_are_refused(method, options, message):
+    with pytest.raises(ValueError, match=message):
+        small(method, **options)
+
+
+def test_sensors_with_a_noise_each_do_not_lend_it():
+    noise = [0.1] * 5
+    with pytest.raises(ValueError, match="guide_noise_std: the other sensors have one for each of them; give that of"):
+        from_options("enkf-sr", layout="random-fixed:5", noise_std=noise, guide_layout="lattice:4", testbed=TESTBED)
 
 
 def test_own_observations_may_be_of_any_operator():

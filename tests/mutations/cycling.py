@@ -27,6 +27,13 @@ CYCLING = (
         ("cycling/test_cycle.py::test_a_cycle_that_was_lost_is_not_forgotten",),
     ),
     Mutation(
+        "departures without the noise of the observations",
+        "cycling/background_check.py",
+        "observations.variance + member_variance(predicted)",
+        "member_variance(predicted)",
+        ("cycling/test_background_check.py::test_departures_are_compared_with_background_and_noise",),
+    ),
+    Mutation(
         "sweeps with the first cycle",
         "cycling/sweep.py",
         "s[1:].mean()",

@@ -246,6 +246,7 @@ def test_pack_pads_to_the_capacity():
         ([1, np.nan], np.ones((2, 2)), 0.1, r"observation values: expected finite numbers, got 1 .*index \(1,\)"),
         ([1, 2], [[1, np.inf], [1, 1]], 0.1, "observation positions: expected finite numbers"),
         ([1, 2], np.ones((2, 2)), [0.1, np.nan], "observation variance: expected finite numbers"),
+        ([1, -1e20], np.ones((2, 2)), 0.1, r"got -1e\+20 at index \(1,\), which looks like a fill value; mask it or"),
         ([1, 2], np.ones((2, 2)), [0.1, -0.2], "observation variance: expected numbers above 0, got -0.2"),
         ([1, 2], np.ones((2, 2)), 0, "observation variance: expected numbers above 0, got 0"),
         ([[1, 2]], np.ones((2, 2)), 0.1, r"observation values: expected 1 dimensions \(any\), got shape \(1, 2\)"),
@@ -257,6 +258,53 @@ def test_pack_pads_to_the_capacity():
 def test_bad_observations_raise(values, positions, variance, message):
     with pytest.raises(ValueError, match=message):
         observations.pack(values, positions, variance, capacity=2)
+
+
+def test_masked_arrays_are_masked():
+    """What is under the mask of any of the three arrays, of one coordinate too, is never read."""
+    p = np.ma.masked_invalid([[0.5, 1], [np.nan, 1], [0.7, 2], [0.8, 2]])
+    values = np.ma.masked_equal([1.0, 2.0, 1e20, 4.0], 1e20)
+    variance = np.ma.array([0.1, 0.2, 0.3, -1.0], mask=[0, 0, 0, 1])
+    seen = observations.pack(values, p, variance, capacity=5)
+    assert seen.mask.tolist() == [True, False, False, False, False] and jnp.isfinite(seen.positions).all()
+    assert seen.values.tolist() == [1, 0, 0, 0, 0] and (seen.variance > 0).all()
+    stacked = observations.Observations(values[None], p[None], np.ones((1, 4), bool), variance[None])
+    checked = observations.check_observations(stacked)
+    assert checked.mask.tolist() == [[True, False, False, False]] and checked.values.tolist() == [[1, 0, 0, 0]]
+
+
+def test_stack_fills_unequal_and_silent_times():
+    p = points(3)
+    one, three = observations.pack([5.0], p[:1], 0.2), observations.pack([1.0, 2.0, 3.0], p, 0.1)
+    seen = observations.stack([one, None, three, observations.pack([], [], 0.1)])
+    assert seen.mask.sum(1).tolist() == [1, 0, 3, 0] and seen.values.shape == (4, 3) and seen.sets is None
+    np.testing.assert_array_equal(seen.values, [[5, 0, 0], [0, 0, 0], [1, 2, 3], [0, 0, 0]])
+    np.testing.assert_array_equal(seen.positions[2], p)
+    np.testing.assert_allclose(seen.variance[0, 0], 0.2)
+    assert observations.stack([None, None]).mask.shape == (2, 0)
+    both = observations.join(one, three)
+    assert observations.stack([both, None, both]).sets.tolist() == [[0, 1, 1, 1], [0, 0, 0, 0], [0, 1, 1, 1]]
+    longer = observations.extended(seen, 6)
+    assert longer.mask.sum(1).tolist() == [1, 0, 3, 0, 0, 0] and observations.extended(seen, 2) is seen
+    np.testing.assert_array_equal(longer.values[:4], seen.values)
+
+
+@pytest.mark.parametrize(
+    ("times", "error", "message"),
+    [
+        (lambda one: [], ValueError, "observations: expected those of at least one time, got none"),
+        (lambda one: [one, [1.0]], TypeError, "as jaxsrda.pack makes them, or None, got list at time 1"),
+        (
+            lambda one: [observations.stack([one])],
+            ValueError,
+            r"expected those of one time, \(p,\), got shape \(1, 1\)",
+        ),
+        (lambda one: [one, observations.join(one, one)], ValueError, "observations.sets: some times' observations bel"),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused(times, error, message):
+    with pytest.raises(error, match=message):
+        observations.stack(times(observations.pack([1.0], points(1), 0.1)))
 
 
 def test_bad_names_and_sizes_raise():

@@ -16,7 +16,7 @@ from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
 from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.observing import operators, sensors
-from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.layouts import at_positions, parse_layout
 from jaxsrda.observing.observations import Observations, check_observations, join, observation_key, observe_run
 from jaxsrda.observing.operators import speed, vorticity
 from jaxsrda.observing.sensors import Sensors, observe_truths, predict
@@ -50,6 +50,8 @@ def one_of(observations, *index):
         ({"role": "guide"}, "role: expected one of assimilated, guiding; got 'guide'"),
         ({"noise_std": 0.0}, r"noise_std: expected a finite number above 0, got 0\.0"),
         ({"noise_std": -1}, "noise_std: expected a finite number above 0, got -1"),
+        ({"noise_std": [0.1, 0.0]}, r"noise_std: expected a finite number above 0, got 0\.0"),
+        ({"noise_std": [[0.1]]}, "noise_std: expected 1 dimensions .*; one number, or one for each sensor"),
         ({"operator": "vortcity"}, r"operator: expected one of .*got 'vortcity'; did you mean 'vorticity'"),
     ],
 )
@@ -69,6 +71,22 @@ def test_names_and_functions_mean_the_same():
     found = [name for name in operators.OPERATORS if Sensors(operator=name).measures_vorticity]
     assert found == ["vorticity", "vorticity-spectral"] and Sensors(operator=vorticity).measures_vorticity
     assert LATTICE == Sensors() and hash(LATTICE) == hash(Sensors())
+
+
+def test_sensors_may_have_a_noise_each():
+    """The same draws as with one noise for all, each of its own size."""
+    p = np.stack([np.arange(1.0, 4), np.ones(3)], 1)
+    sizes = np.array([0.1, 0.2, 0.4])
+    each, same = Sensors(at_positions(p), noise_std=sizes), Sensors(at_positions(p), noise_std=1.0)
+    assert each.noise_std == (0.1, 0.2, 0.4) and hash(each) == hash(dataclasses.replace(each))
+    got, plain = (observe_truths(KEYS, GRID, truths(), (sensors,), 4) for sensors in (each, same))
+    exact = quick_jit(jax.vmap(jax.vmap(lambda omega: vorticity(GRID, omega, jnp.asarray(p)))))(truths()[:, ::4])
+    np.testing.assert_allclose(got.variance, np.broadcast_to(sizes**2, got.values.shape))
+    np.testing.assert_allclose(got.values - exact, (plain.values - exact) * sizes, atol=1e-12)
+    with pytest.raises(
+        ValueError, match="noise_std: expected one number, or one for each of the 5 sensors of random-f"
+    ):
+        Sensors("random-fixed:5", noise_std=[0.1] * 4).placed(GRID)
 
 
 def test_one_set_is_observed_as_ever():

@@ -14,9 +14,9 @@ from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.sampling import mean_draw
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.layouts import parse_layout
-from jaxsrda.observing.observations import observe_run
+from jaxsrda.observing.observations import observe_run, padded
 from jaxsrda.training import sources
-from jaxsrda.training.sources import Policy, Sensing, cycled, forecasts, observe_runs, of_policy, padded
+from jaxsrda.training.sources import Policy, Sensing, cycled, forecasts, observe_runs, of_policy
 from jaxsrda.training.truths import training_runs
 from jaxsrda.training.windows import forecast_windows, observed_windows
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar, say
+from jaxsrda.app.cli.effects import refuse_idle
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
 TUNING += ("substeps", "viscosity", "corrector")
 SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "weights", "guide_on")
 GUIDE = ("strength", "iterations", "blur", "hard_steps")
+LAYOUT = "lattice:8"
+"""Sensors unless others are chosen."""
 
 
 @dataclasses.dataclass
@@ -27,15 +30,22 @@ class Assimilate:
     names of dimensions and by coordinates; several along an axis truth. By default one is simulated."""
     truth_level: str = ""
     """Level of a simulated truth, of jet hr, fine or uhr, by default fine (kept in the cache and used again)."""
-    truths: int = 1
-    """How many truths to simulate, from seeds seed, seed + 1, …"""
-    layout: str = "lattice:8"
-    """Sensors: lattice:8, lattice-fixed:8, random-fixed:128, random-moving:128, track:4, cluster:4, with +dropout:0.5
-    behind it; or a .npy or .csv file of positions x, y."""
-    operator: str = "vorticity"
-    """What the sensors measure."""
-    obs_noise: float = 0.1
-    """Standard deviation of the observation noise."""
+    truths: int | None = None
+    """How many truths to simulate, from seeds seed, seed + 1, …; by default 1."""
+    observations: Path | None = None
+    """Your observations, instead of simulated ones: .csv with columns time, x, y, value, std (or variance) and perhaps
+    operator, or .nc or .zarr, such as --out writes.  Without --truth, nothing is scored but the fit to them."""
+    cycle_at: Literal["testbed", "observations"] = "testbed"
+    """When cycles are: as often as the testbed has them, or as often as the times of --observations need them."""
+    layout: str | None = None
+    """Sensors: lattice:8 (default), lattice-fixed:8, random-fixed:128, random-moving:128, track:4, cluster:4, with
+    +dropout:0.5 behind it; or a .csv or .npy file of positions x, y and, if wanted, the std of each sensor's noise."""
+    operator: str | None = None
+    """What the sensors measure, by default vorticity."""
+    obs_noise: float | None = None
+    """Standard deviation of the observation noise, by default 0.1."""
+    reject: float | None = None
+    """Observations that depart from the background by more standard deviations than this are not assimilated."""
     withhold: float = 0.0
     """Fraction of the sensors kept from the method and used to verify it."""
     seed: int = 0
@@ -126,57 +136,85 @@ class Assimilate:
 
     def experiment(self) -> Any:
         """The experiment that the options describe, without its truth; everything is checked."""
-        from jaxsrda.core.checks import check_positive
         from jaxsrda.experiment.experiment import from_options
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
+        named = "own observations" if self.observations is not None else self.layout or LAYOUT
+        config = tuned(self, method_preset(self.method, named, self.tuning))
+        refuse_idle(self, config)
         flow = testbed(self.testbed)
-        for name in ("obs_noise", "guide_noise"):
-            if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
-        second = None if self.guide_layout is None else layout(self.guide_layout, flow.grid)
+        sensing = self.sensing(flow) if self.observations is None else self.measured(flow)
         return from_options(
             self.method,
-            testbed=flow,
-            config=tuned(self, method_preset(self.method, self.layout, self.tuning)),
-            layout=layout(self.layout, flow.grid),
-            operator=self.operator,
-            noise_std=self.obs_noise,
-            guide_layout=second,
-            guide_operator=self.guide_operator,
-            guide_noise_std=self.guide_noise,
-            guides_assimilated=self.guides_assimilated,
+            config=config,
             withhold=self.withhold,
             seed=self.seed,
             start=self.start,
             keep=self.keep,
             joint=self.joint,
+            reject=self.reject,
+            **({"testbed": flow} | sensing),
         )
+
+    def sensing(self, flow: Any) -> dict[str, Any]:
+        """The sensors that observe a truth, as options of `from_options`."""
+        from jaxsrda.core.checks import check_positive
+
+        options: dict[str, Any] = {"operator": self.operator, "guide_operator": self.guide_operator}
+        options["guides_assimilated"] = self.guides_assimilated
+        sets = ("", self.layout or LAYOUT, "obs_noise"), ("guide_", self.guide_layout, "guide_noise")
+        for part, text, noise in sets:
+            given = getattr(self, noise)
+            if given is not None:
+                check_positive(noise, given)
+            placed, own = (None, None) if text is None else layout(text, flow.grid)
+            if own is not None and given is not None:
+                option = noise.replace("_", "-")
+                raise ValueError(f"--{option}: has no effect, {text} has the std of each sensor; leave one of them out")
+            options |= {f"{part}layout": placed, f"{part}noise_std": given if own is None else own}
+        return options
+
+    def measured(self, flow: Any) -> dict[str, Any]:
+        """The user's own observations, as options of `from_options`."""
+        from jaxsrda.app.sensor_files import observations_from_file
+        from jaxsrda.observing.sensors import Sensors
+
+        sensors = None if self.operator is None else [Sensors(operator=self.operator)]
+        own = observations_from_file(Path(self.observations or ""), flow, sensors, self.cycle_at, say)
+        roles = [each.role for each in own.sensors]
+        if self.guides_assimilated and "guiding" not in roles:
+            raise ValueError("--guides-assimilated: has no effect, none of these observations guide; leave it out")
+        assimilated = [dataclasses.replace(each, role="assimilated") for each in own.sensors]
+        return own._asdict() | ({"sensors": assimilated} if self.guides_assimilated else {})
 
     def run(self) -> None:
         """Check everything, make or read the truth, run, write files, print the table."""
         from jaxsrda.app.datasets import DATASET_SUFFIXES
-        from jaxsrda.app.fields import read_fields
         from jaxsrda.core.checks import check_positive, check_seed
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.experiment.registry import configured_model
         from jaxsrda.experiment.run import run
-        from jaxsrda.experiment.truth import read_truth, simulate_truth
-        from jaxsrda.flow.frames import Frames
 
         if self.out is not None:
             check_writable(self.out, DATASET_SUFFIXES)
         check_outputs(self.json, self.plot)
-        check_positive("truths", self.truths)
+        check_positive("truths", self.truths or 1)
         check_positive("cycles", 1 if self.cycles is None else self.cycles)
-        check_seed("seed", self.seed + self.truths - 1)
+        check_seed("seed", self.seed + (self.truths or 1) - 1)
         given = self.experiment()
         if self.truth_level:
             given.testbed.level(self.truth_level)
         if isinstance(given.config, DiffSRDAConfig):
-            given = dataclasses.replace(given, model=configured_model(given.config))
+            model = configured_model(given.config)
+            if self.cycle_at == "observations" and model.config.frames != given.testbed.window:
+                raise ValueError(
+                    f"--cycle-at observations: {self.method} needs the window that its weights were trained with, "
+                    f"{model.config.frames - 1} frames a cycle, these observations need {given.testbed.window - 1}; "
+                    "choose a filter, or train weights for such a testbed"
+                )
+            given = dataclasses.replace(given, model=model)
         carry = None if self.carry is None else earlier(self.carry, given)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
@@ -184,21 +222,48 @@ class Assimilate:
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            began = given.first if carry is None else int(carry.first[0])
-            if self.truth is not None:
-                truth, seeds = read_truth(read_fields(self.truth), given.testbed), None
-            else:
-                seeds = list(range(self.seed, self.seed + self.truths))
-                skipped = began * given.testbed.frames_per_cycle
-                frames = skipped + given.testbed.frames
-                made = simulate_truth(given.testbed, seeds, self.truth_level, frames, progress=progress)
-                truth = Frames(made[:, skipped:])
-            truth = self.part(truth, given.testbed, carry)
-            start = self.start if carry is None else None
-            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds, carry=carry, start=start)
-            say(given.truth.notes)
+            given = self.followed(given, carry, progress)
+            say(*(() if given.truth is None else given.truth.notes))
             result = run(given, progress)
         self.write(given, result)
+
+    def followed(self, given: Any, carry: Any, progress: Any) -> Any:
+        """The experiment with the truth and the observations of the times that it is to run."""
+        from jaxsrda.app.fields import read_fields
+        from jaxsrda.experiment.carry import next_time
+        from jaxsrda.experiment.truth import read_truth, simulate_truth
+        from jaxsrda.flow.frames import Frames
+        from jaxsrda.observing.observations import extended
+
+        flow, every = given.testbed, given.testbed.frames_per_cycle
+        began = given.first if carry is None else int(carry.first[0])
+        now, truth, seeds, own = began if carry is None else next_time(carry), None, None, given.observations
+        if self.truth is not None:
+            truth = self.part(read_truth(read_fields(self.truth), flow), flow, carry)
+            now = round(truth.start / (flow.frame * every)) if truth.timed else now
+        elif own is None:
+            seeds, frames = list(range(self.seed, self.seed + (self.truths or 1))), began * every + flow.frames
+            made = simulate_truth(flow, seeds, self.truth_level, frames, progress=progress)
+            truth = self.part(Frames(made[:, began * every :]), flow, carry)
+        if own is not None:
+            own = self.coming(own, now)
+            own = own if truth is None else extended(own, truth.shape[1] // every)  # silent until the truth ends
+        start = self.start if carry is None else None
+        return dataclasses.replace(given, truth=truth, truth_seeds=seeds, observations=own, carry=carry, start=start)
+
+    def coming(self, own: Any, now: int) -> Any:
+        """The observations from cycle `now` on, as many cycles as are to run; ValueError if there are none."""
+        import jax
+
+        if now >= len(own.mask):
+            raise ValueError(
+                f"--observations: expected some from cycle {now} on, where this run begins, got none after cycle "
+                f"{len(own.mask) - 1}; give later ones"
+            )
+        if earlier := int(own.mask[:now].sum()):
+            say(f"{self.observations}: {earlier} observations of times before this run are left out")
+        last = None if self.cycles is None else now + self.cycles
+        return jax.tree.map(lambda a: a[now:last], own)
 
     def part(self, truth: Any, testbed: Any, carry: Any) -> Any:
         """The frames of a truth that come after the carry, as many as are to run."""
@@ -234,12 +299,13 @@ class Assimilate:
         if self.plot is not None:
             report.pictures(self.plot, result, animate=self.animate)
             written.append(f"pictures: {self.plot}")
-        truths = f"{result.truths} truth" + "s" * (result.truths > 1)
+        truths = f"{result.truths} truth" + "s" * (result.truths > 1) if result.truth is not None else "no truth"
         config = given.config
         alone = getattr(config, "sampler", "") == "mean"
         members = f"one field on a prior of {config.members}" if alone else f"{config.members} members"
         sets = result.config["sensors"]
-        second = "" if len(sets) == 1 else f"{' and' if self.guides_assimilated else ', guided by'} {sets[1]['layout']}"
+        joined = " and" if self.guides_assimilated else ", guided by"
+        second = "" if len(sets) == 1 or self.observations else f"{joined} {sets[1]['layout']}"
         console.print(f"{self.method}, {members}, {sets[0]['layout']}{second}, {truths}", highlight=False)
         console.print(report.score_table({self.method: result.scores}))
         compiled, ran = (duration(result.seconds[part]) for part in ("compile", "run"))

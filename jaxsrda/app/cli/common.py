@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +28,8 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=console)
 
 
-def say(notes: Iterable[str]) -> None:
-    """Print notes, one a line."""
+def say(*notes: str) -> None:
+    """Print notes on the user's files, one a line."""
     for note in notes:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
@@ -52,19 +51,12 @@ def check_outputs(record: Path | None, pictures: Path | None = None) -> None:
         raise ValueError(f"--plot: expected a folder, got the file {pictures}")
 
 
-def layout(text: str, grid: ChannelGrid) -> Layout:
-    """A named layout, or sensors at the positions that a file holds."""
-    import numpy as np
-
-    from jaxsrda.observing.layouts import at_positions, check_positions, parse_layout
+def layout(text: str, grid: ChannelGrid) -> tuple[Layout, tuple[float, ...] | None]:
+    """A named layout, or sensors where a file puts them; and the std of each sensor's noise, if the file has it."""
+    from jaxsrda.app.sensor_files import SENSOR_SUFFIXES, layout_from_file
+    from jaxsrda.observing.layouts import parse_layout
 
     path = Path(text)
-    if path.suffix not in (".npy", ".csv"):
-        return parse_layout(text, grid)
-    try:
-        positions = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"layout {text}: expected a file of positions x, y, could not read it: {error}") from None
-    placed = at_positions(positions, path.name)
-    check_positions(np.asarray(positions, float))
-    return placed
+    if path.suffix.lower() in SENSOR_SUFFIXES or path.is_file():
+        return layout_from_file(path, say)
+    return parse_layout(text, grid), None

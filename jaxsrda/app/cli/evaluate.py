@@ -41,7 +41,7 @@ class Evaluate:
         if self.plot is not None:
             report.pictures(self.plot, result)
             written.append(f"pictures: {self.plot}")
-        say(result.config["notes"])
+        say(*result.config["notes"])
         console.print(report.score_table({result.method: result.scores}))
         for line in written:
             console.print(line)

@@ -51,7 +51,7 @@ class Simulate:
         if self.initial is not None:
             found = read_start(read_fields(self.initial), flow, grid)
             initial, begin = found.values[0], found.start
-            say(found.notes)
+            say(*found.notes)
         steps = run.steps_a_frame * (run.frames - 1)
         console.print(
             f"{run.level.name}: {grid.nx} × {grid.ny}, {run.frames} frames, {steps} {run.scheme} steps of "

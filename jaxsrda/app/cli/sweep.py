@@ -135,16 +135,20 @@ class Sweep:
             check_traced(name, preset, self.method)
         kinds = option_kinds(preset)
         fixed = {name: option_value(name, first[name], kinds[name]) for name in GUIDING if name in first}
-        second = None if self.guide_layout is None else layout(self.guide_layout, flow.grid)
+        placed, own = layout(self.layout, flow.grid)
+        second, second_own = (None, None) if self.guide_layout is None else layout(self.guide_layout, flow.grid)
+        if own is not None and self.obs_noise != type(self).obs_noise:
+            raise ValueError(f"--obs-noise: has no effect, {self.layout} has the std of each sensor; leave it out")
         return from_options(
             self.method,
             truth=None if self.truth is None else read_fields(self.truth),
             testbed=flow,
             config=with_options(preset, {k: v for k, v in fixed.items() if k in kinds}, self.method),
-            layout=layout(self.layout, flow.grid),
+            layout=placed,
             operator=self.operator,
-            noise_std=self.obs_noise,
+            noise_std=self.obs_noise if own is None else own,
             guide_layout=second,
+            guide_noise_std=second_own,
             seed=self.seed,
             keep="scores",
             joint=self.joint,
