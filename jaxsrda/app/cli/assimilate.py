@@ -167,18 +167,19 @@ class Assimilate:
             given.testbed.level(self.truth_level)
         if isinstance(given.config, DiffSRDAConfig):
             given = dataclasses.replace(given, model=configured_model(given.config))
+        if self.truth is not None:
+            truth = read_truth(read_fields(self.truth), given.testbed)
+            given = dataclasses.replace(given, truth=truth, truth_seeds=None)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
 
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            if self.truth is not None:
-                truth, seeds = read_truth(read_fields(self.truth), given.testbed), None
-            else:
+            if given.truth is None:
                 seeds = list(range(self.seed, self.seed + self.truths))
                 truth = Frames(simulate_truth(given.testbed, seeds, self.truth_level, progress=progress))
-            given = dataclasses.replace(given, truth=truth, truth_seeds=seeds)
+                given = dataclasses.replace(given, truth=truth, truth_seeds=seeds)
             say(given.truth.notes)
             result = run(given, progress)
         self.write(given, result)
