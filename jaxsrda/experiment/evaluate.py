@@ -158,11 +158,11 @@ def _moment_series(testbed: Testbed, truth: Any, mean: Any, std: Any) -> dict[st
 
 
 @jax.jit
-def _moment_scores_of_all(arrays: tuple[Array, ...], span: Array) -> dict[str, Array]:
+def _moment_scores_of_all(arrays: tuple[Array, ...], span: Any) -> dict[str, Array]:
     return jax.lax.map(lambda frames: jax.vmap(lambda *frame: _moment_scores(span, *frame))(*frames), arrays)
 
 
-def _moment_scores(span: Array, truth: Array, mean: Array, std: Array | None = None) -> dict[str, Array]:
+def _moment_scores(span: Any, truth: Array, mean: Array, std: Array | None = None) -> dict[str, Array]:
     """Scores of one frame that its mean and, if given, its standard deviation determine (of a large ensemble)."""
     scores = {
         "maer": point.maer(mean, truth),

@@ -191,16 +191,18 @@ class Assimilate:
     def run(self) -> None:
         """Check everything, make or read the truth, run, write files, print the table."""
         from jaxsrda.app.datasets import DATASET_SUFFIXES
+        from jaxsrda.app.fields import read_fields
         from jaxsrda.core.checks import check_positive, check_seed
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.experiment.registry import configured_model
         from jaxsrda.experiment.run import run
+        from jaxsrda.experiment.truth import read_truth
 
         if self.out is not None:
             check_writable(self.out, DATASET_SUFFIXES)
         check_outputs(self.json, self.plot)
-        check_positive("truths", self.truths or 1)
+        check_positive("truths", 1 if self.truths is None else self.truths)
         check_positive("cycles", 1 if self.cycles is None else self.cycles)
         check_seed("seed", self.seed + (self.truths or 1) - 1)
         given = self.experiment()
@@ -216,30 +218,30 @@ class Assimilate:
                 )
             given = dataclasses.replace(given, model=model)
         carry = None if self.carry is None else earlier(self.carry, given)
+        read = None if self.truth is None else read_truth(read_fields(self.truth), given.testbed)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
 
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            given = self.followed(given, carry, progress)
+            given = self.followed(given, read, carry, progress)
             say(*(() if given.truth is None else given.truth.notes))
             result = run(given, progress)
         self.write(given, result)
 
-    def followed(self, given: Any, carry: Any, progress: Any) -> Any:
-        """The experiment with the truth and the observations of the times that it is to run."""
-        from jaxsrda.app.fields import read_fields
+    def followed(self, given: Any, read: Any, carry: Any, progress: Any) -> Any:
+        """The experiment with the truth, as read or simulated, and the observations of the times that it is to run."""
         from jaxsrda.experiment.carry import next_time
-        from jaxsrda.experiment.truth import read_truth, simulate_truth
+        from jaxsrda.experiment.truth import simulate_truth
         from jaxsrda.flow.frames import Frames
         from jaxsrda.observing.observations import extended
 
         flow, every = given.testbed, given.testbed.frames_per_cycle
         began = given.first if carry is None else int(carry.first[0])
         now, truth, seeds, own = began if carry is None else next_time(carry), None, None, given.observations
-        if self.truth is not None:
-            truth = self.part(read_truth(read_fields(self.truth), flow), flow, carry)
+        if read is not None:
+            truth = self.part(read, flow, carry)
             now = round(truth.start / (flow.frame * every)) if truth.timed else now
         elif own is None:
             seeds, frames = list(range(self.seed, self.seed + (self.truths or 1))), began * every + flow.frames
