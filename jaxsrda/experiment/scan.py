@@ -160,20 +160,20 @@ def run_scan(
         report("compile", 0, 1)
     dtype, parts = observed.values.dtype, []
     if carry is None:
-        carry = compiled.begin(setup, keys, truth is not None, dtype)
+        now = compiled.begin(setup, keys, truth is not None, dtype)
     else:
         check_carry(carry, compiled.begin(setup, keys, carry.tally is not None, dtype, compute=False))
-        carry = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
-    done = next_time(carry)
+        now = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
+    done = next_time(now)
     for i in range(0, cycles, length):
-        carry, history = compiled.advance(setup, keys, *part(i), carry)
+        now, history = compiled.advance(setup, keys, *part(i), now)
         parts.append(jax.device_get(history))
         check_healthy(parts[-1], setup.testbed.frame * every, done + i)
         if report is not None:
             report("cycle", i + length, cycles)
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts) if len(parts) > 1 else parts[0]
     compiling = compiled.seconds - before
-    return carry, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
+    return now, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
 
 
 def segment_length(cycles: int) -> int:
