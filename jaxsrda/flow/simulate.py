@@ -193,11 +193,11 @@ def simulate_resumable(
     """Vorticity (frames, nx, ny) of a run, frame by frame; finished parts are kept in `folder` until it is done.
 
     Called again with the same run and start after a kill, it goes on from the last part and gives the same numbers.
-    Where the step becomes unstable it goes back to the last sound frame and on with `SHORTER` times as many steps, and
-    `shorter(frame, steps)` is told, by default by a warning: the state of that frame (the start is 0) is the last of
-    the longer step.  The folder is removed at the end.  Raises ValueError if it holds parts of another run or another
-    process is at work there, and `UnstableStepError` if steps that were asked for are too few from the start on, or
-    `MOST` times as many are still too few.
+    Where the step becomes unstable it goes back to the last frame at which the step was stable beyond doubt, and on
+    with `SHORTER` times as many steps; `shorter(frame, steps)` is told, by default by a warning: up to that frame (the
+    start is 0) the step is the longer one.  The folder is removed at the end.  Raises ValueError if it holds parts of
+    another run or another process is at work there, and `UnstableStepError` if steps that were asked for are too few
+    from the start on, or `MOST` times as many are still too few.
     """
     with locked(folder.with_name(folder.name + ".lock"), wait=False) as mine:
         if not mine:
@@ -218,14 +218,17 @@ def _resumed(
     parts = [np.asarray(part.arrays["omega"]) for part in saved_parts]
     lengths: list[list[int]] = []  # where the step was made shorter: frame, steps from there on
     if saved_parts:
-        state, lengths = jnp.asarray(saved_parts[-1].arrays["state"]), saved_parts[-1].notes.get("shorter", [])
+        last = saved_parts[-1]
+        state, lengths = jnp.asarray(last.arrays["state"]), last.notes.get("shorter", [])
     for at, steps in lengths:
         shorter(at, steps)
     kept = sum(len(part) for part in parts)
     to_field = jax.jit(lambda a: to_physical(grid, a))
     fields: list[np.ndarray] = [] if kept else [np.asarray(to_field(state))]
     done = kept + len(fields)
-    sound = done, state
+    sound = done, state  # the last frame at which the step was stable beyond doubt
+    if saved_parts:
+        sound = last.notes.get("sound", done), jnp.asarray(last.arrays.get("sound", state))
     progress(done, run.frames)
     saved = time.perf_counter()
     while done < run.frames:
@@ -237,8 +240,12 @@ def _resumed(
             if asked_for or steps >= MOST * run.steps_a_frame:
                 raise
             (done, state), steps = sound, math.ceil(SHORTER * steps)
+            while kept > done:  # parts that hold later frames are none any more
+                store.drop(kept)
+                fields = [*parts.pop(), *fields]
+                kept = sum(len(part) for part in parts)
             del fields[done - kept :]
-            lengths = [each for each in lengths if each[0] != done - 1] + [[done - 1, steps]]
+            lengths = [each for each in lengths if each[0] < done - 1] + [[done - 1, steps]]
             shorter(done - 1, steps)
             continue
         state = pair[0, 1]
@@ -247,10 +254,10 @@ def _resumed(
         if float(_speeds_batch(state[None], grid).rate[0]) <= stable_rate(frame / steps, run.scheme):
             sound = done, state
         progress(done, run.frames)
-        # No part ends with a frame that may have to be gone back on.
-        if time.perf_counter() - saved > SAVE_EVERY and done < run.frames and sound[0] == done:
+        if time.perf_counter() - saved > SAVE_EVERY and done < run.frames:
             parts.append(np.stack(fields))
-            store.save(done, {"omega": parts[-1], "state": np.asarray(state)}, {"shorter": lengths})
+            arrays = {"omega": parts[-1], "state": np.asarray(state), "sound": np.asarray(sound[1])}
+            store.save(done, arrays, {"shorter": lengths, "sound": sound[0]})
             fields, saved, kept = [], time.perf_counter(), done
     store.close()
     omega = np.concatenate([*parts, *([np.stack(fields)] if fields else [])])

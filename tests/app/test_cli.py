@@ -1,5 +1,6 @@
 """The command line in one process: what it writes, how it fails, and that a kill loses nothing."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -31,6 +32,7 @@ from jaxsrda.flow import simulate as simulations
 from jaxsrda.flow.forecasts import to_fields
 from jaxsrda.flow.jet import truth_key
 from jaxsrda.flow.simulate import Run, simulate, simulate_resumable
+from jaxsrda.flow.solver import UnstableStepError
 from jaxsrda.flow.testbed import jet, jet_small
 from jaxsrda.observing.sensors import Sensors
 
@@ -737,6 +739,24 @@ def test_a_step_that_becomes_too_long_is_made_shorter(tmp_path, monkeypatch):
     resumed = simulate_resumable(run, tmp_path / "parts", fast(40.0), shorter=lambda *at: again.append(at))
     np.testing.assert_array_equal(resumed, omega)
     assert dict(again) == frames
+
+
+def test_going_back_undoes_the_parts_that_were_kept(tmp_path, monkeypatch):
+    """A run whose step fails at frame 5, and none of whose frames was sound, is that of the shorter step throughout."""
+    plain, told = simulations.simulate, []
+
+    def failing(testbed, level, state, frames, params, scheme, steps, begin):
+        if steps == level.steps and begin >= 5 * testbed.frame:
+            raise UnstableStepError("too long")
+        return plain(testbed, level, state, frames, params, scheme, steps, begin)
+
+    monkeypatch.setattr(simulations, "simulate", failing)
+    monkeypatch.setattr(simulations, "stable_rate", lambda *_: 0.0)
+    monkeypatch.setattr(simulations, "SAVE_EVERY", 0.0)
+    run, parts = Run(SMALL, SMALL.forecast, 8), tmp_path / "parts"
+    omega = simulate_resumable(run, parts, shorter=lambda *at: told.append(at))
+    assert told == [(0, 9)] and not parts.exists()
+    np.testing.assert_array_equal(omega, simulate_resumable(dataclasses.replace(run, steps=9), tmp_path / "other"))
 
 
 def test_simulate_records_a_shorter_step(tmp_path, capsys):

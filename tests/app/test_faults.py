@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,18 @@ def test_the_cache_is_shown_and_pruned(monkeypatch, tmp_path, capsys):
 
 
 # Processes ------------------------------------------------------------------------------------
+
+
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    code = (
+        "import os, signal, sys; from jaxsrda.core import files\n"
+        "files.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_json(sys.argv[1], {'a': 2})"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], timeout=120).returncode == -signal.SIGKILL
+    assert json.loads(path.read_text()) == {"a": 1}
 
 
 def test_a_terminal_without_utf_8_and_one_that_is_gone(tmp_path):

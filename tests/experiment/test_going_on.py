@@ -16,7 +16,8 @@ from jaxsrda.experiment import run as run_module
 from jaxsrda.experiment.carry_files import belongs, load_carry, save_carry
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.registry import METHODS, make_assimilator
-from jaxsrda.experiment.run import assimilate
+from jaxsrda.experiment.run import assimilate, recipe_of
+from jaxsrda.experiment.scan import program_of
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.observing.sensors import Sensors
 
@@ -42,6 +43,17 @@ def halves(method, **options):
     whole, middle = run(method, frames, **options), EVERY * CYCLES // 2
     first = run(method, frames[:middle], **options)
     return whole, first, run(method, frames[middle:], carry=first.carry, **options)
+
+
+GIVEN = Experiment("enkf-sr", testbed=TESTBED, climatology=setup().climatology, sensors=MOVING, config=CONFIG)
+
+
+@functools.cache
+def begun():
+    """The carry of a run that has not taken a step; cheap, and like any other."""
+    with jax.ensure_compile_time_eval():
+        own = GIVEN.setup(setup().climatology)
+        return program_of(recipe_of(GIVEN, own), own).begin(own, jax.random.split(jax.random.key(0), 1), True, float)
 
 
 def untrained(seed=0):
@@ -96,20 +108,21 @@ def test_a_run_goes_on_without_a_truth():
 
 
 def test_carries_that_do_not_fit_are_refused():
-    frames, (_, first, _) = np.asarray(truth(CYCLES))[3 * EVERY :], filtered()
-    later = {"frames": frames, "config": CONFIG, "carry": first.carry}
+    carry = begun()._replace(index=begun().index + 3)
+    frames = np.asarray(truth(CYCLES))[3 * EVERY :]
+    later = {"frames": frames, "config": CONFIG, "carry": carry}
     for change, message in (
         ({"start": 0.0}, r"start: the carry goes on at 3, got 0; leave it out"),
         ({"frames": np.stack([frames] * 2)}, r"carry: expected that of 2 truth\(s\), got 1"),
         ({"config": dataclasses.replace(CONFIG, members=4)}, r"expected state.omega_hat to be float64 \(1, 4, .* got"),
         ({"method": "enkf-hr"}, r"carry: expected state.omega_hat to be .* it goes on with the method, settings"),
         ({"method": "enkf-dual"}, r"carry: expected state.control_hat to be .*, got none"),
-        ({"carry": first.carry._replace(tally=None)}, "it is of a run without a truth and has no scores"),
+        ({"carry": carry._replace(tally=None)}, "it is of a run without a truth and has no scores"),
     ):
         with pytest.raises(ValueError, match=message):
             run(**{"method": "enkf-sr"} | later | change)
     with pytest.raises(TypeError, match="carry: expected that of a Result, got dict"):
-        Experiment("enkf-sr", testbed=TESTBED, carry=first.carry._asdict())
+        Experiment("enkf-sr", testbed=TESTBED, carry=carry._asdict())
 
 
 @pytest.mark.parametrize("start", [-1.0, 0.5, np.nan, np.inf])
@@ -175,25 +188,30 @@ def test_a_later_start_is_the_same_truth_later(monkeypatch):
 
 @pytest.fixture
 def kept(tmp_path):
-    """A folder that holds the carry of the first half, and the experiment that it belongs to."""
-    _, first, second = filtered()
-    given = Experiment("enkf-sr", testbed=TESTBED, climatology=setup().climatology, sensors=MOVING, config=CONFIG)
-    save_carry(tmp_path / "carry", first.carry, given)
-    return tmp_path / "carry", given, first, second
+    """A folder that holds a carry, and the experiment that it belongs to."""
+    save_carry(tmp_path / "carry", begun(), GIVEN)
+    return tmp_path / "carry", GIVEN
 
 
 def test_a_carry_comes_back_from_its_folder(kept):
-    folder, given, first, second = kept
+    """To the last bit, as a tree of the same kinds; a folder has one carry a time, and the latest counts."""
+    folder, given = kept
     loaded = load_carry(folder, given)
-    assert jax.tree.structure(loaded) == jax.tree.structure(first.carry)
-    jax.tree.map(np.testing.assert_array_equal, loaded, first.carry)
-    rest = np.asarray(truth(CYCLES))[EVERY * 3 :]
+    assert jax.tree.structure(loaded) == jax.tree.structure(begun())
+    jax.tree.map(np.testing.assert_array_equal, loaded, begun())
+    with pytest.raises(ValueError, match="holds one of assimilation time 0 already, got 0; choose another folder"):
+        save_carry(folder, begun(), given)
+    save_carry(folder, begun()._replace(index=begun().index + 2), given)
+    assert load_carry(folder, given).index[0] == 2
+
+
+def test_a_run_goes_on_from_a_folder(tmp_path):
+    _, first, second = filtered()
+    given = dataclasses.replace(GIVEN, withhold=0.2)
+    save_carry(tmp_path / "carry", first.carry, given)
+    rest, loaded = np.asarray(truth(CYCLES))[EVERY * 3 :], load_carry(tmp_path / "carry", given)
     again = run("enkf-sr", rest, carry=loaded, config=CONFIG, withhold=0.2)
     np.testing.assert_array_equal(again.members, second.members)
-    with pytest.raises(ValueError, match="holds one of assimilation time 3 already, got 3; choose another folder"):
-        save_carry(folder, first.carry, given)
-    save_carry(folder, second.carry, given)
-    assert load_carry(folder, given).index[0] == CYCLES
 
 
 @pytest.mark.parametrize(
@@ -207,13 +225,13 @@ def test_a_carry_comes_back_from_its_folder(kept):
     ],
 )
 def test_a_carry_of_something_else_is_refused(kept, change, message):
-    folder, given, *_ = kept
+    folder, given = kept
     with pytest.raises(ValueError, match=f"carry .*: {message}"):
         load_carry(folder, dataclasses.replace(given, **change))
 
 
 def test_a_carry_belongs_to_its_precision_weights_and_version(kept, smallest, monkeypatch):
-    folder, given, *_ = kept
+    folder, given = kept
     with jax.enable_x64(False), pytest.raises(ValueError, match="its precision is float64, this run's is float32"):
         load_carry(folder, given)
     monkeypatch.setattr(carry_files, "versions", lambda: {"jaxsrda": "9.9"})
@@ -225,7 +243,7 @@ def test_a_carry_belongs_to_its_precision_weights_and_version(kept, smallest, mo
 
 
 def test_damaged_and_missing_carries_are_refused(kept, tmp_path):
-    folder, given, *_ = kept
+    folder, given = kept
     with pytest.raises(ValueError, match="expected one that an earlier run left, found none"):
         load_carry(tmp_path / "nowhere", given)
     for data in (path for path in folder.rglob("d/*") if path.is_file()):
