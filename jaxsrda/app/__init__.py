@@ -12,6 +12,7 @@ _LATER = {
     "read_fields": "datasets",
     "score_table": "report",
     "write_dataset": "datasets",
+    "write_page": "page",
 }
 
 __getattr__ = later(__name__, _LATER)
@@ -23,4 +24,5 @@ __all__ = [
     "read_fields",
     "score_table",
     "write_dataset",
+    "write_page",
 ]

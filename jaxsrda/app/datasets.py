@@ -81,14 +81,19 @@ def _load_numpy(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
         return loaded[name] if name in loaded.files else None, loaded.files
 
 
-def _load_xarray(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
-    """The variable `name` of a dataset (None if it has none) with x and y last, and the names there."""
+def open_dataset(path: Path) -> xarray.Dataset:
+    """A dataset (.nc or .zarr) that stays open until it is closed.  Raises what xarray raises for a bad file."""
     import xarray
 
     options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
     if path.suffix.lower() == ".nc":
         options = {"engine": "h5netcdf"}
-    with xarray.open_dataset(path, decode_times=False, **options) as dataset:
+    return xarray.open_dataset(path, decode_times=False, **options)
+
+
+def _load_xarray(path: Path, name: str) -> tuple[np.ndarray | None, list[str]]:
+    """The variable `name` of a dataset (None if it has none) with x and y last, and the names there."""
+    with open_dataset(path) as dataset:
         names = [str(key) for key in dataset.data_vars]
         if name not in names:
             return None, names

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar
+from jaxsrda.app.cli.common import check_outputs, console, layout, origin, progress_bar
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
 TUNING += ("substeps", "viscosity", "corrector")
@@ -191,7 +191,7 @@ class Assimilate:
             write_dataset(self.out, report.dataset(result))
             written.append(f"analyses: {self.out}")
         if self.json is not None:
-            write_json(self.json, report.record(result))
+            write_json(self.json, report.record(result) | origin("assimilate", self))
             written.append(f"scores: {self.json}")
         if self.plot is not None:
             report.pictures(self.plot, result, animate=self.animate)

@@ -10,10 +10,12 @@ import tyro
 from jaxsrda.app.cli.assimilate import Assimilate
 from jaxsrda.app.cli.evaluate import Evaluate
 from jaxsrda.app.cli.info import Info
+from jaxsrda.app.cli.report import Report
 from jaxsrda.app.cli.simulate import Simulate
 from jaxsrda.app.cli.train import Train
 
-DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate, info.
+DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate,
+report, info.
 
 Exit codes: 0 done, 2 bad input or options (one line, no traceback), 130 interrupted.
 """
@@ -23,6 +25,7 @@ Command = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Assimilate, tyro.conf.subcommand("assimilate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
 

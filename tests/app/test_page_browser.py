@@ -1,0 +1,73 @@
+"""The page in a browser, where one is installed."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from pages import GRID, Parsed, decode, make_folder
+
+from jaxsrda.app.page import write_page
+from jaxsrda.app.page.frames import VORTICITY
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+PRESS = """<script>
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+const heads = [...document.querySelectorAll(".sortable thead button")];
+const order = () => [...document.querySelectorAll(".sortable tbody th")].map((cell) => cell.textContent);
+const said = {wide: document.documentElement.scrollWidth - document.documentElement.clientWidth};
+heads[1].click(); said.rising = order();
+heads[1].click(); said.falling = order(); said.sort = heads[1].parentElement.ariaSort;
+const reader = document.querySelector(".reader input");
+reader.value = 2; reader.dispatchEvent(new Event("input"));
+said.read = [...document.querySelector(".chart-group").querySelectorAll(".legend .value")].map((v) => v.textContent);
+const section = document.querySelectorAll(".player")[1], now = section.querySelector(".now");
+const slider = section.querySelector(".time"), canvas = section.querySelector("canvas");
+const play = section.querySelector(".play");
+document.querySelectorAll(".dots").forEach((box) => box.click());
+slider.value = 3; slider.dispatchEvent(new Event("input"));
+said.now = now.textContent;
+said.colour = [...canvas.getContext("2d").getImageData(256, 128, 1, 1).data];
+play.click();
+wait(400).then(() => {
+  said.moved = Number(slider.value); said.button = play.textContent;
+  document.body.innerHTML = ""; document.title = "said " + btoa(unescape(encodeURIComponent(JSON.stringify(said))));
+});
+</script>"""
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [360, 1280])
+def test_in_a_browser(width, tmp_path):
+    """Tables sort, charts are read off, players draw what they hold and play, and nothing is wider than the screen."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    make_folder(folder)
+    text = write_page(folder).path.read_text(encoding="utf-8")
+    parsed = Parsed(text)
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"{PRESS}</body>"), encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    options += [f"--window-size={width},900", "--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run([BROWSER, *options, str(tmp_path / "page.html")], capture_output=True, text=True, timeout=120)
+    told = re.search(r"<title>said (\S+)</title>", done.stdout)
+    assert told, done.stderr
+    said = json.loads(base64.b64decode(told[1]))
+    assert said["wide"] == 0
+    assert said["rising"] == ["second", "first", "b & <b>"] == said["falling"][::-1] and said["sort"] == "descending"
+    series = [json.loads((folder / f"{name}.json").read_text())["series"] for name in ("b & <b>", "first", "second")]
+    assert said["read"][:3] == [f"{of['maer'][2]:.4g}" for of in series]
+    assert said["now"].startswith("t = 6.75, MAER ")
+    decoded, _ = decode(parsed.played, 1, "Truth")
+    scale = parsed.played["scales"][VORTICITY]
+    column, row = GRID.nx // 2, GRID.ny - 1 - GRID.ny // 2  # of the pixel at the picture's centre
+    near = decoded[3, column - 1 : column + 1, row - 1 : row + 2]
+    indices = np.clip(np.round(255 * (near - scale["low"]) / (scale["high"] - scale["low"])), 0, 255).astype(int)
+    colours = np.reshape(scale["colours"], (256, 3))[
+        np.arange(max(0, indices.min() - 9), min(255, indices.max() + 9) + 1)
+    ]
+    assert abs(colours - said["colour"][:3]).max(1).min() <= 12  # smooth between the pixels around
+    assert said["moved"] > 3 and said["button"] == "Pause"
