@@ -14,6 +14,7 @@ from jaxsrda.app.cli import main as cli
 from jaxsrda.app.cli.common import command_of
 from jaxsrda.app.page import find_results, write_page
 from jaxsrda.app.page.charts import Axis
+from jaxsrda.app.page.found import read_record
 from jaxsrda.app.page.frames import MAGNITUDE, VORTICITY, Panel, palettes, still
 from jaxsrda.app.page.scores import MEANINGS, best, meaning
 from jaxsrda.app.report import SHOWN
@@ -184,6 +185,22 @@ def test_what_is_skipped_is_named(page):
         ("torn.nc", "not readable"),
     ):
         assert any(text.startswith(start) and why in text for text in notes), start
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"scores": {"maer": {"mean": 1}}},
+        {"scores": []},
+        {"series": {"maer": [[1]]}},
+        {"times": [2, 1]},
+        {"series": [3]},
+    ],
+)
+def test_records_of_another_form_are_none(part, tmp_path):
+    write_json(tmp_path / "a.json", record("a", 0.1, 1) | part)
+    with pytest.raises(ValueError, match="no record: its scores, series, statistics or times are not of the expected"):
+        read_record(tmp_path / "a.json")
 
 
 def test_other_truths_make_a_warning(tmp_path):

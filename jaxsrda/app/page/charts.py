@@ -71,7 +71,7 @@ def line_charts(
     ]
     slider = tag("input", type="range", min=0, max=len(x) - 1, value=len(x) - 1, step=1, aria_label=f"Read at {xlabel}")
     chosen = tag("output", f"{xlabel} {x[-1]:g}")
-    reader = tag("label", f"Values at {xlabel}: ", slider, chosen, class_="reader scripted")
+    reader = tag("label", "Values at ", slider, chosen, class_="reader scripted")
     tables = [_values_table(heading, chart, x, xlabel) for heading, chart in charts.items()]
     holds = {"data_x": json.dumps([f"{value:g}" for value in x]), "data_places": json.dumps(places)}
     grid = tag("div", *figures, class_="charts")
@@ -156,8 +156,8 @@ def _axes(across: Axis, up: Axis, xlabel: str) -> Html:
 
 
 def _tick(value: float, axis: Axis) -> str:
-    if not axis.log or 0.001 < value < 10_000:
-        return f"{value:g}"
+    if not axis.log or 0.05 < value < 10_000:
+        return f"{value:g}".replace("-", "−")
     return "10" + str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 

@@ -18,9 +18,6 @@ from jaxsrda.app.datasets import open_dataset
 VORTICITY, MAGNITUDE = "vorticity", "magnitude"
 """The two kinds of panel, each with colours and limits of its own on the whole page."""
 
-REDUCTIONS = ((1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4))
-"""Every so many points in x and y, every so many frames: the first that fits the page is taken."""
-
 LEVELS = 255
 """Steps of a byte from a panel's least to its largest value."""
 
@@ -55,7 +52,7 @@ def read_movie(path: Path) -> Movie:
             if variable in dataset.variables
         }
         times = dataset["time"].values
-        kept = {name: dataset[name].values for name in dataset.variables if str(name).startswith("obs_")}
+        kept = {str(name): dataset[name].values for name in dataset.variables if str(name).startswith("obs_")}
         attrs = dict(dataset.attrs)
     if not all(field.size and np.isfinite(field).all() for field in fields.values()):
         raise ValueError("its fields are empty or not finite")
@@ -130,18 +127,6 @@ def _panel(kind: str, fields: np.ndarray) -> Panel:
     low, high = float(fields.min()), float(fields.max())
     steps = np.round((fields - low) * (LEVELS / ((high - low) or 1))).astype(np.uint8)
     return Panel(kind, low, high, np.ascontiguousarray(steps.swapaxes(1, 2)[:, ::-1]))
-
-
-def fit(movies: Mapping[str, Movie], room: int) -> tuple[int, int] | None:
-    """The first of `REDUCTIONS` whose frames take at most `room` characters; None if none does."""
-    for points, every in REDUCTIONS:
-        stored: dict[str, int] = {}
-        for movie in movies.values():
-            for panel in panels(movie, points, every).values():
-                stored[panel.key] = -(-panel.frames.size // 3) * 4
-        if sum(stored.values()) <= room:
-            return points, every
-    return None
 
 
 def still(panel: Panel, frame: int, palette: np.ndarray, limit: float) -> bytes:

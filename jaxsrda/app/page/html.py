@@ -37,11 +37,13 @@ def details(summary: Any, *children: Any) -> Html:
     return tag("details", tag("summary", summary), *children)
 
 
-def table(heads: list[Any], rows: list[list[Any]], caption: str) -> Html:
+def table(heads: list[Any], rows: list[list[Any]], caption: str, class_: str | None = None) -> Html:
     """A table whose first column names the rows, in a frame that scrolls sideways on a phone."""
     head = tag("tr", *(tag("th", cell, scope="col") for cell in heads))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
-    return scrolling(tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body)), caption)
+    return scrolling(
+        tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body), class_=class_), caption
+    )
 
 
 def scrolling(content: Html, label: str) -> Html:

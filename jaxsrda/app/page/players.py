@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxsrda.app.page.frames import MAGNITUDE, VORTICITY, Movie, Panel, colour_limits, fit, palettes, panels, still
+from jaxsrda.app.page.frames import MAGNITUDE, VORTICITY, Movie, Panel, colour_limits, palettes, panels, still
 from jaxsrda.app.page.html import Html, data_uri, joined, tag
+
+REDUCTIONS = ((1, 1), (2, 1), (2, 2), (4, 2), (4, 4), (8, 4))
+"""Every so many points in x and y, every so many frames: the first that fits the page is taken."""
 
 LARGEST_STILL = 256
 """Points along x of a still picture at most."""
@@ -18,11 +21,10 @@ LARGEST_STILL = 256
 
 @dataclasses.dataclass(frozen=True)
 class Players:
-    """The players' HTML, the data that the script plays (JSON), and what was reduced, in words."""
+    """The players' HTML, and the data (JSON) that the script plays."""
 
     section: Html
     data: str
-    notes: list[str]
 
 
 def players(movies: Mapping[str, Movie], room: int) -> Players:
@@ -33,17 +35,26 @@ def players(movies: Mapping[str, Movie], room: int) -> Players:
         _player(name, number, movie, *shown, colours, limits)
         for number, ((name, movie), shown) in enumerate(zip(movies.items(), stills))
     ]
-    reduced = fit(movies, room - sum(map(len, sections)))
-    if reduced is None:
-        notes = ["The fields do not fit the page in motion: one time of each is shown. Put fewer results in a folder."]
-        data = "{}"
-    else:
-        notes, data = [_reduction(*reduced)], _data(movies, *reduced, colours, limits)
+    data, note = _fitting(movies, room - sum(map(len, sections)), colours, limits)
     together = tag("label", tag("input", type="checkbox", class_="together"), " Move all players together")
-    choice = tag("p", together, class_="scripted") if len(movies) > 1 and reduced else None
+    choice = tag("p", together, class_="scripted") if len(movies) > 1 and data != "{}" else None
     bars = tag("div", *(_colour_bar(kind, colours[kind], limits[kind]) for kind in limits), class_="scales")
-    about = tag("p", "Colours and their limits are the same for all results. ", *notes)
-    return Players(joined(about, bars, choice, *sections), data, notes)
+    about = tag("p", "Colours and their limits are the same for all results. ", note)
+    return Players(joined(about, bars, choice, *sections), data)
+
+
+def _fitting(
+    movies: Mapping[str, Movie], room: int, colours: Mapping[str, np.ndarray], limits: Mapping[str, float]
+) -> tuple[str, str]:
+    """The data of the first of `REDUCTIONS` that takes at most `room` characters, and what was reduced, in words."""
+    values = sum(field.size for movie in movies.values() for _, field in movie.panels.values())
+    for points, every in REDUCTIONS:
+        # Truths, a quarter of the panels, may be stored once; base64 takes 4/3 of the rest's bytes: `values` at least.
+        if values / (points**2 * every) <= room:
+            data = _data(movies, points, every, colours, limits)
+            if len(data) <= room:
+                return data, _reduction(points, every)
+    return "{}", "The fields do not fit the page in motion: one time of each is shown. Put fewer results in a folder."
 
 
 def _reduction(points: int, frames: int) -> str:
@@ -94,7 +105,7 @@ def _player(
     controls = tag("div", play, slider, dots if movie.sensors else None, class_="controls scripted", hidden=True)
     now = tag("p", f"{time}{maer}{of_truths}", class_="now")
     heading = tag("h3", name)
-    body = (heading, controls, now, tag("div", *figures, class_="panels"))
+    body = (heading, tag("div", controls, now, class_="above"), tag("div", *figures, class_="panels"))
     return tag("section", *body, class_="player", data_player=number, data_suffix=of_truths)
 
 
@@ -103,7 +114,7 @@ def _colour_bar(kind: str, palette: np.ndarray, limit: float) -> Html:
     low = -limit if signed else 0.0
     ramp = Panel(kind, low, limit, np.arange(256, dtype=np.uint8)[None, None])
     what = "vorticity" if kind == VORTICITY else "spread and |error|"
-    ends = (f"{'≤ ' if signed else ''}{low:.3g}", what, f"≥ {limit:.3g}")
+    ends = (f"{'≤ ' if signed else ''}{low:.3g}".replace("-", "−"), what, f"≥ {limit:.3g}")
     picture = tag(
         "img",
         src=data_uri(still(ramp, 0, palette, limit), "image/png"),

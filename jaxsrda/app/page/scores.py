@@ -37,9 +37,18 @@ UNRANKED = {"spread", "observation_rmse_analysis", "observation_chi2_analysis"}
 """Scores of which no value is best by itself."""
 
 
+HEADINGS = SHOWN | {
+    "error_spread_correlation": "error–spread correlation",
+    "observation_chi2_background": "obs. χ², background",
+    "observation_chi2_analysis": "obs. χ², analysis",
+    "energy_distance_mean": "mean's energy spectrum, dB",
+}
+"""What a table calls the scores."""
+
+
 def heading(name: str) -> str:
-    """What a table calls a score."""
-    return SHOWN.get(name, name.replace("_", " "))
+    """What a table calls a score; any other score goes by its own name."""
+    return HEADINGS.get(name, name.replace("_", " "))
 
 
 def aim(name: str) -> str:

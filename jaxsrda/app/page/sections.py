@@ -12,8 +12,7 @@ import numpy as np
 from jaxsrda.app.page.charts import bars, line_charts
 from jaxsrda.app.page.found import PICTURES, Found, Record
 from jaxsrda.app.page.html import Html, data_uri, details, joined, number, scrolling, table, tag
-from jaxsrda.app.page.scores import best, heading, meaning
-from jaxsrda.app.report import SHOWN
+from jaxsrda.app.page.scores import HEADINGS, best, heading, meaning
 
 SERIES = {"maer": "MAER", "crps": "CRPS", "spread_skill": "Spread–skill"}
 """Scores whose series are drawn."""
@@ -43,7 +42,9 @@ def summary(records: Records) -> Html:
     """What was run: a line for each record, and a warning where the records do not compare."""
     heads = ["result", "method", "testbed", "truths", "seed", "sensors", "members", "run, s"]
     rows = [[name, *_settings(record)] for name, record in records.items()]
-    return joined(table(heads, rows, "What was run"), *(tag("p", text, class_="warning") for text in warnings(records)))
+    return joined(
+        table(heads, rows, "What was run", "words"), *(tag("p", text, class_="warning") for text in warnings(records))
+    )
 
 
 def _settings(record: Record) -> list[str]:
@@ -89,7 +90,7 @@ def warnings(records: Records) -> list[str]:
 def score_table(records: Records) -> Html:
     """Results × scores with intervals, the best value of each marked, and what the scores mean."""
     named = {name for record in records.values() for name in record.scores}
-    shown = [name for name in SHOWN if name in named] + sorted(named - set(SHOWN))
+    shown = [name for name in HEADINGS if name in named] + sorted(named - set(HEADINGS))
     means = {name: {label: r.scores[name][0] for label, r in records.items() if name in r.scores} for name in shown}
     first = {name: best(name, values) for name, values in means.items()}
     heads = [_sorting("result", None, "text")]
@@ -106,7 +107,7 @@ def score_table(records: Records) -> Html:
         scrolling(tag("table", *inside, class_="sortable"), caption),
         tag(
             "p",
-            "★ marks the best value of a column whose best is known; a heading sorts by its column.",
+            "★ marks the best value of a score; a heading sorts by its column; wide tables scroll sideways.",
             class_="small",
         ),
         details("What the scores mean", tag("dl", *terms)),
