@@ -14,7 +14,15 @@ from jaxsrda.flow.testbed import jet_small
 GRID, FRAMES, EVERY = jet_small().grid, 12, 4
 TIMES = 6 + 0.25 * np.arange(FRAMES)
 EVIL = '<script>alert("1")</script> & </script>'
-TRUTH = np.random.default_rng(0).normal(size=(FRAMES, *GRID.shape)).cumsum(1) / 3
+
+
+def waves():
+    """Smooth random fields (frames, nx, ny), another each frame, alike in no direction."""
+    sizes, number = np.random.default_rng(0).normal(size=(FRAMES, 3, 3)), np.arange(1, 4)[:, None]
+    return np.einsum("tkl,kx,ly->txy", sizes, np.sin(number * GRID.x + number), np.sin(number * GRID.y + 1))
+
+
+TRUTH = waves()
 
 
 class Parsed(html.parser.HTMLParser):
