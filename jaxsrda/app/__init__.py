@@ -14,6 +14,7 @@ _LATER = {
     "read_fields": "fields",
     "score_table": "report",
     "write_dataset": "datasets",
+    "write_page": "page",
 }
 
 __getattr__ = later(__name__, _LATER)
@@ -27,4 +28,5 @@ __all__ = [
     "read_fields",
     "score_table",
     "write_dataset",
+    "write_page",
 ]

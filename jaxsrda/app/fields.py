@@ -118,6 +118,13 @@ def _datasets(path: Path, name: str) -> Iterator[dict[str, xarray.Dataset]]:
         yield {f"{node.path}/".lstrip("/"): node.to_dataset() for node in tree.subtree}
 
 
+def open_dataset(path: Path) -> xarray.Dataset:
+    """A dataset that stays open until it is closed, its times as numbers.  Raises what xarray raises for a bad file."""
+    import xarray
+
+    return xarray.open_dataset(path, decode_times=False, **_engine(path))
+
+
 def _engine(path: Path) -> dict[str, Any]:
     """The options of xarray that read such a file."""
     if path.suffix.lower() == ".zarr":

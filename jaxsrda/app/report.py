@@ -61,12 +61,15 @@ def _interval(value: tuple[float, float, float] | None) -> str:
 
 
 def record(result: Result) -> dict[str, Any]:
-    """The JSON record: method, config, scores with intervals, series, statistics, seconds, finite."""
+    """The JSON record: method, config, scores with intervals, series and their times, statistics, seconds, finite."""
+    series = {name: values.mean(0) for name, values in result.series.items()}
+    length = len(next(iter(series.values()), ()))  # the frames that are scored: those from the second analysis on
     return {
         "method": result.method,
         "config": result.config,
         "scores": scores_record(result.scores),
-        "series": {name: values.mean(0) for name, values in result.series.items()},
+        "series": series,
+        "times": result.times[-length:] if length else None,
         "statistics": mean_statistics(result.statistics),
         "truths": result.truths,
         "seconds": result.seconds,

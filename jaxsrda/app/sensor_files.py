@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsrda.app.fields import open_dataset
 from jaxsrda.app.tables import COLUMNS, Columns, Say, read_table
 from jaxsrda.core.checks import check_choice
 from jaxsrda.core.files import require_packages
@@ -248,13 +249,8 @@ class _Known(NamedTuple):
 def _from_dataset(path: Path, testbed: Testbed) -> tuple[Columns, _Known]:
     """The columns of a dataset, the variables along the dimension of the values; other variables are not read."""
     require_packages(path.suffix.lower())
-    import xarray
-
-    options: dict[str, Any] = {"engine": "zarr", "consolidated": False}
-    if path.suffix.lower() == ".nc":
-        options = {"engine": "h5netcdf"}
     try:
-        dataset = xarray.open_dataset(path, decode_times=False, **options)
+        dataset = open_dataset(path)
     except Exception as error:  # the readers raise many types; each of them means a bad file
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"{path}: expected a complete {path.suffix} file, could not read it ({reason})") from None

@@ -50,13 +50,20 @@ def commands():
 def test_commands_parse(command, monkeypatch):
     """Every `jaxsrda` line is accepted by the command line (its work is replaced)."""
     done = []
-    for kind in (main.Simulate, main.Train, main.Assimilate, main.Evaluate, main.Sweep, main.Info):
+    for kind in (main.Simulate, main.Train, main.Assimilate, main.Evaluate, main.Sweep, main.Report, main.Info):
         monkeypatch.setattr(kind, "run", lambda self: done.append(self))
     assert main.main(command.split()[1:]) == 0 and len(done) == 1
 
 
 def test_a_command_for_everything():
-    assert {line.split()[1] for line in commands()} >= {"simulate", "train", "assimilate", "evaluate", "sweep"}
+    assert {line.split()[1] for line in commands()} >= {
+        "simulate",
+        "train",
+        "assimilate",
+        "evaluate",
+        "sweep",
+        "report",
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

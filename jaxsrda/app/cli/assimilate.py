@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar, say
+from jaxsrda.app.cli.common import check_outputs, console, layout, origin, progress_bar, say
 from jaxsrda.app.cli.effects import refuse_idle
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
@@ -291,7 +291,7 @@ class Assimilate:
             write_dataset(self.out, report.dataset(result))
             written.append(f"analyses: {self.out}")
         if self.json is not None:
-            write_json(self.json, report.record(result))
+            write_json(self.json, report.record(result) | origin("assimilate", self))
             written.append(f"scores: {self.json}")
         if self.carry is not None:
             from jaxsrda.experiment.carry_files import save_carry

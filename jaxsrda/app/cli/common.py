@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -49,6 +51,29 @@ def check_outputs(record: Path | None, pictures: Path | None = None) -> None:
         raise ValueError(f'--plot: needs {error.name}, which is not installed: pip install "jaxsrda[plot]"') from None
     if pictures.exists() and not pictures.is_dir():
         raise ValueError(f"--plot: expected a folder, got the file {pictures}")
+
+
+def command_of(name: str, options: Any) -> str:
+    """The command line that gives `options`, a command's dataclass: what differs from the defaults."""
+    words = ["jaxsrda", name]
+    for field in dataclasses.fields(options):
+        value, flag = getattr(options, field.name), field.name.replace("_", "-")
+        if field.default is dataclasses.MISSING:
+            words.append(str(value))  # positional
+        elif value == field.default:
+            continue
+        elif isinstance(field.default, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
+
+
+def origin(name: str, options: Any) -> dict[str, Any]:
+    """What a record says of where it comes from: the command and the provenance of this run."""
+    from jaxsrda.core.provenance import this_run
+
+    return {"command": command_of(name, options), "provenance": this_run()}
 
 
 def layout(text: str, grid: ChannelGrid) -> tuple[Layout, tuple[float, ...] | None]:

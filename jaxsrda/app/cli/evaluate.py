@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from jaxsrda.app.cli.common import check_outputs, console, say
+from jaxsrda.app.cli.common import check_outputs, console, origin, say
 
 
 @dataclasses.dataclass
@@ -36,7 +36,7 @@ class Evaluate:
         result = evaluate_file(self.file, self.truth, testbed(self.testbed))
         written = []
         if self.json is not None:
-            write_json(self.json, report.record(result))
+            write_json(self.json, report.record(result) | origin("evaluate", self))
             written.append(f"scores: {self.json}")
         if self.plot is not None:
             report.pictures(self.plot, result)

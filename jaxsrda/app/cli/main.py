@@ -15,13 +15,14 @@ from jaxsrda.app.cli.cache import Cache
 from jaxsrda.app.cli.evaluate import Evaluate
 from jaxsrda.app.cli.faults import remedy
 from jaxsrda.app.cli.info import Info
+from jaxsrda.app.cli.report import Report
 from jaxsrda.app.cli.simulate import Simulate
 from jaxsrda.app.cli.sweep import Sweep
 from jaxsrda.app.cli.train import Train
 from jaxsrda.core.cache import keep_programs
 
 DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate, sweep,
-info, cache.
+report, info, cache.
 
 Exit codes: 0 done, 2 bad input, options or resources (one line, no traceback), 130 interrupted.
 """
@@ -32,6 +33,7 @@ Command = (
     | Annotated[Assimilate, tyro.conf.subcommand("assimilate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Cache, tyro.conf.subcommand("cache")]
 )

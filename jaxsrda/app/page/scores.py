@@ -1,0 +1,74 @@
+"""What each score means, and which value of it is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from jaxsrda.app.report import SHOWN
+
+MEANINGS = {
+    "maer": "absolute error of the analysis over the truth's absolute vorticity, Σ|ω̂ − ω| / Σ|ω|, without units",
+    "mssim_loss": "1 − mean structural similarity of analysis and truth, without units",
+    "rmse": "root mean square error of the analysis, in units of vorticity",
+    "crps": "fair continuous ranked probability score of the ensemble, in units of vorticity",
+    "spread": "root mean square spread of the ensemble, in units of vorticity; to be read with the RMSE",
+    "spread_skill": "spread over error: below 1 the ensemble is overconfident, above 1 too wide",
+    "error_spread_correlation": "correlation in space of spread and |error|",
+    "observation_rmse_background": "distance of the background from the observations, in their units",
+    "observation_rmse_analysis": "distance of the analysis from observations that it used, in their units",
+    "observation_rmse_withheld": "distance of the analysis from observations that it did not use, in their units",
+    "observation_chi2_background": "squared distance of the background from the observations over the expected one",
+    "observation_chi2_analysis": "squared distance of the analysis from the observations over the expected one",
+    "energy_distance_mean": "distance of the analysis's energy spectrum from the truth's, in dB",
+    "energy_distance_members": "distance of the members' energy spectrum from the truth's, in dB",
+    "energy": "fair energy score: the CRPS of whole fields, in units of vorticity",
+    "variogram": "variogram score of pairs of points",
+    "crps_gradient": "CRPS of differences along x, in units of vorticity",
+    "crps_laplacian": "CRPS of ∇²ω",
+    "crps_change": "CRPS of the change since the analysis time, in units of vorticity",
+    "laplacian_rmse": "root mean square error of ∇²ω",
+}
+for _size in (4, 8, 16):
+    MEANINGS[f"crps_block{_size}"] = f"CRPS of means over {_size} × {_size} points, in units of vorticity"
+    MEANINGS[f"spread_skill_block{_size}"] = f"spread over error of means over {_size} × {_size} points"
+
+UNRANKED = {"spread", "observation_rmse_analysis", "observation_chi2_analysis"}
+"""Scores of which no value is best by itself."""
+
+
+HEADINGS = SHOWN | {
+    "error_spread_correlation": "error–spread correlation",
+    "observation_chi2_background": "obs. χ², background",
+    "observation_chi2_analysis": "obs. χ², analysis",
+    "energy_distance_mean": "mean's energy spectrum, dB",
+}
+"""What a table calls the scores."""
+
+
+def heading(name: str) -> str:
+    """What a table calls a score; any other score goes by its own name."""
+    return HEADINGS.get(name, name.replace("_", " "))
+
+
+def aim(name: str) -> str:
+    """Which value of a score is best, in words; empty if none is, or it is not known."""
+    if name in UNRANKED or name not in MEANINGS:
+        return ""
+    if "spread_skill" in name or "chi2" in name:
+        return "nearest 1 is best"
+    return "larger is better" if name == "error_spread_correlation" else "smaller is better"
+
+
+def meaning(name: str) -> str:
+    """A score in words."""
+    return "; ".join(part for part in (MEANINGS.get(name, "a score of this record"), aim(name)) if part)
+
+
+def best(name: str, values: Mapping[str, float]) -> str | None:
+    """The label of the best of several values; None if there are fewer than two, or none is better."""
+    known = {label: value for label, value in values.items() if math.isfinite(value)}
+    if len(known) < 2 or not aim(name):
+        return None
+    distance = {"nearest 1 is best": lambda v: abs(v - 1), "larger is better": lambda v: -v}.get(aim(name), lambda v: v)
+    return min(known, key=lambda label: distance(known[label]))
