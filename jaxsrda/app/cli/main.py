@@ -72,7 +72,7 @@ def _bear_any_text() -> None:
     """A terminal that does not know a sign shows another one."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 def _no_more_output() -> None:
