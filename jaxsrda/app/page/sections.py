@@ -242,9 +242,9 @@ def provenance(found: Found, attrs: Mapping[str, Mapping[str, Any]]) -> Html:
         command = payload.get("command")
         files = [f"{name}.json"] * (record is not None)
         files += [found.relative(analyses)] if analyses else []
-        how = tag("code", command) if command else "not recorded"
-        body = [tag("p", f"Files: {', '.join(files)}"), tag("p", "Command: ", how)]
-        for words, content in (("Configuration", config), ("Versions and provenance", origin)):
+        body = [tag("p", f"Files: {', '.join(files)}"), None if command else tag("p", "Its command is not recorded.")]
+        parts_of = {"Command": command, "Configuration": config, "Versions and provenance": origin}
+        for words, content in parts_of.items():
             if content is not None:
                 body += [tag("p", words), tag("pre", _pretty(content), tabindex=0, aria_label=f"{words} of {name}")]
         parts.append(details(name, *body))
