@@ -27,7 +27,6 @@ from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.core.records import described
 from jaxsrda.diffsrda.weights import default_weights
-from jaxsrda.experiment.registry import method_preset
 
 WEIGHTS = Path(__file__).parent / "weights"
 """Weights that are too large for the package."""
@@ -139,10 +138,10 @@ def tuned(experiment: Experiment, method: str) -> tuple[str, jaxsrda.FilterConfi
     """The assimilator's name and its configuration."""
     if method in VARIANTS:
         name, changes = VARIANTS[method]
-        config = dataclasses.replace(method_preset(name, experiment.layout), **changes)
+        config = dataclasses.replace(jaxsrda.method_preset(name, experiment.layout), **changes)
     else:
         name, _, tuning = method.partition("/")
-        config = method_preset(name, experiment.layout, tuning or "own")
+        config = jaxsrda.method_preset(name, experiment.layout, tuning or "own")
     if isinstance(config, jaxsrda.DiffSRDAConfig) and experiment.weights and not config.weights:
         config = dataclasses.replace(config, weights=experiment.weights)
     return name, config

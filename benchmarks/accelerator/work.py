@@ -18,7 +18,6 @@ from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped
 from jaxsrda.core.records import described
 from jaxsrda.diffsrda.model import denoiser_part, network
-from jaxsrda.experiment.registry import method_preset
 from jaxsrda.observing.observations import observation_key
 from jaxsrda.observing.sensors import observe_truths
 from jaxsrda.training.fit import fit
@@ -65,7 +64,7 @@ def score_program(setup: jaxsrda.Setup, assimilator: Callable[[Any], Any]) -> Ca
 
 def filter_program(setup: jaxsrda.Setup, name: str) -> Callable:
     """`score_program` of a method without a model, at its preset."""
-    return score_program(setup, lambda _: jaxsrda.make_assimilator(name, setup, method_preset(name)))
+    return score_program(setup, lambda _: jaxsrda.make_assimilator(name, setup, jaxsrda.method_preset(name)))
 
 
 class Test(NamedTuple):

@@ -760,7 +760,8 @@ def test_going_back_undoes_the_parts_that_were_kept(tmp_path, monkeypatch):
 
 
 def test_simulate_records_a_shorter_step(tmp_path, capsys):
-    np.save(tmp_path / "fast.npy", fast(40.0))
+    grid = SMALL.forecast.grid
+    np.save(tmp_path / "fast.npy", 68 * np.sin(grid.x)[:, None] * np.sin(2 * grid.y))  # as large as may be
     out, record = tmp_path / "a.npz", tmp_path / "a.json"
     arguments = ["simulate", *ON_SMALL, "--level", "lr", "--frames", "3", "--initial", str(tmp_path / "fast.npy")]
     assert cli.main([*arguments, "--out", str(out), "--json", str(record)]) == 0

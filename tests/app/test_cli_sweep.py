@@ -116,7 +116,8 @@ def test_options_reach_the_sweep():
 
 
 def result_of(settings, scores):
-    given = jaxsrda.Experiment("enkf-sr", np.zeros((1, 8, *SMALL.grid.shape)), testbed=SMALL)
+    frame = np.outer(np.sin(SMALL.grid.x), np.sin(SMALL.grid.y))
+    given = jaxsrda.Experiment("enkf-sr", np.broadcast_to(frame, (1, 8, *frame.shape)), testbed=SMALL)
     per_truth = [{name: np.array([score]) for name in ("crps", "maer", "spread_skill")} for score in scores]
     trials = [Trial(s, p, bool(np.isfinite(p["crps"][0]))) for s, p in zip(settings, per_truth)]
     return SweepResult(given, "crps", tuple(trials), {"compile": 0.0, "run": 0.0})

@@ -323,7 +323,8 @@ def test_settings_are_read_and_equal_ones_count_once():
 def test_truths_are_validation_truths_cut_to_frames(monkeypatch):
     asked = []
 
-    def simulated(testbed, seeds, progress):
+    def simulated(testbed, seeds, frames, progress):
+        assert frames == testbed.frames
         asked.append(list(seeds))
         return truths(3)
 

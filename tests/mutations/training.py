@@ -73,8 +73,8 @@ TRAINING = (
     Mutation(
         "cool-down by the part before it",
         "training/course.py",
-        "- (1 - cooling)) / cooling if",
-        "- (1 - cooling)) / (1 - cooling) if",
+        "- (1 - cooling)) / cooling, 0, 1)",
+        "- (1 - cooling)) / (1 - cooling), 0, 1)",
         ("training/test_course.py::test_the_rate_warms_up_stays_and_cools_down",),
     ),
     Mutation(

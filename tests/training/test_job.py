@@ -292,9 +292,9 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
         (
             "enkf-hr",
             ["--guide-noise", "0.2"],
-            "guide_noise_std: there are no further sensors that it could be of; give a",
+            "--guide-noise: has no effect, there are no further sensors",
         ),
-        ("diffsrda", ["--guide-operator", "speed"], "guide_operator: there are no further sensors that it could be of"),
+        ("diffsrda", ["--guide-operator", "speed"], "--guide-operator: has no effect, there are no further sensors"),
         (
             "diffsrda",
             ["--guide-layout", "lattice:4", "--guidance", "oi", "--guide-operator", "sped"],

@@ -81,5 +81,5 @@ class Simulate:
         if self.json is not None:
             write_json(self.json, {"config": config, "seconds": {"run": seconds}, "finite": True})
         for frame, steps in sorted(shorter.items()):
-            console.print(f"the step became too long: {steps} steps a frame from t = {frame * flow.frame:g} on")
+            console.print(f"the step became too long: {steps} steps a frame from t = {begin + frame * flow.frame:g} on")
         console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {duration(seconds)}")

@@ -20,6 +20,7 @@ MEANINGS = {
     "observation_rmse_withheld": "distance of the analysis from observations that it did not use, in their units",
     "observation_chi2_background": "squared distance of the background from the observations over the expected one",
     "observation_chi2_analysis": "squared distance of the analysis from the observations over the expected one",
+    "observations_rejected": "observations that the background check kept from the analysis",
     "energy_distance_mean": "distance of the analysis's energy spectrum from the truth's, in dB",
     "energy_distance_members": "distance of the members' energy spectrum from the truth's, in dB",
     "energy": "fair energy score: the CRPS of whole fields, in units of vorticity",
@@ -33,13 +34,12 @@ for _size in (4, 8, 16):
     MEANINGS[f"crps_block{_size}"] = f"CRPS of means over {_size} × {_size} points, in units of vorticity"
     MEANINGS[f"spread_skill_block{_size}"] = f"spread over error of means over {_size} × {_size} points"
 
-UNRANKED = {"spread", "observation_rmse_analysis", "observation_chi2_analysis"}
+UNRANKED = {"spread", "observation_rmse_analysis", "observation_chi2_analysis", "observations_rejected"}
 """Scores of which no value is best by itself."""
 
 
 HEADINGS = SHOWN | {
     "error_spread_correlation": "error–spread correlation",
-    "observation_chi2_background": "obs. χ², background",
     "observation_chi2_analysis": "obs. χ², analysis",
     "energy_distance_mean": "mean's energy spectrum, dB",
 }
