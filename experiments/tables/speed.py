@@ -8,15 +8,10 @@ from experiments.tables.accelerator import accelerator
 from experiments.tables.origin import noted
 from experiments.tables.records import Records, benchmark
 from experiments.tables.text import bullets, page, prose, table
+from experiments.tables.tuning import tuning
 
 DIRECT, THROUGH = ("lifted", "diffpir", "blend", "oi"), ("mmps", "pigdm", "sda", "dps")
 """Methods of guidance that use the estimate alone, and those that differentiate the network."""
-
-TUNED = ("enkf-hr", "enkf-sr", "enkf-dual", "enkf-lagrange", "oi-lagrange", "enkf-dual-lagrange")
-"""Filters with a record of their tuning."""
-
-KNOBS = ("localization", "additive", "rtps", "representativeness", "inflation", "viscosity")
-"""Settings that the tunings vary."""
 
 SCHEMES = {"etdrk4": "ETDRK4", "rk2": "RK2"}
 """Names of the schemes."""
@@ -201,48 +196,6 @@ def work_precision(records: Records) -> str:
             noted(table(["scheme", "steps a frame", "type", "relative L1 error", "seconds"], lines), rows),
         ]
     )
-
-
-MOST = 10
-"""Settings of one filter that are shown."""
-
-
-def tuning(records: Records) -> str:
-    """Scores of the settings that were tried for each filter."""
-    parts = ["## Tuning of the filters"]
-    parts.append(
-        prose(
-            "Settings were tried on validation truths, which no other table uses. A row in bold has the lowest CRPS; "
-            "RTPS is relaxation to prior spread, and representativeness is a variance that is added to R."
-        )
-    )
-    for method in TUNED:
-        record = records[f"benchmarks/tune_{method}"]
-        best = min(run["mean"]["crps"] for run in record["runs"])
-        lines = []
-        shown_runs = sorted(record["runs"], key=lambda run: run["mean"]["crps"])[:MOST]
-        for run in [run for run in record["runs"] if run in shown_runs]:
-            config, seeds = {"viscosity": 0.0} | run["label"]["config"], run["label"]["truth_seeds"]
-            options = " ".join(f"--{knob} {config[knob]:g}" for knob in KNOBS)
-            if run["label"].get("frames"):
-                options += f" --frames {run['label']['frames']}"
-            command = benchmark("tune_filters", method, f"--members {config['members']}", options)
-            cells = [f"{config[knob]:g}" for knob in KNOBS]
-            cells += [f"{run['mean'][score]:.3f}" for score in ("maer", "crps", "spread_skill")]
-            if run["mean"]["crps"] == best:
-                cells = [f"**{cell}**" for cell in cells]
-            lines.append([*cells, f"`{command} --truths {len(seeds)}`"])
-        label = record["runs"][0]["label"]
-        seeds = label["truth_seeds"]
-        text = (
-            f"{label['config']['members']} members, layout `{label['layout']}`, truths {seeds[0]} to {seeds[-1]}, "
-            f"{'all' if len(record['runs']) <= MOST else f'the best {MOST}'} of {len(record['runs'])} settings "
-            f"({machine(record)}). {sentence(f'tune_{method}')}"
-        )
-        parts += [f"### `{method}`", prose(text)]
-        shown = table([*KNOBS, "MAER", "CRPS", "spread–skill", "command"], lines)
-        parts.append(noted(shown, record["runs"]))
-    return "\n\n".join(parts)
 
 
 def convolution(records: Records) -> str:

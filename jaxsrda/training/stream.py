@@ -134,6 +134,8 @@ def make_steps(model: ModelConfig, config: TrainConfig, dispatch: int) -> Callab
         state: TrainState, fixed: Fixed, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array
     ) -> tuple[TrainState, dict[str, Array]]:
         step = functools.partial(one, fixed, windows, filled, rate, scale, key)
+        if dispatch == 1:  # without a loop, in which a CPU's matrix products are slower
+            return step(state)
         state, metrics = jax.lax.scan(lambda s, _: step(s), state, None, length=dispatch)
         return state, jax.tree.map(jnp.mean, metrics)
 
