@@ -192,13 +192,21 @@ def _sets(
         names = list(dict.fromkeys(column.tolist()))
         columns.refuse(~np.isin(column, list(OPERATORS)), f"an operator, one of {', '.join(OPERATORS)}", column)
         return np.array([names.index(name) for name in column.tolist()]), [Sensors(operator=name) for name in names]
+    said = [(each.operator_name, each.role) for each in known if each is not None]
+    if given is not None and said and said != [(each.operator_name, each.role) for each in given]:
+        raise ValueError(
+            f"{columns.source}: says itself what was measured and what for, {said}; leave sensors and operator out"
+        )
     sensors = list(given) if given is not None else [each for each in known if each is not None] or [Sensors()]
     if given is None and None in known:
         raise ValueError(
             f"{columns.source}: was measured with an operator that is none of {', '.join(OPERATORS)}; give it as "
             "`sensors` of observations_from_file"
         )
+    if column is not None:
+        columns.refuse(~np.isfinite(column), "a number of a set of sensors", column)
     sets = np.zeros(len(columns.numbers), int) if column is None else column.astype(int)
+    columns.refuse(sets < 0, "a number of a set of sensors, 0 or more", sets)
     if sets.max(initial=0) >= len(sensors):
         raise ValueError(
             f"{columns.source}: its observations belong to sets up to number {sets.max()}, {len(sensors)} set(s) of "

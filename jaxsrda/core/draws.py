@@ -19,6 +19,8 @@ TAGS = {
     "silent": 0xD1000002,  # of a time's key: whether all are
     "withheld": 0xD1000003,  # of a run's key: which sensors verify
     "further set": 0xD1000004,  # of a truth's observation key: the second and later sets of sensors
+    "refill": 0xD1000005,  # of a training's key: new windows
+    "held out": 0xD1000006,  # of a training's key: windows of held-out truths
 }
 """Streams by what they decide, and of which key."""
 

@@ -31,6 +31,8 @@ def start_time(start: float | None, testbed: Testbed, carry: Carry | None, told:
     step, ended = interval(testbed), None if carry is None else next_time(carry)
     if start is not None and told is not None and abs(start - told) > 1e-3 * step:
         raise ValueError(f"start: the truth's own times begin at {told:g}, got {start:g}; leave it out")
+    if told is not None and abs(told / step - round(told / step)) < 1e-3:  # files round
+        told = step * round(told / step)
     start = told if start is None else start
     if start is None:
         return step * (ended or 0)

@@ -39,7 +39,8 @@ def save_carry(path: str | Path, carry: Carry, experiment: Experiment) -> None:
         raise ValueError(
             f"carry {path}: holds one of assimilation time {there[-1]} already, got {number}; choose another folder"
         )
-    notes = {"belongs": belongs(experiment), "sha256": digest(arrays)}
+    followed = None if experiment.truth is None else last_frame(experiment.truth.values)
+    notes = {"belongs": belongs(experiment), "sha256": digest(arrays), "followed": followed}
     store.save(number, arrays, notes)
     store.close()
 
@@ -76,6 +77,23 @@ def load_carry(path: str | Path, experiment: Experiment) -> Carry:
     return Carry(**jax.tree.unflatten(jax.tree.structure(expected._asdict()), leaves))
 
 
+def last_frame(truth: np.ndarray) -> str:
+    """A digest of the last frame of truths (truths, frames, nx, ny), in float32."""
+    return digest({"frame": np.ascontiguousarray(truth[:, -1], np.float32)})
+
+
+def check_followed(path: str | Path, before: np.ndarray) -> None:
+    """ValueError unless truths (truths, frames, nx, ny) end with the frame that the carry of a folder followed last."""
+    store = Checkpoints(Path(path), "carry", KEPT)
+    followed = store.restore(store.steps()[-1]).notes.get("followed")
+    store.close()
+    if followed is not None and followed != last_frame(before):
+        raise ValueError(
+            f"carry {path}: the truth before this run is not the one that it followed; go on with the same truth, or "
+            "choose another folder"
+        )
+
+
 def belongs(experiment: Experiment) -> dict[str, Any]:
     """What a carry belongs to, as text by name: a carry of anything else would go on with wrong numbers."""
     testbed, method, model = experiment.testbed, experiment.method, experiment.model
@@ -92,6 +110,8 @@ def belongs(experiment: Experiment) -> dict[str, Any]:
         "weights": "none" if model is None else model_hash(model),
         "kinds of sensors": ", ".join(sensors),
         "seed": str(experiment.seed),
+        "withhold": str(experiment.withhold),
+        "reject": str(experiment.reject),
         "version of jaxsrda": versions()["jaxsrda"],
         **{name: str(value) for name, value in numerics().items()},
     }

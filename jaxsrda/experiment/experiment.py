@@ -193,6 +193,8 @@ class Experiment:
         if self.joint and self.truth is None:
             raise ValueError("joint: there is no truth to score against beside your own observations; leave it out")
         most = 0 if sets is None else int(np.max(np.asarray(sets), initial=0))
+        if sets is not None and np.min(np.asarray(sets), initial=0) < 0:
+            raise ValueError(f"observations.sets: expected numbers of sets from 0 on, got {np.min(np.asarray(sets))}")
         if most >= len(self.sensors) or (sets is None and len(self.sensors) > 1):
             raise ValueError(
                 f"observations.sets: {len(self.sensors)} set(s) of sensors are described, the observations belong to "

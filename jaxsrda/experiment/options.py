@@ -42,7 +42,12 @@ Numbers = dict[str, Array]
 
 def option_kinds(config: Any) -> dict[str, type]:
     """The options of a configuration and what each is: bool, int, float, str or tuple."""
-    kinds = {field.name: type(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    # By the defaults: a number may have been given as 1 for 1.0.
+    simple = bool, int, float, str, tuple
+    kinds = {
+        field.name: type(field.default if isinstance(field.default, simple) else getattr(config, field.name))
+        for field in dataclasses.fields(config)
+    }
     if "prior_filter" in kinds:
         kinds |= {"guidance": str} | GUIDE_OPTIONS | dict.fromkeys(PRIOR_OPTIONS, float)
         del kinds["prior_filter"]
@@ -116,7 +121,8 @@ def with_options(config: ConfigT, options: Mapping[str, Any], method: str) -> Co
         if unknown := [name for name in own if name not in names]:
             raise ValueError(f"{unknown[0]}: not an option of the guidance {type(chosen).__name__}; leave it out")
         given["guidance"] = dataclasses.replace(chosen, **own)  # type: ignore[type-var]
-    if "prior" in given:  # the restart and the filter that suit it, not the other prior's
+    if "prior" in given and given["prior"] != config.prior:  # type: ignore[attr-defined]
+        # The restart and the filter that suit it, not the other prior's.
         given = {"restart": "", "prior_filter": None} | given
     tuned = {name.removeprefix(PRIOR): given.pop(name) for name in PRIOR_OPTIONS if name in given}
     if tuned:

@@ -52,9 +52,9 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
         analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])
-        result.per_truth["observation_rmse_withheld"] = np.asarray(
-            misfit(given.grid, withheld, analyses, given.sensors, 1 if given.carry is None else 0)
-        )
+        verified = misfit(given.grid, withheld, analyses, given.sensors, 1 if given.carry is None else 0)
+        if np.isfinite(verified).any():
+            result.per_truth["observation_rmse_withheld"] = verified
     return result
 
 
@@ -96,6 +96,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "sensors": sets,
         "seed": given.seed,
         "start": given.start,
+        "frames_per_cycle": given.testbed.frames_per_cycle,
         "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
         "reject": given.reject,

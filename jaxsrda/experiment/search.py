@@ -78,8 +78,10 @@ class Search:
         for name, values in self.choices.items():
             if name in self.ranges:
                 raise ValueError(f"{name}: given twice, as a range and as choices; leave one out")
-            for value in values:
-                self.sweep.read({name: value})
+            read = tuple(self.sweep.read({name: value})[name] for value in values)
+            # Optuna keeps numbers, truth values and text; what is a pair stays text.
+            kept = tuple(b if isinstance(b, bool | int | float | str) else a for a, b in zip(values, read))
+            object.__setattr__(self, "choices", {**self.choices, name: kept})
 
     def ask(self, trial: Any) -> Setting:
         """The setting of an Optuna trial."""
@@ -124,6 +126,7 @@ def run_search(search: Search, record: str | Path | None = None, progress: Progr
         kept.write([])
     report("trial", len(finished), search.trials)
     kept.add(_trials(finished))
+    kept.write([])
     return SweepResult(given, sweep.by, kept.ordered([]), runner.seconds)
 
 

@@ -65,9 +65,9 @@ def combined(*parts: Sequence[Setting]) -> list[dict[str, Any]]:
     """Every setting of one part with every one of the others; ValueError for an option that two parts have."""
     settings: list[dict[str, Any]] = [{}]
     for part in parts:
-        for setting in part:
-            if both := sorted(settings[0].keys() & setting.keys()):
-                raise ValueError(f"{both[0]}: given twice; leave it in one of grid, random and list")
+        before, here = ({name for setting in some for name in setting} for some in (settings, part))
+        if both := sorted(before & here):
+            raise ValueError(f"{both[0]}: given twice; leave it in one of grid, random and list")
         settings = [{**a, **b} for a in settings for b in part]
     return settings
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.cache import content_hash
+from jaxsrda.core.cache import content_hash, numerics
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import key_of
 from jaxsrda.experiment.experiment import Experiment
@@ -27,7 +27,7 @@ from jaxsrda.experiment.run import prepare
 from jaxsrda.experiment.runner import Runner, model_for
 from jaxsrda.experiment.space import Setting
 from jaxsrda.experiment.trials import Record, SweepResult, check_by, check_record, text_of
-from jaxsrda.experiment.truth import simulate_truth
+from jaxsrda.experiment.truth import simulate_truth, whole_cycles
 from jaxsrda.flow.frames import Frames
 from jaxsrda.scoring.joint import JOINT_SCORES
 from jaxsrda.scoring.point import SCORES
@@ -123,6 +123,7 @@ def run_sweep(sweep: Sweep, record: str | Path | None = None, progress: Progress
     waiting = [setting for setting in sweep.settings if not kept.holds(setting)]
     done, total = len(sweep.settings) - len(waiting), len(sweep.settings)
     if not waiting:
+        kept.write(sweep.settings)
         return SweepResult(given, sweep.by, kept.ordered(sweep.settings), {"compile": 0.0, "run": 0.0})
     runner = Runner(given, prepare(given, report), sweep.at_once)
     configs = {text_of(setting): sweep.config(setting) for setting in waiting}
@@ -144,7 +145,8 @@ def with_truths(given: Experiment, seeds: Sequence[int], frames: int | None, rep
         truth, numbers = Frames(made[:, began:]), tuple(seeds)
     if frames is not None and frames > truth.shape[1]:
         raise ValueError(f"frames: expected at most the truths' {truth.shape[1]}, got {frames}")
-    return dataclasses.replace(given, truth=truth.cut(0, frames), truth_seeds=numbers, keep="scores")
+    truth = whole_cycles(truth.cut(0, frames), given.testbed)
+    return dataclasses.replace(given, truth=truth, truth_seeds=numbers, keep="scores")
 
 
 def experiment_key(given: Experiment) -> str:
@@ -158,7 +160,7 @@ def experiment_key(given: Experiment) -> str:
     levels = [flow.numerics(*flow.levels), flow.frames_per_cycle, flow.vorticity_range, flow.symmetries]
     scores = SCORES | JOINT_SCORES if given.joint else SCORES
     told = [given.method, METHODS[str(given.method)].make, given.config, levels, given.sensors, given.seed]
-    told += [given.start, given.reject]
+    told += [given.start, given.reject, numerics()]
     told += [
         model and model.config,
         list(given.truth_seeds or ()),

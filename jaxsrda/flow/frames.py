@@ -243,6 +243,11 @@ def in_common(truth: Frames, analyses: Frames, frame: float) -> tuple[np.ndarray
             )
         return np.arange(count), np.arange(count)
     if analyses.clock and truth.times is not None:
+        if len(truth.times) < 2:
+            raise ValueError(
+                f"{truth.source}: expected two frames or more to tell how long {truth.clock} are, got one; give the "
+                "whole truth"
+            )
         times = (times - truth.times[0]) / (truth.times[1] - truth.times[0]) * frame
     if truth.times is None and abs(times[0]) > LATE * frame:
         raise ValueError(

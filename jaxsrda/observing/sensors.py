@@ -156,12 +156,14 @@ def withhold(
 
 def misfit(
     grid: ChannelGrid, withheld: Observations, analyses: Array, sensors: Sequence[Sensors], skip: int = 1
-) -> Array:
-    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, without `skip` times."""
+) -> np.ndarray:
+    """RMSE (truths,) of the mean analyses (truths, cycles, nx, ny) at the withheld sensors, without `skip` times; NaN
+    where nothing was withheld."""
 
     def squared(observed: Observations, omega: Array) -> tuple[Array, Array]:
         error = jnp.where(observed.mask, predict(grid, omega, observed, sensors) - observed.values, 0)
         return jnp.sum(error**2), observed.mask.sum()
 
     total, count = jax.jit(jax.vmap(jax.vmap(squared)))(withheld, analyses)
-    return jnp.sqrt(total[:, skip:].sum(1) / jnp.maximum(count[:, skip:].sum(1), 1).astype(total.dtype))
+    total, count = (np.asarray(a)[:, skip:].sum(1) for a in (total, count))
+    return np.where(count > 0, np.sqrt(total / np.maximum(count, 1)), np.nan)

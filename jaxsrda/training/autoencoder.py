@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.cache import cached_npz, content_hash, scratch_dir
+from jaxsrda.core.cache import cached_npz, content_hash, entry, scratch_dir
 from jaxsrda.core.records import key_of
 from jaxsrda.core.trees import flatten, unflatten
 from jaxsrda.diffsrda.latent import LatentSpace
@@ -232,7 +232,7 @@ def trained_space(
 
     def compute() -> dict[str, np.ndarray]:
         omega = training_runs(testbed, level, runs)
-        folder = scratch_dir() / f"autoencoder-{content_hash(name)}"
+        folder = scratch_dir() / entry(f"autoencoder-{preset}", name).with_suffix(".parts").name
         frames, held = (part.reshape(-1, *omega.shape[2:]) for part in (omega[:-held_out], omega[-held_out:]))
         fitted = fit_autoencoder(folder, preset, training, frames, held, report, testbed.symmetries)
         leftover.append(folder)

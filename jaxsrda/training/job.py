@@ -23,7 +23,7 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.covariance import ResidualCovariance, estimate_residual_covariance
 from jaxsrda.diffsrda.latent import LatentSpace, encoder_gain
 from jaxsrda.diffsrda.model import Model, ModelConfig, apart, denoiser_part, encode, network, with_denoiser
-from jaxsrda.diffsrda.weights import load_model, released, save_model
+from jaxsrda.diffsrda.weights import load_model, model_hash, released, save_model
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
 from jaxsrda.flow.grid import ChannelGrid
@@ -33,7 +33,7 @@ from jaxsrda.training.dataset import DataConfig, one_set_of_truths, truths_of
 from jaxsrda.training.fit import SAMPLE, Fitted, fit
 from jaxsrda.training.loop import write_curve
 from jaxsrda.training.loss import TrainConfig, check_loss
-from jaxsrda.training.programs import Making, makers, programs
+from jaxsrda.training.programs import Making, check_capacity, makers, programs
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import StreamConfig, host
 from jaxsrda.training.stream_run import Origin, Report, Truths
@@ -115,15 +115,17 @@ def train(
     began = time.perf_counter()
     model, parent = begun(job)
     policy = job.policy if job.policy in ("own", "none") else policy_of(job)
+    whose = policy if isinstance(policy, str) else model_hash(policy)
     data = job.data[0]
     testbed, stream = data.testbed, job.stream.settled(job.model)
     setup = Setup(testbed, default_climatology(testbed))
+    made = makers(setup, job.model, job.data, stream, policy)
+    check_capacity(made, stream.capacity)
     everything = truths_of(data, data.runs, lambda done, total: progress(f"{data.truth_level.name} runs", done, total))
     truths = Truths(everything[: -job.held_out], everything[-job.held_out :])
     progress("windows", 1, 1)
     gathered = time.perf_counter()
     origin = Origin() if model is None else Origin(model.params, model.scale, model.space)
-    made = makers(setup, job.model, job.data, stream, policy)
     coded: dict[str, Any] = {}
     if job.model.latent and origin.space is None:
         space, coded = latent_space(job, functools.partial(first_windows, made, truths, job.model, origin), report)
@@ -132,7 +134,7 @@ def train(
             fresh = denoiser_part(job.model, network(job.model).initial(job.training.seed))
             origin = origin._replace(params=with_denoiser(origin.params, fresh))
     folder = out.with_suffix(".train") if folder is None else folder
-    own = programs(job.model, job.training, stream, made, described([job.data, job.policy]))
+    own = programs(job.model, job.training, stream, made, described([job.data, whose]))
     fitted = with_covariance(fit(job.model, job.training, stream, own, truths, origin, report, folder))
     record = record_of(job, fitted, parent) | {"autoencoder": coded}
     record["seconds"] |= {"truths": gathered - began}

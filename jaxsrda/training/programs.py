@@ -29,10 +29,12 @@ CHECKED = 512
 
 
 class Making(NamedTuple):
-    """A maker, how many runs it takes, and of how many of its windows, the first, errors are computed (or none)."""
+    """A maker, how many runs it takes, how many windows it makes, and of how many of these, the first, errors are
+    computed (or none)."""
 
     make: Maker
     runs: int
+    windows: int
     checked: int = 0
 
 
@@ -60,8 +62,18 @@ def makers(
                 if isinstance(policy, Model):
                     make = sources.of_policy(make, Policy(policy.params, jnp.asarray(policy.scale)))
             first = cycles * sensing.parts(runs)[0][1].stop
-            made[each.prior + more] = Making(make, runs, 0 if more else min(first, CHECKED))
+            made[each.prior + more] = Making(make, runs, cycles * runs, 0 if more else min(first, CHECKED))
     return made
+
+
+def check_capacity(made: dict[str, Making], capacity: int) -> None:
+    """ValueError for a buffer that does not hold what one maker makes."""
+    name, largest = max(made.items(), key=lambda item: item[1].windows)
+    if largest.windows > capacity:
+        raise ValueError(
+            f"capacity: expected room for the {largest.windows} windows that are made at once for {name}, got "
+            f"{capacity}; raise it, or lower side_by_side"
+        )
 
 
 def errors(

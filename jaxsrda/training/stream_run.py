@@ -14,8 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core import draws
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.records import described
+from jaxsrda.core.trees import digest
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.training import buffer as buffers
@@ -138,7 +140,7 @@ class Work:
         since = time.perf_counter()
         make, runs = self.programs.makers[name]
         lot = self.buffer.fills[-1].number + 1 if self.buffer.fills else 0
-        new = make(jax.random.fold_in(jax.random.fold_in(self.key, 0x6669), lot), self.taken(runs), self.policy())
+        new = make(draws.stream(self.key, "refill", lot + 1), self.taken(runs), self.policy())
         row = self.errors(name, new, "training") if self.scale is not None else {}
         if folder is not None:
             buffers.save_fill(folder, lot, jax.tree.map(np.asarray, new))
@@ -171,7 +173,7 @@ class Work:
         for name in self.programs.errors:
             make, runs = self.programs.makers[name]
             copies = self.truths.held_out[np.arange(runs) % len(self.truths.held_out)]
-            row = self.errors(name, make(jax.random.fold_in(self.key, 0x7661), copies, self.policy()), "held out")
+            row = self.errors(name, make(draws.stream(self.key, "held out"), copies, self.policy()), "held out")
             self.report({"kind": "validation", "maker": name, "samples": self.counts["samples"], **row})
         self.spent["validation"] += time.perf_counter() - since
 
@@ -245,7 +247,10 @@ class Work:
         start = [float(np.abs(np.asarray(leaf, float)).sum()) for leaf in jax.tree.leaves(self.state.params)]
         scale = None if self.origin.scale is None else np.asarray(self.origin.scale, float).tolist()
         named = [described(self.model), config, described(self.stream), list(self.programs.makers), data, start, scale]
-        named.append(self.programs.what)
+        space = (
+            {} if self.origin.space is None else {str(i): a for i, a in enumerate(jax.tree.leaves(self.origin.space))}
+        )
+        named += [self.programs.what, digest({name: np.asarray(leaf) for name, leaf in space.items()})]
         return json.dumps(named)
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from jaxsrda.app.cli.common import check_outputs, console, layout, origin, progress_bar, say
 from jaxsrda.app.cli.effects import refuse_idle
+from jaxsrda.app.cli.following import earlier, followed
 
 TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
 TUNING += ("substeps", "viscosity", "corrector")
@@ -71,7 +72,7 @@ class Assimilate:
     substeps: int | None = None
     """Substeps a frame of the Lagrangian model (enkf-lagrange, letkf-lagrange, enkf-dual-lagrange)."""
     viscosity: float | None = None
-    """Hyperviscosity of the Lagrangian model, by default that of the testbed's truths."""
+    """Hyperviscosity of the forecast model, by default its level's own."""
     corrector: bool | None = None
     """Whether the Lagrangian model corrects its velocity for the scales that LR forecasts do not hold."""
     prior: str | None = None
@@ -217,7 +218,7 @@ class Assimilate:
                     "choose a filter, or train weights for such a testbed"
                 )
             given = dataclasses.replace(given, model=model)
-        carry = None if self.carry is None else earlier(self.carry, given)
+        carry = None if self.carry is None else earlier(self.carry, given, self.start)
         read = None if self.truth is None else read_truth(read_fields(self.truth), given.testbed)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
@@ -225,59 +226,10 @@ class Assimilate:
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            given = self.followed(given, read, carry, progress)
+            given = followed(self, given, read, carry, progress)
             say(*(() if given.truth is None else given.truth.notes))
             result = run(given, progress)
         self.write(given, result)
-
-    def followed(self, given: Any, read: Any, carry: Any, progress: Any) -> Any:
-        """The experiment with the truth, as read or simulated, and the observations of the times that it is to run."""
-        from jaxsrda.experiment.carry import next_time
-        from jaxsrda.experiment.truth import simulate_truth
-        from jaxsrda.flow.frames import Frames
-        from jaxsrda.observing.observations import extended
-
-        flow, every = given.testbed, given.testbed.frames_per_cycle
-        began = given.first if carry is None else int(carry.first[0])
-        now, truth, seeds, own = began if carry is None else next_time(carry), None, None, given.observations
-        if read is not None:
-            truth = self.part(read, flow, carry)
-            now = round(truth.start / (flow.frame * every)) if truth.timed else now
-        elif own is None:
-            seeds, frames = list(range(self.seed, self.seed + (self.truths or 1))), began * every + flow.frames
-            made = simulate_truth(flow, seeds, self.truth_level, frames, progress=progress)
-            truth = self.part(Frames(made[:, began * every :]), flow, carry)
-        if own is not None:
-            own = self.coming(own, now)
-            own = own if truth is None else extended(own, truth.shape[1] // every)  # silent until the truth ends
-        start = self.start if carry is None else None
-        return dataclasses.replace(given, truth=truth, truth_seeds=seeds, observations=own, carry=carry, start=start)
-
-    def coming(self, own: Any, now: int) -> Any:
-        """The observations from cycle `now` on, as many cycles as are to run; ValueError if there are none."""
-        import jax
-
-        if now >= len(own.mask):
-            raise ValueError(
-                f"--observations: expected some from cycle {now} on, where this run begins, got none after cycle "
-                f"{len(own.mask) - 1}; give later ones"
-            )
-        if earlier := int(own.mask[:now].sum()):
-            say(f"{self.observations}: {earlier} observations of times before this run are left out")
-        last = None if self.cycles is None else now + self.cycles
-        return jax.tree.map(lambda a: a[now:last], own)
-
-    def part(self, truth: Any, testbed: Any, carry: Any) -> Any:
-        """The frames of a truth that come after the carry, as many as are to run."""
-        done = 0 if carry is None else int(carry.index[0])
-        every, left = testbed.frames_per_cycle, truth.shape[-3] // testbed.frames_per_cycle - done
-        if left < (self.cycles or 1):
-            raise ValueError(
-                f"cycles: expected at most {max(left, 0)}, those that the truth has left after {done} that were run, "
-                f"got {self.cycles or 1}; give a longer truth, or begin anew with another carry folder"
-            )
-        end = None if self.cycles is None else (done + self.cycles) * every
-        return truth.cut(done * every, end)
 
     def write(self, given: Any, result: Any) -> None:
         """Files first, then the table."""
@@ -314,22 +266,6 @@ class Assimilate:
         console.print(f"compiled in {compiled}, ran in {ran}")
         for line in written:
             console.print(line)
-
-
-def earlier(folder: Path, given: Any) -> Any:
-    """The carry that an earlier run left in a folder, None if there is none yet; ValueError for one of other work."""
-    from jaxsrda.experiment.carry import start_time
-    from jaxsrda.experiment.carry_files import load_carry
-
-    if not folder.exists():
-        if not folder.resolve().parent.is_dir():
-            raise ValueError(f"--carry: expected a folder or room for one, found no folder {folder.parent}; make it")
-        return None
-    carry = load_carry(folder, given)
-    began = start_time(None, given.testbed, carry._replace(index=0 * carry.index))
-    if given.start not in (0, began):
-        raise ValueError(f"--start: the run in {folder} began at {began:g}, got {given.start:g}; leave it out")
-    return carry
 
 
 def tuned(options: Assimilate, preset: Any) -> Any:

@@ -73,10 +73,10 @@ class Simulate:
         config = described(run)
         if shorter:  # steps a frame by the frame that they begin at
             config["shorter_steps"] = {str(frame): steps for frame, steps in sorted(shorter.items())}
+        times = [begin + flow.frame * i for i in range(run.frames)]
         if self.out.suffix == ".npz":
-            write_npz(self.out, omega=omega)
+            write_npz(self.out, omega=omega, time=times)
         else:
-            times = [begin + flow.frame * i for i in range(run.frames)]
             write_dataset(self.out, fields_dataset(omega, times, grid, {"config": config}))
         if self.json is not None:
             write_json(self.json, {"config": config, "seconds": {"run": seconds}, "finite": True})

@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar
+from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar, say
 
 GUIDING = ("guidance", "guide_on")
 """Options that decide which sensors an experiment may have."""
@@ -110,6 +110,8 @@ class Sweep:
         if self.truth is not None and (self.truths, self.seed_from) != (Sweep.truths, Sweep.seed_from):
             raise ValueError("--truths, --seed-from: of no effect beside --truth; leave them out")
         check_positive("obs_noise", self.obs_noise)
+        if self.random_seed != Sweep.random_seed and not self.random:
+            raise ValueError("--random-seed: of no effect without --random; leave it out")
         if self.search is None:
             if self.random and self.samples is None:
                 raise ValueError("--random: how many settings? Add --samples 64, or --search 100 for a search")
@@ -148,7 +150,7 @@ class Sweep:
             operator=self.operator,
             noise_std=self.obs_noise if own is None else own,
             guide_layout=second,
-            guide_noise_std=second_own,
+            guide_noise_std=self.obs_noise if second is not None and second_own is None else second_own,
             seed=self.seed,
             keep="scores",
             joint=self.joint,
@@ -180,6 +182,7 @@ class Sweep:
                 result = sweep.run_sweep(planned, self.json, progress)
             else:
                 result = run_search(search, self.json, progress)
+        say(*result.experiment.truth.notes)
         self.write(result)
 
     def write(self, result: Any) -> None:

@@ -23,6 +23,7 @@ COMPARED = {
     "withhold": "withheld sensors",
     "seed": "seed",
     "start": "start",
+    "frames_per_cycle": "frames between analyses",
 }
 """Settings that methods have to share for their scores to compare."""
 
