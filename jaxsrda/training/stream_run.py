@@ -247,10 +247,8 @@ class Work:
         start = [float(np.abs(np.asarray(leaf, float)).sum()) for leaf in jax.tree.leaves(self.state.params)]
         scale = None if self.origin.scale is None else np.asarray(self.origin.scale, float).tolist()
         named = [described(self.model), config, described(self.stream), list(self.programs.makers), data, start, scale]
-        space = (
-            {} if self.origin.space is None else {str(i): a for i, a in enumerate(jax.tree.leaves(self.origin.space))}
-        )
-        named += [self.programs.what, digest({name: np.asarray(leaf) for name, leaf in space.items()})]
+        space = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.origin.space))}
+        named += [self.programs.what, digest(space)]
         return json.dumps(named)
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:

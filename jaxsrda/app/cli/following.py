@@ -64,12 +64,13 @@ def part(options: Assimilate, truth: Any, testbed: Any, carry: Any) -> Any:
 
     done = 0 if carry is None else int(carry.index[0])
     if carry is not None and truth.timed:  # its own times say where the carry ended
-        done = next_time(carry) - round(truth.start / interval(testbed))
-    if done < 0:
-        raise ValueError(
-            f"--truth: expected the times from {interval(testbed) * next_time(carry):g} on, where the run goes on, "
-            f"got those from {truth.start:g} on; give earlier ones too"
-        )
+        ended = interval(testbed) * next_time(carry)
+        done = round((ended - truth.start) / interval(testbed))
+        if done < 0:
+            raise ValueError(
+                f"--truth: expected the times from {ended:g} on, where the run goes on, got those from "
+                f"{truth.start:g} on; give earlier ones too"
+            )
     every, left = testbed.frames_per_cycle, truth.shape[-3] // testbed.frames_per_cycle - done
     if left < (options.cycles or 1):
         raise ValueError(
