@@ -655,6 +655,8 @@ def test_assimilate_goes_on_from_a_folder(tmp_path, capsys, truth):
     fails(capsys, [*again, "--seed", "3"], "its seed is 0, this run's is 3")
     again[again.index("5")] = "3"
     fails(capsys, again, "--start: the run in")
+    np.save(path, np.concatenate([truth[::-1], truth, truth]))  # another one, longer
+    fails(capsys, [*common, "--carry", str(folder)], "the truth before this run is not the one that it followed")
 
 
 @pytest.mark.parametrize(

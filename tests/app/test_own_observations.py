@@ -69,6 +69,24 @@ def test_cycles_follow_a_table_and_gross_errors_are_rejected(tmp_path, capsys):
     assert read(out).sizes["analysis_time"] == 4 and read(out).sizes["time"] == 8
 
 
+def test_observations_beyond_a_run_are_said(tmp_path, capsys):
+    """Those after it are left out; a run longer than they are is silent in the end."""
+    table, record = tmp_path / "o.csv", tmp_path / "a.json"
+    lines = [f"{t},{1 + 0.1 * t},1.5,{0.1 * t},0.1" for t in range(5)]
+    table.write_text("\n".join(["time,x,y,value,std", *lines]))
+    own = [*BASE, "--observations", str(table), "--json", str(record)]
+    assert cli.main([*own, "--cycles", "3"]) == 0
+    assert "2 observations of times after this run are left out" in " ".join(capsys.readouterr().out.split())
+    assert len(json.loads(record.read_text())["times"]) == 3 * 4
+    assert cli.main([*own, "--cycles", "7"]) == 0
+    assert len(json.loads(record.read_text())["times"]) == 7 * 4
+    fails(
+        capsys, [*own, "--start", "6"], "expected some from cycle 6 on, where this run begins, got none after cycle 4"
+    )
+    assert cli.main([*own, "--start", "3"]) == 0
+    assert "3 observations of times before this run are left out" in " ".join(capsys.readouterr().out.split())
+
+
 def test_weights_need_their_window(tmp_path, capsys):
     table = tmp_path / "observations.csv"
     table.write_text("time,x,y,value,std\n0.5,1,1,1,0.1\n")

@@ -13,7 +13,7 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.experiment import carry_files
 from jaxsrda.experiment import run as run_module
-from jaxsrda.experiment.carry_files import belongs, load_carry, save_carry
+from jaxsrda.experiment.carry_files import belongs, check_followed, load_carry, save_carry
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.registry import METHODS, make_assimilator
 from jaxsrda.experiment.run import assimilate, recipe_of
@@ -205,6 +205,19 @@ def test_a_carry_comes_back_from_its_folder(kept):
     assert load_carry(folder, given).index[0] == 2
 
 
+def test_a_carry_knows_the_truth_that_it_followed(tmp_path):
+    """By its last frame, in either precision; without a truth there is nothing to know."""
+    whole = np.asarray(truth(CYCLES), np.float64)
+    given = dataclasses.replace(GIVEN, truth=whole[: 2 * EVERY])
+    save_carry(tmp_path / "carry", begun(), given)
+    check_followed(tmp_path / "carry", whole[None, : 2 * EVERY])
+    check_followed(tmp_path / "carry", whole[None, : 2 * EVERY].astype(np.float32))
+    with pytest.raises(ValueError, match="the truth before this run is not the one that it followed; go on with the"):
+        check_followed(tmp_path / "carry", whole[None, : 2 * EVERY - 1])
+    save_carry(tmp_path / "alone", begun(), GIVEN)
+    check_followed(tmp_path / "alone", whole[None, :3])
+
+
 def test_a_run_goes_on_from_a_folder(tmp_path):
     _, first, second = filtered()
     given = dataclasses.replace(GIVEN, withhold=0.2)
@@ -222,6 +235,8 @@ def test_a_run_goes_on_from_a_folder(tmp_path):
         ({"testbed": TESTBED.vary(beta=0.3)}, "its testbed is small .*, this run's is small"),
         ({"sensors": (Sensors(operator="speed"),)}, "its kinds of sensors is assimilated vorticity, this run's is"),
         ({"seed": 5}, "its seed is 0, this run's is 5"),
+        ({"withhold": 0.2}, "its withhold is 0.0, this run's is 0.2"),
+        ({"reject": 5.0}, "its reject is None, this run's is 5.0"),
     ],
 )
 def test_a_carry_of_something_else_is_refused(kept, change, message):

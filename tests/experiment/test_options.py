@@ -208,3 +208,13 @@ def test_a_preset_file_that_cannot_be_read(tmp_path):
         method_preset("enkf-sr", tuning=tmp_path / "no.json")
     with pytest.raises(ValueError, match=r"tuning: expected one of own, paper, FILE.json; got 'best'"):
         method_preset("enkf-sr", tuning="best")
+
+
+def test_naming_the_prior_that_is_set_keeps_its_tuning():
+    tuned = with_options(DiffSRDAConfig(prior="dual"), {"prior_localization": 0.9}, "diffsrda")
+    assert with_options(tuned, {"prior": "dual"}, "diffsrda") == tuned
+    assert with_options(tuned, {"prior": "enkf-sr"}, "diffsrda").prior_filter is None
+
+
+def test_kinds_are_those_of_the_defaults():
+    assert option_kinds(FilterConfig(inflation=1))["inflation"] is float

@@ -86,3 +86,8 @@ def test_bad_lists(tmp_path, name, text, message):
 def test_what_varies():
     settings = [{"a": 2, "b": 1, "c": "x"}, {"a": 1, "b": 1}, {"a": 2, "b": 1, "c": "y"}]
     assert varied(settings) == {"a": [1, 2], "c": ["x", None, "y"]}
+
+
+def test_an_option_of_two_parts_is_refused_wherever_it_stands():
+    with pytest.raises(ValueError, match="localization: given twice; leave it in one of grid, random and list"):
+        combined([{"additive": 0.1}, {"localization": 0.5}], [{"localization": 0.3}])

@@ -271,6 +271,8 @@ def test_the_second_set_is_verified_by_its_own_operator():
     assert ((used.mask | withheld.mask) == both.mask).all()
     misfit = sensors.misfit(GRID, both._replace(mask=second), truths()[:, ::4], TOGETHER)
     assert ((0.15 < misfit) & (misfit < 0.5)).all()  # the truth, off by the noise of std 0.3 at ten sensors
+    nothing = sensors.misfit(GRID, both._replace(mask=jnp.zeros_like(second)), truths()[:, ::4], TOGETHER)
+    assert np.isnan(nothing).all()  # no number for what was not verified
 
 
 def test_withheld_sensors_are_not_those_that_guide():

@@ -18,7 +18,7 @@ from jaxsrda.training import job as train
 from jaxsrda.training.dataset import DataConfig, one_set_of_truths, truths_of
 from jaxsrda.training.job import Job
 from jaxsrda.training.loss import TrainConfig
-from jaxsrda.training.programs import CHECKED, compiled, makers, programs
+from jaxsrda.training.programs import CHECKED, check_capacity, compiled, makers, programs
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import Fixed, StreamConfig, first_state
 
@@ -86,6 +86,15 @@ def test_windows_are_of_the_policy_asked_for(asked):
     bare = dataclasses.replace(DATA, prior="lr", starts="mixup")
     makers(setup("float32"), dataclasses.replace(CONFIG, priors=("lr",)), (bare,), STREAM)
     assert asked[3] == ("mixup", ("lattice:4",))
+
+
+def test_a_buffer_holds_what_is_made_at_once(asked):
+    made = makers(setup("float32"), CONFIG, (DATA,), STREAM)
+    cycles = TESTBED.frames // TESTBED.frames_per_cycle - 1
+    assert made["enkf-sr"].windows == 2 * cycles
+    check_capacity(made, 2 * cycles)
+    with pytest.raises(ValueError, match=f"capacity: expected room for the {2 * cycles} windows .* for enkf-sr, got 1"):
+        check_capacity(made, 1)
 
 
 def test_programs_compiled_before_are_the_same():
