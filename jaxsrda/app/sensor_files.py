@@ -157,7 +157,7 @@ def observations_from_file(
     if missing or not {"std", "variance"} & set(columns.arrays):
         raise ValueError(
             f"{path}: expected columns time, x, y, value, std (or variance), found no "
-            f"{missing[0] if missing else 'std'}; name it so"
+            f"{missing[0] if missing else 'std'}; name it so, or add it"
         )
     lost = np.isnan(columns.arrays["value"])
     if lost.any():

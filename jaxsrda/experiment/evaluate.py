@@ -60,6 +60,8 @@ def evaluate(
         series, statistics = _member_series(testbed, truths, center, drawn, scored)
     series = {name: np.asarray(values)[:, scored] for name, values in series.items()}
     summary = {name: values.mean(1) for name, values in series.items()}
+    if "spread" in series:  # of all frames together, as where there are members
+        summary["spread_skill"] = np.sqrt((series["spread"] ** 2).mean(1) / (series["rmse"] ** 2).mean(1))
     if statistics:
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])

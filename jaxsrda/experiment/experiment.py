@@ -54,7 +54,8 @@ class Experiment:
     `scores` alone (no field leaves the device), the analyses' `fields` too, or every member's (`members`).  joint:
     whether `scoring.JOINT_SCORES` are computed too, which takes longer.  reject: observations that depart from the
     background by more than so many standard deviations are kept from the method and counted
-    (`cycling.background_checked`); None keeps all.
+    (`cycling.background_checked`); None keeps all.  unscored: whether the truth may have one assimilation time alone,
+    the first of several runs, which has no scores.
 
     Raises ValueError or TypeError for bad input, before any work.
     """
@@ -74,6 +75,7 @@ class Experiment:
     truth_seeds: Sequence[int] | None = None
     keep: Keep = "fields"
     joint: bool = False
+    unscored: bool = False
     reject: float | None = None
 
     def __post_init__(self):
@@ -99,7 +101,10 @@ class Experiment:
                 check_operator(f"operator {each.operator_name}", each.measure, self.grid, differentiable=self.guided)
         self._check_guidance()
         if self.truth is not None:
-            put("truth", truth_to_follow(self.truth, self.testbed, cycles=2 if self.carry is None else 1))
+            put(
+                "truth",
+                truth_to_follow(self.truth, self.testbed, cycles=1 if self.carry is not None or self.unscored else 2),
+            )
         if self.observations is not None:
             own = self.observations
             put("observations", check_observations(own if isinstance(own, Observations) else stack(own)))

@@ -105,7 +105,7 @@ def summarized(
             summary[f"observation_{key}_{name}"] = np.nanmean(values, 1) if np.isfinite(values).any() else None
     if history.rejected is not None:
         summary["observations_rejected"] = history.rejected.sum(1).astype(float)
-    if tally is not None:
+    if tally is not None and history.finite.shape[1] > skip:
         series = {name: s[:, skip:].reshape(len(s), -1) for name, s in (history.scores or {}).items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
         for name in [name for name in summary if name.startswith("variance_")]:

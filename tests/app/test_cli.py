@@ -771,3 +771,20 @@ def test_simulate_records_a_shorter_step(tmp_path, capsys):
     assert int(shorter["0"]) > SMALL.forecast.steps
     assert f"the step became too long: {shorter['0']} steps a frame from t = 0 on" in capsys.readouterr().out
     fails(capsys, [*arguments, "--out", str(out), "--steps", "6"], "became unstable by t = 0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["assimilate", "--membrs", "5"], "Unrecognized options: --membrs, 5 Perhaps you meant: --members"),
+        (["assimilate", "--members", "ten"], "invalid literal for int() with base 10: 'ten'"),
+        (["simulate"], "Missing from jaxsrda simulate: --out PATH"),
+        (["frobnicate"], "Available subcommands: simulate, train"),
+        ([], "Expected one of {simulate,train"),
+        (["train", "--out", "a.npz", "--minutes", "0"], "minutes: expected a finite number above 0, got 0"),
+    ],
+)
+def test_arguments_that_mean_nothing_are_one_line(capsys, arguments, message):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and message.replace(" ", "") in error.replace(" ", ""), error

@@ -205,6 +205,16 @@ def test_a_carry_comes_back_from_its_folder(kept):
     assert load_carry(folder, given).index[0] == 2
 
 
+def test_one_assimilation_time_is_a_run_that_has_no_scores_yet():
+    one = np.asarray(truth(CYCLES))[:EVERY]
+    with pytest.raises(ValueError, match=r"expected at least .* frames \(two assimilation times\)"):
+        run("persistence", one)
+    first = run("persistence", one, unscored=True)
+    assert not first.series and not first.statistics and "maer" not in first.scores
+    second = run("persistence", np.asarray(truth(CYCLES))[EVERY : 2 * EVERY], carry=first.carry)
+    assert second.series["maer"].shape == (1, EVERY) and second.scores["maer"][0] > 0
+
+
 def test_a_carry_knows_the_truth_that_it_followed(tmp_path):
     """By its last frame, in either precision; without a truth there is nothing to know."""
     whole = np.asarray(truth(CYCLES), np.float64)

@@ -155,6 +155,7 @@ class Assimilate:
             keep=self.keep,
             joint=self.joint,
             reject=self.reject,
+            unscored=self.carry is not None,
             **({"testbed": flow} | sensing),
         )
 
@@ -262,6 +263,11 @@ class Assimilate:
         second = "" if len(sets) == 1 or self.observations else f"{joined} {sets[1]['layout']}"
         console.print(f"{self.method}, {members}, {sets[0]['layout']}{second}, {truths}", highlight=False)
         console.print(report.score_table({self.method: result.scores}))
+        if "observations_rejected" in result.per_truth:
+            rejected, seen = result.per_truth["observations_rejected"].sum(), result.observations.mask.sum()
+            say(f"{rejected:.0f} of {seen} observations rejected; the fit to observations is that to the others")
+        if given.carry is None and given.truth is not None:
+            say("the first assimilation time of a run is not scored")
         compiled, ran = (duration(result.seconds[part]) for part in ("compile", "run"))
         console.print(f"compiled in {compiled}, ran in {ran}")
         for line in written:

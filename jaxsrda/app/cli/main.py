@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import sys
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -81,12 +83,31 @@ def _no_more_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def parse(arguments: list[str] | None) -> Any:
+    """The command with its options; ValueError, in one line, for arguments that mean none."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(Command, prog="jaxsrda", args=arguments, description=DESCRIPTION)  # type: ignore[arg-type]
+    except SystemExit as end:
+        if not end.code:  # help was asked for
+            raise
+        raise ValueError(one_line(said.getvalue())) from None
+
+
+def one_line(box: str) -> str:
+    """What the parser says in a box of several lines, in one; its help is named in the end."""
+    lines = (re.sub("[\u2500-\u257f]+", " ", line).strip() for line in box.splitlines()[1:])
+    text = re.split("For full helptext", " ".join(" ".join(lines).split()))[0].strip()
+    return f"{text or 'arguments that cannot be read'}; see --help"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments (by default the process's), run, and return the exit code."""
     _bear_any_text()
     try:
         refuse_old(sys.argv[1:] if arguments is None else arguments)
-        command = tyro.cli(Command, prog="jaxsrda", args=arguments, description=DESCRIPTION)  # type: ignore[arg-type]
+        command = parse(arguments)
         keep_programs()
         with warnings.catch_warnings():
             warnings.showwarning = _line

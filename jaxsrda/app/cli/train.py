@@ -89,6 +89,7 @@ class Train:
 
     def job(self) -> Any:
         """The job that the options describe, checked."""
+        from jaxsrda.core.checks import check_positive
         from jaxsrda.diffsrda.condition import Conditioning
         from jaxsrda.diffsrda.model import ModelConfig
         from jaxsrda.flow.testbed import testbed
@@ -101,6 +102,8 @@ class Train:
         flow = testbed(self.testbed)
         extra: dict[str, Any] = {} if self.extra_layouts is None else {"extra_layouts": self.extra_layouts}
         extra |= {} if self.noise_range is None else {"noise_range": self.noise_range}
+        if self.minutes is not None:
+            check_positive("minutes", self.minutes)
         if self.samples is not None and self.minutes is not None:
             raise ValueError("samples, minutes: each is a budget of its own; give one of them")
         data = tuple(
@@ -190,6 +193,8 @@ class Told:
     def __init__(self, show: Callable[[str, float], None]):
         self.show, self.said, self.began = show, time.monotonic(), time.monotonic()
         self.in_cycle = ""
+        self.first: float | None = None
+        """The fraction that was spent before: a training may go on."""
 
     def __call__(self, line: dict[str, Any]) -> None:
         if line["kind"] == "curve":
@@ -205,7 +210,9 @@ class Told:
     def tell(self, text: str, fraction: float) -> None:
         """Show a line, and how long it will take."""
         self.show(text, fraction)
+        self.first = fraction if self.first is None else self.first
+        done = fraction - self.first
         if not console.is_terminal and time.monotonic() - self.said > LINE_EVERY:  # a log gets lines, not a bar
             self.said = time.monotonic()
-            left = duration((self.said - self.began) * (1 / fraction - 1)) if fraction else "some time"
+            left = duration((self.said - self.began) * (1 - fraction) / done) if done > 0 else "some time"
             console.print(f"{text}, {left} left", soft_wrap=True)
