@@ -121,9 +121,9 @@ def with_options(config: ConfigT, options: Mapping[str, Any], method: str) -> Co
         if unknown := [name for name in own if name not in names]:
             raise ValueError(f"{unknown[0]}: not an option of the guidance {type(chosen).__name__}; leave it out")
         given["guidance"] = dataclasses.replace(chosen, **own)  # type: ignore[type-var]
-    if "prior" in given and given["prior"] != config.prior:  # type: ignore[attr-defined]
-        # The restart and the filter that suit it, not the other prior's.
-        given = {"restart": "", "prior_filter": None} | given
+    if "prior" in given:  # the restart that suits it, and its own filter, not another prior's
+        other = given["prior"] != config.prior  # type: ignore[attr-defined]
+        given = {"restart": ""} | ({"prior_filter": None} if other else {}) | given
     tuned = {name.removeprefix(PRIOR): given.pop(name) for name in PRIOR_OPTIONS if name in given}
     if tuned:
         kind = PRIORS[check_choice("prior", given.get("prior", config.prior), PRIORS)]  # type: ignore[attr-defined]

@@ -68,12 +68,12 @@ def makers(
 
 def check_capacity(made: dict[str, Making], capacity: int) -> None:
     """ValueError for a buffer that does not hold what one maker makes."""
-    name, largest = max(made.items(), key=lambda item: item[1].windows)
-    if largest.windows > capacity:
-        raise ValueError(
-            f"capacity: expected room for the {largest.windows} windows that are made at once for {name}, got "
-            f"{capacity}; raise it, or lower side_by_side"
-        )
+    for name, each in made.items():
+        if each.windows > capacity:
+            raise ValueError(
+                f"capacity: expected room for the {each.windows} windows that are made at once for {name}, got "
+                f"{capacity}; raise it, or lower side_by_side"
+            )
 
 
 def errors(

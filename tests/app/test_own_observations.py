@@ -71,15 +71,15 @@ def test_cycles_follow_a_table_and_gross_errors_are_rejected(tmp_path, capsys):
 
 def test_observations_beyond_a_run_are_said(tmp_path, capsys):
     """Those after it are left out; a run longer than they are is silent in the end."""
-    table, record = tmp_path / "o.csv", tmp_path / "a.json"
+    table, out = tmp_path / "o.csv", tmp_path / "a.nc"
     lines = [f"{t},{1 + 0.1 * t},1.5,{0.1 * t},0.1" for t in range(5)]
     table.write_text("\n".join(["time,x,y,value,std", *lines]))
-    own = [*BASE, "--observations", str(table), "--json", str(record)]
+    own = [*BASE, "--observations", str(table), "--out", str(out)]
     assert cli.main([*own, "--cycles", "3"]) == 0
     assert "2 observations of times after this run are left out" in " ".join(capsys.readouterr().out.split())
-    assert len(json.loads(record.read_text())["times"]) == 3 * 4
+    assert len(read(out)["time"]) == 3 * 4
     assert cli.main([*own, "--cycles", "7"]) == 0
-    assert len(json.loads(record.read_text())["times"]) == 7 * 4
+    assert len(read(out)["time"]) == 7 * 4
     fails(
         capsys, [*own, "--start", "6"], "expected some from cycle 6 on, where this run begins, got none after cycle 4"
     )

@@ -89,7 +89,7 @@ def earlier(folder: Path, given: Any, start: float | None) -> Any:
     from jaxsrda.experiment.carry import start_time
     from jaxsrda.experiment.carry_files import load_carry
 
-    room = folder if folder.exists() else folder.resolve().parent
+    room = folder if folder.exists() else folder.parent
     if not room.is_dir():
         raise ValueError(f"--carry: expected a folder or room for one, found no folder {room}; make it")
     if not os.access(room, os.W_OK):
