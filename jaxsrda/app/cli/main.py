@@ -97,7 +97,8 @@ def parse(arguments: list[str] | None) -> Any:
 
 def one_line(box: str) -> str:
     """What the parser says in a box of several lines, in one; its help is named in the end."""
-    lines = (re.sub("[\u2500-\u257f]+", " ", line).strip() for line in box.splitlines()[1:])
+    frame = "[\u2500-\u257f]+|[-+]{3,}|^[|]|[|]$"  # of lines, or of signs where the terminal has no lines
+    lines = (re.sub(frame, " ", line.strip()).strip() for line in box.splitlines()[1:])
     text = re.split("For full helptext", " ".join(" ".join(lines).split()))[0].strip()
     return f"{text or 'arguments that cannot be read'}; see --help"
 
