@@ -213,5 +213,6 @@ def _member_series(
             rows.append(jax.tree.map(np.asarray, row))
             total = tally.merge(total, sums) if scored[j] else total
         series.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})
-        statistics.append({k: np.asarray(v) for k, v in tally.summarize(total, grid).items()})
+        with jax.debug_nans(False):  # where nothing was counted, NaN is meant
+            statistics.append({k: np.asarray(v) for k, v in tally.summarize(total, grid).items()})
     return {name: np.stack([s[name] for s in series]) for name in series[0]}, statistics

@@ -111,7 +111,8 @@ def summarized(
         for name in [name for name in summary if name.startswith("variance_")]:
             part = name.removeprefix("variance_")
             summary[f"spread_skill_{part}"] = np.sqrt(summary[name] / summary[f"error_{part}"])
-        sums = jax.vmap(lambda sums: summarize(sums, grid))(tally)
+        with jax.debug_nans(False):  # where nothing was counted, NaN is meant
+            sums = jax.vmap(lambda sums: summarize(sums, grid))(tally)
         statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(len(history.finite))]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
