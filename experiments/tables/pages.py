@@ -10,6 +10,7 @@ from experiments.tables.layouts import layouts
 from experiments.tables.reconstruction import few_steps, perfect_starts, reconstruction
 from experiments.tables.records import RELEASED, Records, renewed
 from experiments.tables.sensors import sensor_shift
+from experiments.tables.soak import soak
 from experiments.tables.speed import benchmarks_page
 from experiments.tables.text import page, prose
 from experiments.tables.training import deterministic, mixup, target_level, training_length
@@ -19,6 +20,7 @@ SECTIONS = (
     reconstruction,
     joint,
     layouts,
+    soak,
     perfect_starts,
     deterministic,
     few_steps,

@@ -40,6 +40,7 @@ CHANGES = {
     "experiments/mixup_4dsrda-small": ("rows", "clean", "held_out", "regression"),
     "experiments/perfect_starts": ("lr", "maer", 2),
     "experiments/sensor_shift": ("rows", "8-4/oi", "scores", "maer", "high"),
+    "experiments/soak": ("rows", "enkf-sr", "blocks", "maer", 0, 3),
     "experiments/target_level": ("rows", 0, "maer", "mean"),
     "experiments/training_length": ("rows", "8 runs, all times", "scores", "maer", "mean"),
     "benchmarks/convolution": ("convolutions", 0, "forward_gflops"),
