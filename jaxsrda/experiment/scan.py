@@ -17,7 +17,7 @@ from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
-from jaxsrda.experiment.carry import check_carry, next_time
+from jaxsrda.experiment.carry import check_carry, interval, next_time
 from jaxsrda.experiment.options import Numbers, joined
 from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
 from jaxsrda.experiment.result import check_healthy
@@ -188,7 +188,7 @@ def run_scan(
     for i in range(0, cycles, length):
         here, history = compiled.advance(setup, keys, *part(i), here, reject)
         parts.append(jax.device_get(history))
-        check_healthy(parts[-1], setup.testbed.frame * every, done + i)
+        check_healthy(parts[-1], interval(setup.testbed), done + i)
         if report is not None:
             report("cycle", i + length, cycles)
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts) if len(parts) > 1 else parts[0]

@@ -89,7 +89,7 @@ class DataConfig:
         slots = {name: parse_layout(name, grid).capacity for name in (self.layout, *self.extra_layouts)}
         few = [name for name in self.extra_layouts if slots[name] <= slots[self.layout]]
         many = [name for name in self.extra_layouts if slots[name] > slots[self.layout]]
-        main = MAIN * max(1, len(self.extra_layouts)) if self.extra_layouts else 1
+        main = MAIN * len(self.extra_layouts) or 1
         noise = self.noise_std, self.noise_range
         parts = {"": Sensing((self.layout, *few), (main, *(1 for _ in few)), *noise)}
         return parts | ({", dense": Sensing(tuple(many), tuple(1 for _ in many), *noise)} if many else {})

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from helpers import SENSORS, TESTBED, setup, truth
 
-from jaxsrda.cycling.assimilator import Assimilator
 from jaxsrda.experiment import scan
-from jaxsrda.experiment.registry import METHODS, Method
+from jaxsrda.experiment.registry import METHODS
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.experiment.scan import Recipe, segment_length
 from jaxsrda.filters.config import FilterConfig, filter_params
@@ -25,26 +24,6 @@ def run(method="traced", seed=0, cycles=4, **options):
     own = {"config": CONFIG} if isinstance(method, str) else {}
     options = {"sensors": SENSORS, "climatology": setup().climatology, "testbed": TESTBED} | own | options
     return assimilate(method, frames, seed=seed, **options)
-
-
-@pytest.fixture
-def traces(monkeypatch):
-    """A method called traced, and the times that its step was traced."""
-    counted, plain = [], METHODS["persistence"]
-
-    def make(setup, config, params, model):
-        made = plain.make(setup, config, params, model)
-
-        def step(*inputs):
-            counted.append(1)
-            return made.step(*inputs)
-
-        return Assimilator(made.init, step, made.members)
-
-    monkeypatch.setitem(METHODS, "traced", Method(make, plain.config))
-    scan.program.cache_clear()
-    yield counted
-    scan.program.cache_clear()
 
 
 def test_equal_experiments_compile_once(traces, monkeypatch):

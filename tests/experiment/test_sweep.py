@@ -15,11 +15,10 @@ from helpers import SENSORS, TESTBED, observed, setup, truth
 
 import jaxsrda
 from jaxsrda.core.provenance import stamped
-from jaxsrda.cycling.assimilator import Assimilator
 from jaxsrda.diffsrda import model as models
 from jaxsrda.diffsrda.model import Model, ModelConfig
 from jaxsrda.experiment import batch, runner, scan, trials
-from jaxsrda.experiment.registry import METHODS, Method, method_preset
+from jaxsrda.experiment.registry import method_preset
 from jaxsrda.experiment.sweep import Sweep, experiment_key, run_sweep
 from jaxsrda.experiment.trials import SweepResult, Trial
 from jaxsrda.filters.config import FilterConfig
@@ -36,26 +35,6 @@ def truths(cycles):
 def experiment(method="persistence", cycles=2, **options):
     told = {"config": CONFIG, "sensors": SENSORS, "climatology": setup().climatology, "testbed": TESTBED} | options
     return jaxsrda.Experiment(method, truths(cycles), **told)
-
-
-@pytest.fixture
-def traces(monkeypatch):
-    """A method called traced, and the times that its step was traced."""
-    counted, plain = [], METHODS["persistence"]
-
-    def make(setup, config, params, model):
-        made = plain.make(setup, config, params, model)
-
-        def step(*inputs):
-            counted.append(1)
-            return made.step(*inputs)
-
-        return Assimilator(made.init, step, made.members)
-
-    monkeypatch.setitem(METHODS, "traced", Method(make, plain.config))
-    scan.program.cache_clear()
-    yield counted
-    scan.program.cache_clear()
 
 
 def assert_as_assimilated(given, settings, result):

@@ -276,8 +276,8 @@ TRAINING = (
     Mutation(
         "as many runs with other layouts as with the main one",
         "training/dataset.py",
-        "MAIN * max(1, len(self.extra_layouts))",
-        "max(1, len(self.extra_layouts))",
+        "MAIN * len(self.extra_layouts) or 1",
+        "len(self.extra_layouts) or 1",
         ("training/test_windows.py::test_three_quarters_of_the_runs_have_the_main_layout",),
     ),
     Mutation(

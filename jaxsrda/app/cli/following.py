@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def followed(options: Assimilate, given: Any, read: Any, carry: Any, progress: Any) -> Any:
     """The experiment with the truth, as read or simulated, and the observations of the times that it is to run."""
-    from jaxsrda.experiment.carry import next_time
+    from jaxsrda.experiment.carry import interval, next_time
     from jaxsrda.experiment.truth import simulate_truth
     from jaxsrda.flow.frames import Frames
 
@@ -24,7 +24,7 @@ def followed(options: Assimilate, given: Any, read: Any, carry: Any, progress: A
     now, truth, seeds, own = began if carry is None else next_time(carry), None, None, given.observations
     if read is not None:
         truth = part(options, read, flow, carry)
-        now = round(truth.start / (flow.frame * every)) if truth.timed else now
+        now = round(truth.start / interval(flow)) if truth.timed else now
     elif own is None:
         seeds, frames = list(range(options.seed, options.seed + (options.truths or 1))), began * every + flow.frames
         made = simulate_truth(flow, seeds, options.truth_level, frames, progress=progress)
