@@ -28,6 +28,7 @@ from machine import machine
 
 import jaxsrda
 from jaxsrda.core.files import write_json
+from jaxsrda.core.locks import locked
 from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.observing.observations import observation_key
 from jaxsrda.observing.sensors import observe_truths
@@ -121,7 +122,11 @@ class Trials:
         self.observations = observe_truths(keys, setup.grid, self.truth, sensors, testbed.frames_per_cycle)
         self.scores: dict[tuple, Callable] = {}
         self.path = RESULTS / f"tune_{self.tune.method}.json"
-        self.record = json.loads(self.path.read_text()) if self.path.exists() else {"runs": []}
+        self.record = self.recorded()
+
+    def recorded(self) -> dict:
+        """The record as it is on disk."""
+        return json.loads(self.path.read_text()) if self.path.exists() else {"runs": []}
 
     def compiled(self, config: jaxsrda.FilterConfig) -> Callable:
         """Scores of traced parameters, compiled once for all configurations that differ in these alone."""
@@ -150,10 +155,11 @@ class Trials:
         mean = {name: float(s.mean()) for name, s in scores.items()}
         run = {"label": label, "mean": mean, "maer": scores["maer"], "crps": scores["crps"]}
         run = stamped(run | {"seconds": time.perf_counter() - began, "machine": machine()})
-        # One that other code ran gives way.
-        runs = [other for other in self.record["runs"] if other not in alike]
-        self.record = stamped({"machine": machine(), "runs": [*runs, run]})
-        write_json(self.path, self.record)
+        with locked(self.path.with_suffix(".lock")):  # other layouts may be tuned beside this one
+            # One that other code ran gives way.
+            runs = [other for other in self.recorded()["runs"] if other not in alike]
+            self.record = stamped({"machine": machine(), "runs": [*runs, run]})
+            write_json(self.path, self.record)
         shown = ", ".join(f"{name} {getattr(config, name):.3g}" for name in AXES)
         print(
             f"{self.tune.method} {config.members} on {self.layout}: {shown}: MAER {mean['maer']:.4f} CRPS "
