@@ -85,7 +85,11 @@ FILTERS: dict[str, FilterConfig] = {
     "climatology": FilterConfig(members=100),
     "persistence": FilterConfig(members=100, localization=0.7),
 }
-"""Tuning by method, lattice interval 8, true R; EnKFs' checked by `benchmarks/tune_filters.py`, the others untuned."""
+"""Tuning by method for `lattice:8` and every layout without its own, true R; made by `benchmarks/tune_filters.py` where
+experiments/README.md says so, the others untuned."""
+
+LAYOUT_FILTERS: dict[str, dict[str, FilterConfig]] = {}
+"""Tuning for other layouts, by layout and method, from the same searches."""
 
 
 class FilterParams(NamedTuple):
