@@ -48,6 +48,8 @@ class Tune:
     """Fractions of climatological anomalies added."""
     inflation: tuple[float, ...] = ()
     """Multiplicative inflation."""
+    adaptive: tuple[float, ...] = ()
+    """Weight of the newest departures in it."""
     representativeness: tuple[float, ...] = ()
     """Variances added to R."""
     rtps: tuple[float, ...] = ()
@@ -80,7 +82,7 @@ class Tune:
     """Keep settings that other code ran too; they keep their own provenance."""
 
 
-AXES = ("localization", "additive", "inflation", "representativeness", "rtps", "rtpp", "viscosity")
+AXES = ("localization", "additive", "inflation", "adaptive", "representativeness", "rtps", "rtpp", "viscosity")
 
 STEPS = {
     "localization": lambda x: (x / 1.35, x * 1.35),
@@ -89,6 +91,7 @@ STEPS = {
     "rtpp": lambda x: (max(x - 0.2, 0.0), min(x + 0.2, 0.95)),
     "representativeness": lambda x: (x / 2, x * 2) if x > 0.01 else (0.0, 0.02),
     "inflation": lambda x: (x / 1.04, x * 1.04),
+    "adaptive": lambda x: (x / 2, x * 2) if x > 0.02 else (0.0, 0.1),
     "viscosity": lambda x: (x / 1.6, x * 1.6),
 }
 """Where a search looks next, on both sides."""
@@ -103,7 +106,7 @@ ENOUGH = 0.997
 def renewed(label: dict) -> dict:
     """The label of a record under today's names."""
     config = {"assumed_std" if name == "observation_std" else name: value for name, value in label["config"].items()}
-    return {"frames": None} | label | {"config": {"substeps": 0, "viscosity": 0.0, "corrector": False} | config}
+    return {"frames": None} | label | {"config": {"substeps": 0, "viscosity": 0.0, "corrector": False, "adaptive": 0.0} | config}
 
 
 @dataclasses.dataclass

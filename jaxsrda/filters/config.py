@@ -37,7 +37,7 @@ class FilterConfig:
     members: int = 100
     localization: float = 0.5
     inflation: float = 1.0
-    adaptive: float = 0.0
+    adaptive: float = dataclasses.field(default=0.0, metadata={"later": True})
     additive: float = 0.07
     initial: float = 0.45
     rtps: float = 0.0
