@@ -106,7 +106,8 @@ ENOUGH = 0.997
 def renewed(label: dict) -> dict:
     """The label of a record under today's names."""
     config = {"assumed_std" if name == "observation_std" else name: value for name, value in label["config"].items()}
-    return {"frames": None} | label | {"config": {"substeps": 0, "viscosity": 0.0, "corrector": False, "adaptive": 0.0} | config}
+    later = {"substeps": 0, "viscosity": 0.0, "corrector": False, "adaptive": 0.0}
+    return {"frames": None} | label | {"config": later | config}
 
 
 @dataclasses.dataclass
