@@ -40,17 +40,21 @@ COMPARED = ("maer", "crps", "energy")
 class Row:
     """What is scored so far, truth by truth; with a path, each addition is written at once.
 
-    data: name, protocol and fingerprint; method: its spec, settings and hash; truths: the digest of each, by seed; of
-    each task the seeds, `KEPT` scores by truth, their means and intervals, seconds, members, the reference's scores and
-    the provenance; cost; and what the command line adds: the command, a note.
+    data: name; protocol: its name, fingerprint, tasks and seeds; method: its spec, settings and hash; truths: the
+    digest of each, by seed; of each task the seeds, `KEPT` scores by truth, their means and intervals, seconds,
+    members, the reference's scores and the provenance; cost; and what the command line adds: the command, a note.
     """
 
     def __init__(self, name: str, protocol: Protocol, method: Mapping[str, Any], path: Path | None = None):
         self.protocol, self.path = protocol, path
         self.data: dict[str, Any] = {
             "name": name,
-            "protocol": protocol.name,
-            "fingerprint": protocol.fingerprint,
+            "protocol": {
+                "name": protocol.name,
+                "fingerprint": protocol.fingerprint,
+                "tasks": list(protocol.task_names),
+                "truth_seeds": list(protocol.truth_seeds),
+            },
             "method": json.loads(json.dumps(described(method))),
             "truths": {},
             "tasks": {},
@@ -68,10 +72,10 @@ class Row:
         if row.path is None or not row.path.exists():
             return row
         found = read_row(row.path)
-        for what in ("protocol", "fingerprint", "name"):
+        for what in ("protocol", "name"):
             if found[what] != row.data[what]:
                 raise ValueError(
-                    f"{row.path}: a row of the {what} {found[what]}, expected {row.data[what]}; move it, or choose "
+                    f"{row.path}: a row of another {what}, expected {name} under {protocol.name}; move it, or choose "
                     "another --out or --name"
                 )
         for what in ("spec", "settings"):
@@ -185,8 +189,6 @@ def read_row(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: expected the file of a row, could not read it: {error}") from None
-    if not isinstance(found, dict) or not {"name", "protocol", "fingerprint", "method", "truths", "tasks"} <= set(
-        found
-    ):
+    if not isinstance(found, dict) or not {"name", "protocol", "method", "truths", "tasks"} <= set(found):
         raise ValueError(f"{path}: expected the file of a row, found other JSON; move it, or choose another --out")
     return found

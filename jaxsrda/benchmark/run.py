@@ -147,6 +147,8 @@ class Scorer:
         """Add the scores of the truths that a row lacks, a few at a time."""
         protocol, total = self.plan.protocol, len(self.plan.seeds)
         seeds = row.missing(self.task.name, self.plan.seeds, self.plan.reuse_any_code)
+        if not seeds:
+            return
         first = jax.tree.map(lambda a: a[0], self.observed())
         where = f"task {self.task.name}"
         try:
