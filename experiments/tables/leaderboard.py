@@ -88,7 +88,7 @@ def task_section(rows: list[Row], protocol: str, task: str) -> Iterable[str]:
         seeds = [truth.partition(":")[0] for truth in truths]
         another = ", those of another machine" if number and len(truths) == most else ""
         yield f"{len(truths)} truth{'s' * (len(truths) > 1)} (seeds {', '.join(seeds)}){another}:"
-        reference = next((row for row in group if row["name"] == REFERENCE), None)
+        reference = next((row for row in rows if row["name"] == REFERENCE and has(row, task, truths)), None)
         lines = []
         for rank, row in enumerate(sorted(group, key=lambda row: maer(row, task)["mean"]), 1):
             entry = row["tasks"][task]
@@ -96,6 +96,12 @@ def task_section(rows: list[Row], protocol: str, task: str) -> Iterable[str]:
             cells = ["–" if each is None else interval(bootstrap(each)) for each in values]
             lines.append([rank, f"`{row['name']}`", entry["members"], *cells, ratio(row, reference, task)])
         yield table(["", "method", "members", *SCORES.values(), "MAER ratio"], lines)
+
+
+def has(row: Row, task: str, truths: Iterable[str]) -> bool:
+    """Whether a row was scored on these truths (seed:digest) of a task."""
+    seeds = row["tasks"].get(task, {}).get("seeds", [])
+    return set(truths) <= {f"{seed}:{row['truths'][str(seed)]}" for seed in seeds}
 
 
 def maer(row: Row, task: str) -> dict[str, float]:
