@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_commands_parse(command, monkeypatch):
     )
     for kind in kinds:
         monkeypatch.setattr(kind, "run", lambda self: done.append(self))
-    assert main.main(command.split()[1:]) == 0 and len(done) == 1
+    assert main.main(shlex.split(command)[1:]) == 0 and len(done) == 1
 
 
 def test_a_command_for_everything():
