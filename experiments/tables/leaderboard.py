@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from experiments.tables.origin import made_at
-from experiments.tables.records import PROTOCOLS, Records
+from experiments.tables.records import PROTOCOLS, Records, experiment
 from experiments.tables.text import bootstrap, bullets, interval, page, prose, table
 
 Row = dict[str, Any]
@@ -26,9 +28,23 @@ def leaderboard_page(records: Records) -> str:
             "add a row. All are better the smaller they are, but spread–skill, which is best at 1. MAER is "
             "Σ|ω̂ − ω| / Σ|ω| of the ensemble mean; the intervals are over the truths. A ratio is to the "
             f"`{REFERENCE}` of the same machine on the same truths, truth by truth. Machines round differently, and "
-            "the flow is chaotic: ranks are among rows of the same truths, bit by bit, and only ratios compare others."
+            "the flow is chaotic: ranks are among rows of the same truths, bit by bit, and only ratios compare others. "
+            + agreement(records)
         ),
         *(section for protocol in PROTOCOLS for section in sections(records, protocol)),
+    )
+
+
+def agreement(records: Records) -> str:
+    """How long truths agree that differ in their rounding, in a sentence; nothing without the record."""
+    found = records.get("experiments/truth_agreement")
+    if found is None:
+        return ""
+    apart, times = np.max(found["difference"], 0), np.array(found["times"])
+    said = ", ".join(f"{apart[times == time][0]:.1g} at t = {time}" for time in (5, 10, 15, 20, 23))
+    return (
+        f"{len(found['seeds'])} truths in single and in double precision, of the same seeds, differ by at most {said} "
+        f"(Σ|ω₁ − ω₂| / Σ|ω₂|; `{experiment('truth_agreement')}`)."
     )
 
 

@@ -42,6 +42,7 @@ CHANGES = {
     "experiments/sensor_shift": ("rows", "8-4/oi", "scores", "maer", "high"),
     "experiments/soak": ("rows", "enkf-sr", "blocks", "maer", 0, 3),
     "experiments/target_level": ("rows", 0, "maer", "mean"),
+    "experiments/truth_agreement": ("difference", 0, 23),
     "experiments/training_length": ("rows", "8 runs, all times", "scores", "maer", "mean"),
     "benchmarks/convolution": ("convolutions", 0, "forward_gflops"),
     "benchmarks/cycle": ("methods", "enkf-hr", "cycle_seconds"),
