@@ -72,6 +72,8 @@ class Tune:
     """Search along one parameter after the other."""
     searched: tuple[str, ...] = ("localization", "additive", "rtps", "representativeness", "inflation")
     """The parameters that are searched, in their order."""
+    passes: int = 2
+    """How often the search goes over the parameters at most."""
     finalists: int = 0
     """How many of the best are run in full."""
     reuse_any_code: bool = False
@@ -170,17 +172,22 @@ class Trials:
 
     def search(self, config: jaxsrda.FilterConfig) -> jaxsrda.FilterConfig:
         """The setting of lowest CRPS that steps along one parameter at a time lead to."""
-        lowest, moved = crps_of(self.run(config)), True
-        while moved:
-            moved = False
+        lowest = crps_of(self.run(config))
+        for _ in range(self.tune.passes):
+            began = config
             for name in self.tune.searched:
+                here = config
                 for side in (0, 1):
+                    if config != here:
+                        break  # the other side is where it came from
                     while True:
                         value = STEPS[name](getattr(config, name))[side]
                         ahead = dataclasses.replace(config, **{name: float(f"{value:.4g}")})
                         if ahead == config or not crps_of(self.run(ahead)) < ENOUGH * lowest:
                             break
-                        config, lowest, moved = ahead, crps_of(self.run(ahead)), True
+                        config, lowest = ahead, crps_of(self.run(ahead))
+            if config == began:
+                break
         return config
 
 
