@@ -37,17 +37,21 @@ class Given:
 
 
 def score_analyses(
-    given: Given, plan: Plan, path: str | Path | None = None, progress: Progress = lambda *_: None
+    given: Given,
+    plan: Plan,
+    path: str | Path | None = None,
+    progress: Progress = lambda *_: None,
+    about: Mapping[str, str] | None = None,
 ) -> Row:
     """The row of analyses omega(truth, member, time, x, y), written to `path` after each task.
 
-    plan: its tasks are those that there are analyses of.  Raises ValueError for analyses that do not match the truths:
-    another number of truths, other times, another grid, values that are not finite.
+    plan: its tasks are those that there are analyses of; about: text for the row.  Raises ValueError for analyses that
+    do not match the truths: another number of truths, other times, another grid, values that are not finite.
     """
     protocol, testbed = plan.protocol, plan.protocol.testbed
     digest = hashlib.sha256("".join(given.digests[name] for name in plan.tasks).encode()).hexdigest()[:12]
     method = {"spec": given.spec, "settings": {"files": dict(given.digests)}, "hash": digest}
-    row = Row.opened(path, given.name, protocol, method)
+    row = Row.opened(path, given.name, protocol, method, about)
     truths = simulate_truth(testbed, plan.seeds, progress=progress)
     row.check_truths(dict(zip(plan.seeds, map(truth_digest, truths))))
     other = None if plan.reference == "none" else entrant(plan.reference)
@@ -57,9 +61,7 @@ def score_analyses(
             progress(f"{name}, {given.name}", 0, len(plan.seeds))
             add(given.read(name), plan, name, truths, row)
         if other is not None and setup is not None:
-            sensors = protocol.task(name).sensors(testbed.grid)
-            scorer = Scorer(plan, protocol.task(name), setup._replace(sensors=sensors), truths)
-            compare(row, other, scorer, progress)
+            compare(row, other, Scorer(plan, protocol.task(name), setup, truths), progress)
     return row
 
 

@@ -22,8 +22,9 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import check_option, option_kinds, option_value, with_options
 from jaxsrda.experiment.registry import METHODS, Method, configured_model, make_assimilator, method_preset
-from jaxsrda.filters.config import FilterConfig, filter_params
+from jaxsrda.filters.config import LAYOUT_FILTERS, FilterConfig, filter_params
 from jaxsrda.observing.observations import Observations
+from jaxsrda.observing.sensors import layout_name
 
 KINDS = "a function Setup → Assimilator, an Assimilator, or a Method"
 
@@ -33,7 +34,7 @@ class Entrant:
     """A method that is scored.
 
     name: of its row; spec: what was asked for; make: Setup → `Assimilator`; settings: for the record; identity: differs
-    where its source, or a setting, does; named: the method, configuration and model of a name in `METHODS`.
+    where its source, or a setting, does; named: of a name in `METHODS`, its method, configuration and model in a setup.
     """
 
     name: str
@@ -41,11 +42,17 @@ class Entrant:
     make: Callable[[Setup], Assimilator]
     settings: dict[str, Any]
     identity: str
-    named: dict[str, Any] = dataclasses.field(default_factory=dict)
+    named: Callable[[Setup], dict[str, Any]] | None = None
 
     def method(self, setup: Setup, observed: Observations) -> dict[str, Any]:
-        """The arguments of an `Experiment` that say what is run: one compiled program serves all of its truths."""
-        return self.named or {"method": self.assimilator(setup, observed)}
+        """The arguments of an `Experiment` that say what is run: one compiled program serves all of its truths.
+
+        observed: of one time (p,), of which the shapes count.  Raises as `assimilator` does.
+        """
+        if self.named is None:
+            return {"method": self.assimilator(setup, observed)}
+        self.make(setup)  # raises for sensors that it cannot use
+        return self.named(setup)
 
     def assimilator(self, setup: Setup, observed: Observations) -> Assimilator:
         """The method in a setup, tried in the abstract on the observations of one time (p,).
@@ -113,22 +120,29 @@ def _named(method: str, name: str, options: Mapping[str, str]) -> Entrant:
     preset = method_preset(method)
     kinds = option_kinds(preset)
     told = {check_option(key, preset, method): option_value(key, text, kinds[key]) for key, text in options.items()}
-    config = with_options(preset, told, method)
-    settings: dict[str, Any] = {"config": described(config)}
+
+    def config(layout: str) -> Any:
+        return with_options(method_preset(method, layout), told, method)
+
+    chosen = config("lattice:8")
+    settings: dict[str, Any] = {"config": described(chosen)}
+    if tuned := [layout for layout, presets in LAYOUT_FILTERS.items() if method in presets]:
+        settings["by_layout"] = {layout: described(config(layout)) for layout in tuned}
     model = None
-    if isinstance(config, DiffSRDAConfig):
+    if isinstance(chosen, DiffSRDAConfig):
         from jaxsrda.diffsrda.weights import default_weights, load_model
 
-        settings["weights"] = load_model(config.weights or default_weights(config.prior))[1]["sha256"]
-        model = configured_model(config)
-    return Entrant(
-        name,
-        method,
-        lambda setup: make_assimilator(method, setup, config, model=model),
-        settings,
-        content_hash(key_of(method, settings)),
-        {"method": method, "config": config, "model": model},
-    )
+        settings["weights"] = load_model(chosen.weights or default_weights(chosen.prior))[1]["sha256"]
+        model = configured_model(chosen)
+
+    def named(setup: Setup) -> dict[str, Any]:
+        return {"method": method, "config": config(layout_name(setup.sensors)), "model": model}
+
+    def make(setup: Setup) -> Assimilator:
+        given = named(setup)
+        return make_assimilator(method, setup, given["config"], model=model)
+
+    return Entrant(name, method, make, settings, content_hash(key_of(method, settings)), named)
 
 
 def _from_method(method: Method) -> Callable[[Setup], Assimilator]:

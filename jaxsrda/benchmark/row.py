@@ -42,7 +42,7 @@ class Row:
 
     data: name; protocol: its name, fingerprint, tasks and seeds; method: its spec, settings and hash; truths: the
     digest of each, by seed; of each task the seeds, `KEPT` scores by truth, their means and intervals, seconds,
-    members, the reference's scores and the provenance; cost; and what the command line adds: the command, a note.
+    members, the reference's scores and the provenance; cost; and text about it: the command, a note.
     """
 
     def __init__(self, name: str, protocol: Protocol, method: Mapping[str, Any], path: Path | None = None):
@@ -62,13 +62,22 @@ class Row:
         }
 
     @classmethod
-    def opened(cls, path: str | Path | None, name: str, protocol: Protocol, method: Mapping[str, Any]) -> Row:
-        """The row that a file holds, or an empty one for it.
+    def opened(
+        cls,
+        path: str | Path | None,
+        name: str,
+        protocol: Protocol,
+        method: Mapping[str, Any],
+        about: Mapping[str, str] | None = None,
+    ) -> Row:
+        """The row that a file holds, or an empty one for it; about: text that it is given, such as its command.
 
         What a method's earlier source scored is made anew, with a warning.  Raises ValueError for a file of something
         else: another method, other settings, another protocol.
         """
         row = cls(name, protocol, method, None if path is None else check_writable(path, (".json",)))
+        said = {key: text for key, text in (about or {}).items() if text}
+        row.data |= said
         if row.path is None or not row.path.exists():
             return row
         found = read_row(row.path)
@@ -87,7 +96,7 @@ class Row:
         if found["method"].get("hash") != row.data["method"].get("hash"):
             warnings.warn(f"{row.path}: the method has changed since; it is scored anew", stacklevel=3)
             return row
-        row.data = found
+        row.data = found | said
         return row
 
     def missing(self, task: str, seeds: Sequence[int], any_code: bool = False) -> tuple[int, ...]:
@@ -156,11 +165,6 @@ class Row:
     def put_cost(self, task: str, cost: Mapping[str, Any]) -> None:
         """Keep what a cycle of a task costs."""
         self.data["cost"] = stamped({"task": task, **cost})
-        self.save()
-
-    def say(self, **more: str) -> None:
-        """Add text, such as the command, or a note."""
-        self.data |= {name: text for name, text in more.items() if text}
         self.save()
 
     def save(self) -> None:

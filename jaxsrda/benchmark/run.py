@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.benchmark.cost import measure
@@ -25,6 +26,7 @@ from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.run import run
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
+from jaxsrda.observing.observations import Observations
 
 REFERENCES = ("enkf-lagrange", "enkf-hr", "none")
 """Methods that a row may be compared with on the same truths and machine."""
@@ -69,26 +71,30 @@ def run_benchmark(
     protocol: str | Protocol = "jet-v1",
     path: str | Path | None = None,
     progress: Progress = lambda *_: None,
+    about: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Row:
     """Score a method on a protocol: the row, which is also written to `path` (.json) after each truth.
 
-    method: a name, "package.module:attribute", or a value (see `entrant`); options: fields of `Plan`.  Raises
-    ValueError or TypeError, in one line that names the method and the task, for a method that raises, keeps another
-    contract or stops being finite, and for a file of another row.
+    method: a name, "package.module:attribute", or a value (see `entrant`); about: text for the row, such as its command
+    or a note; options: fields of `Plan`.  Raises ValueError or TypeError, in one line that names the method and the
+    task, for a method that raises, keeps another contract, cannot take a task's sensors (all before any is scored) or
+    stops being finite, and for a file of another row.
     """
     given = method if isinstance(method, Entrant) else entrant(method)
     found = protocol if isinstance(protocol, Protocol) else protocol_called(protocol)
     plan = Plan(found, **options)
     this_run()  # the code as it is when the work begins
-    row = Row.opened(path, given.name, found, method_of(given))
+    row = Row.opened(path, given.name, found, method_of(given), about)
+    setup = Setup(found.testbed, default_climatology(found.testbed))
+    scorers = {name: Scorer(plan, found.task(name), setup) for name in plan.tasks}
+    for scorer in scorers.values():
+        scorer.prepare(given)
     truths = simulate_truth(found.testbed, plan.seeds, progress=progress)
     row.check_truths(dict(zip(plan.seeds, map(truth_digest, truths))))
-    setup = Setup(found.testbed, default_climatology(found.testbed))
     other = None if plan.reference in ("none", given.spec) else entrant(plan.reference)
-    for name in plan.tasks:
-        task = found.task(name)
-        scorer = Scorer(plan, task, setup._replace(sensors=task.sensors(found.testbed.grid)), truths)
+    for name, scorer in scorers.items():
+        scorer.truths = truths
         scorer.add(given, row, progress)
         if other is not None:
             compare(row, other, scorer, progress)
@@ -129,37 +135,54 @@ def method_of(given: Entrant) -> dict[str, Any]:
     return {"spec": given.spec, "settings": given.settings, "hash": given.identity}
 
 
-@dataclasses.dataclass
 class Scorer:
-    """Runs entrants on one task."""
+    """Runs entrants on one task, over `truths` (truths, frames, nx, ny) of the plan."""
 
-    plan: Plan
-    task: Task
-    setup: Setup
-    truths: np.ndarray
+    def __init__(self, plan: Plan, task: Task, setup: Setup, truths: np.ndarray | None = None):
+        self.plan, self.task, self.truths = plan, task, truths
+        self.setup = setup._replace(sensors=task.sensors(plan.protocol.testbed.grid))
+        self.methods: dict[str, dict[str, Any]] = {}
 
-    def observed(self) -> Any:
+    def prepare(self, given: Entrant) -> dict[str, Any]:
+        """The arguments of an `Experiment` that say what is run, once they were tried on the task's sensors."""
+        slots, dtype = self.setup.sensors[0].placed(self.setup.grid).capacity, self.setup.dtype
+        ones = jnp.ones(slots, dtype)
+        blank = Observations(ones, jnp.ones((slots, 2), dtype), jnp.zeros(slots, bool), ones)
+        if given.identity not in self.methods:
+            with self.named(given):
+                self.methods[given.identity] = given.method(self.setup, blank)
+        return self.methods[given.identity]
+
+    @contextlib.contextmanager
+    def named(self, given: Entrant, group: Sequence[int] = ()) -> Iterator[None]:
+        """Errors in the block say the task, the truths and the method."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            where = f"task {self.task.name}" + (f", truth {', '.join(map(str, group))}" if group else "")
+            said = str(error) if given.spec in str(error) else f"{given.spec}: {error}"
+            raise type(error)(f"{where}: {said}") from error
+
+    def observed(self) -> Observations:
         """What the sensors measure of the first truth, (cycles, p)."""
+        assert self.truths is not None
         seen = observe_task(self.plan.protocol, self.task, self.truths[:1], self.plan.seeds[:1])
         return jax.tree.map(lambda a: a[0], seen)
 
     def add(self, given: Entrant, row: Row, progress: Progress) -> None:
         """Add the scores of the truths that a row lacks, a few at a time."""
+        assert self.truths is not None
         protocol, total = self.plan.protocol, len(self.plan.seeds)
         seeds = row.missing(self.task.name, self.plan.seeds, self.plan.reuse_any_code)
         if not seeds:
             return
-        first = jax.tree.map(lambda a: a[0], self.observed())
-        where = f"task {self.task.name}"
-        try:
-            method = given.method(self.setup, first)
-            progress(f"{self.task.name}, {given.name}", total - len(seeds), total)
-            for group in chunks(seeds, self.plan.at_once):
-                where = f"task {self.task.name}, truth {', '.join(map(str, group))}"
-                frames = self.truths[[self.plan.seeds.index(seed) for seed in group]]
+        method, what = self.prepare(given), f"{self.task.name}, {given.name}"
+        progress(what, total - len(seeds), total)
+        for group in chunks(seeds, self.plan.at_once):
+            with self.named(given, group):
                 experiment = Experiment(
                     **method,
-                    truth=frames,
+                    truth=self.truths[[self.plan.seeds.index(seed) for seed in group]],
                     sensors=self.setup.sensors,
                     testbed=protocol.testbed,
                     climatology=self.setup.climatology,
@@ -169,13 +192,9 @@ class Scorer:
                     joint=True,
                 )
                 result = run(experiment)
-                members = np.asarray(result.statistics[0]["rank_histogram"]).size - 1
-                row.add(self.task.name, group, result.per_truth, result.seconds, members)
-                progress(f"{self.task.name}, {given.name}", total - len(seeds) + seeds.index(group[-1]) + 1, total)
-        except (ValueError, TypeError) as error:
-            raise type(error)(
-                f"{where}: {error}" if given.spec in str(error) else f"{where}: {given.spec}: {error}"
-            ) from error
+            members = np.asarray(result.statistics[0]["rank_histogram"]).size - 1
+            row.add(self.task.name, group, result.per_truth, result.seconds, members)
+            progress(what, total - len(seeds) + seeds.index(group[-1]) + 1, total)
 
 
 def chunks(items: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -12,6 +12,7 @@ from helpers import TESTBED
 from jaxsrda.app.cli import main as cli
 from jaxsrda.app.cli.benchmark import Benchmark
 from jaxsrda.app.cli.common import command_of
+from jaxsrda.benchmark import read_row
 from jaxsrda.benchmark.protocol import draws_of
 
 BASE = ["benchmark", "--protocol", "smallest", "--reference", "none"]
@@ -29,7 +30,7 @@ def test_a_row_a_table_and_its_command(protocol, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert cli.main([*HOLD, "--tasks", "speed", "--truths", "1", "--note", "two fields"]) == 0
     out = capsys.readouterr().out
-    row = json.loads((tmp_path / "leaderboard" / "smallest" / "hold.json").read_text())
+    row = read_row(tmp_path / "leaderboard" / "smallest" / "hold.json")
     score = row["tasks"]["speed"]["scores"]["maer"]["mean"]
     assert f"{score:.3f}" in out and "a cycle of speed" in out and row["note"] == "two fields"
     assert row["protocol"] == {

@@ -45,6 +45,13 @@ def _raise(error):
     raise error
 
 
+def no_speeds(setup):
+    """`hold`, for sensors of vorticity alone."""
+    if not setup.sensors[0].measures_vorticity:
+        raise ValueError("only vorticity, please")
+    return hold(setup)
+
+
 raises = lambda setup: _raise(KeyError("no such thing"))  # noqa: E731
 no_assimilator = lambda setup: 3  # noqa: E731
 init_raises = changed(init=lambda right: lambda key: _raise(RuntimeError("lost")))

@@ -190,6 +190,14 @@ def test_a_module_that_raises_is_said(tmp_path, monkeypatch):
         entrant("broken_module:x")
 
 
+def test_a_task_that_a_method_cannot_do_is_said_before_any_is_scored(protocol, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"task speed: no_speeds: ValueError when it was called .*: only vorticity, please"
+    ):
+        run_benchmark(methods.no_speeds, protocol, tmp_path / "row.json", lambda *_: pytest.fail("something ran"))
+    assert not (tmp_path / "row.json").exists()
+
+
 def test_values_of_all_kinds_are_taken(protocol):
     options = {"tasks": ("lattice-4",), "truths": 1, "reference": "none"}
     made = entrant(methods.a_method, "four")
@@ -207,6 +215,18 @@ def test_options_of_a_method_by_name():
         entrant("enkf-sr", None, {"member": "4"})
     with pytest.raises(ValueError, match="members: hold is a value with settings of its own; leave the option out"):
         entrant(methods.hold, None, {"members": "4"})
+
+
+def test_a_method_by_name_takes_the_preset_of_its_sensors(protocol, monkeypatch):
+    """As in `assimilate`; options change each preset."""
+    from jaxsrda.filters.config import LAYOUT_FILTERS, FilterConfig
+
+    monkeypatch.setitem(LAYOUT_FILTERS, "lattice:4", {"enkf-sr": FilterConfig(members=5)})
+    made = entrant("enkf-sr", None, {"additive": "0.2"})
+    fine, other = (setup()._replace(sensors=protocol.task(name).sensors(TESTBED.grid)) for name in protocol.task_names)
+    configs = [made.method(each, None)["config"] for each in (fine, other)]
+    assert [config.members for config in configs] == [5, 100] and {config.additive for config in configs} == {0.2}
+    assert made.settings["by_layout"]["lattice:4"]["members"] == 5 and made.make(fine).members == 5
 
 
 def test_plans_are_checked(protocol):

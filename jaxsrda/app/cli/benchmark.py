@@ -62,15 +62,15 @@ class Benchmark:
             given, tasks = given_analyses(self.method, self.tasks, protocol, self.name)
             plan = dataclasses.replace(plan, tasks=tasks)
             name: str = given.name
-            score: Callable[..., Any] = lambda path, progress: score_analyses(given, plan, path, progress)  # noqa: E731
+            score: Callable[..., Any] = lambda *where: score_analyses(given, plan, *where)  # noqa: E731
         else:
             options = dict(self.set)
             if len(options) < len(self.set):
                 raise ValueError("--set: an option is given twice; give it once")
             method = entrant(self.method, self.name, options)
             name = method.name
-            settings = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)}
-            score = lambda path, progress: run_benchmark(method, path=path, progress=progress, **settings)  # noqa: E731
+            settings = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)[1:]}
+            score = lambda *where: run_benchmark(method, protocol, *where, **settings)  # noqa: E731
         path = self._path(name)
         with progress_bar() as bar:
             task = bar.add_task("truths", total=1)
@@ -78,8 +78,7 @@ class Benchmark:
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            row = score(path, progress)
-        row.say(command=command_of("benchmark", self), note=self.note)
+            row = score(path, progress, {"command": command_of("benchmark", self), "note": self.note})
         self._print(row, path)
 
     def _path(self, name: str) -> Path:
