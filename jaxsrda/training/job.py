@@ -124,8 +124,8 @@ def train(
     whose = policy if isinstance(policy, str) else model_hash(policy)
     data = job.data[0]
     testbed, stream = data.testbed, job.stream.settled(job.model)
-    setup = Setup(testbed, default_climatology(testbed))
     mesh = mesh_of(devices, data=math.gcd(job.training.batch, stream.capacity))
+    setup = Setup(testbed, default_climatology(testbed))
     made = makers(setup, job.model, job.data, stream, policy, mesh)
     check_capacity(made, stream.capacity)
     everything = truths_of(data, data.runs, lambda done, total: progress(f"{data.truth_level.name} runs", done, total))

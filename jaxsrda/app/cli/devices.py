@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -10,6 +11,9 @@ from typing import Any, Literal
 
 HOURS = 24
 """How long processes that are done wait for the first one, which writes files."""
+
+FAREWELL = 5.0
+"""Seconds that a process which fails gives the others to fail alike."""
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -101,9 +105,15 @@ class _patient:
         self.clock.cancel()
 
 
-def leave(line: str, code: int = 2) -> None:
-    """Say why and end at once, without waiting for other processes."""
+def leave(line: str, code: int = 2, met: bool = False) -> None:
+    """Say why and end; met: processes that end for the same reason do so together, no one waits for others long."""
     print(f"jaxsrda: {line}", file=sys.stderr, flush=True)
+    if met:
+        import jax
+
+        threading.Timer(FAREWELL, os._exit, (code,)).start()
+        with contextlib.suppress(Exception):
+            jax.distributed.shutdown()
     os._exit(code)
 
 

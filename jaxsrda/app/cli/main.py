@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         line = remedy(error)
         if several:  # the others cannot go on without this one, and it must not wait for them
-            leave(f"process {number}: {line or traceback.format_exc()}", 2 if line else 1)
+            leave(f"process {number}: {line or traceback.format_exc()}", 2 if line else 1, met=True)
         if line is None:
             raise
         print(f"jaxsrda: {line}", file=sys.stderr)
