@@ -80,17 +80,17 @@ def learned(method, members):
     kind = ModelConfig.of(TESTBED, network="tiny", priors=("enkf-sr",), latent=latent, target=target)
     if latent:
         coder = loud(jax.eval_shape(lambda: functions(AUTOENCODERS["kl"]).initial(0)))
-        space = LatentSpace(coder, np.zeros((0, 3), np.float32), np.ones((3, 1), np.float32))
+        space = LatentSpace(coder, np.zeros((0, 3), np.float32), np.linspace(0.5, 1.5, 3, dtype=np.float32))
     weights = loud(jax.eval_shape(lambda: network(kind).initial(0)))
     config = DiffSRDAConfig(prior="enkf-sr", members=members, steps=2, sampler=sampler)
     return {"config": config, "model": Model(kind, weights, np.full(kind.frames, 0.3, np.float32), space)}
 
 
 def apart(one, other):
-    """The largest difference between two results, of all that they hold."""
+    """The largest difference between two results, by the largest number of the kind, of all that they hold."""
     leaves = [jax.tree.leaves((r.mean, r.std, r.members, r.series, r.per_truth, r.carry)) for r in (one, other)]
     pairs = ((np.asarray(a, float), np.asarray(b, float)) for a, b in zip(*leaves, strict=True))
-    return max(float(np.max(np.abs(a - b), initial=0)) for a, b in pairs)
+    return max(float(np.max(np.abs(a - b), initial=0) / max(1.0, np.max(np.abs(a), initial=0))) for a, b in pairs)
 
 
 def compared(method, truths, devices):

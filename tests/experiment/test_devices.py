@@ -59,7 +59,7 @@ def test_what_does_not_divide_is_shared_by_fewer():
 @pytest.mark.parametrize("method", METHODS)
 def test_eight_devices_are_one_for_every_method(method):
     (row,) = sharded(2, "8", method)
-    assert row["off"] < (1e-6 if method in FILTERS else 1e-3), row  # networks compute in float32
+    assert row["off"] < (1e-6 if method in FILTERS else 1e-4), row  # networks compute in float32
     alone = "devices: 2 of 8 have work, the parts that counts divide into (2 of case 2, 1 of member 1)"
     assert row["said"] == ([alone] if method == "cnn" else [])
     assert row["work"] < (0.6 if method == "cnn" else 0.5), row  # truths alone would leave half
@@ -148,7 +148,9 @@ def test_meshes_that_do_not_fit():
         ("--processes 2 --process 1 --coordinator a:80 --patience 0", "--patience: expected 1 second or more, got 0"),
     ],
 )
-@pytest.mark.parametrize("command", ["assimilate --method persistence", "sweep --grid additive 0.1", "train --out w.npz"])
+@pytest.mark.parametrize(
+    "command", ["assimilate --method persistence", "sweep --grid additive 0.1", "train --out w.npz"]
+)
 def test_options_of_devices_are_checked(command, options, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main.main([*command.split(), *options.split()]) == 2

@@ -57,7 +57,7 @@ def made(mesh):
     own = programs(MODEL, TRAINING, STREAM, {}, mesh=mesh)
 
     def make(key, truths, policy):
-        return placed(windows(4, seed=int(jax.random.bits(key) % 2**31)), mesh)
+        return placed(windows(4, seed=int(jax.random.bits(key)) % 2**31), mesh)
 
     return own._replace(makers={"a": (make, 2)})
 
