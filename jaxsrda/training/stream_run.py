@@ -262,9 +262,16 @@ class Work:
         return json.dumps(named)
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:
-        """A checkpoint; windows lie beside it, those that it does not need are removed after it is written."""
-        if not leading():
-            return
+        """A checkpoint; windows lie beside it, those that it does not need are removed after it is written.
+
+        The first process writes it, and the others wait until it is there.
+        """
+        if leading():
+            self.write(store, folder)
+        agreed(0.0)
+
+    def write(self, store: Checkpoints, folder: Path | None) -> None:
+        """The state, its notes, and no more windows than it needs."""
         arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.state))}
         notes = {
             "curve": self.curve,

@@ -1,5 +1,7 @@
 """A process with 8 devices: `python data_parallel.py buffer|steps FOLDER` prints, as JSON, what a training on several
-devices is beside the same on one."""
+devices is beside the same on one; `python data_parallel.py process FOLDER PORT I` is one of two processes that share
+a training, and another time goes on with it.
+"""
 
 import dataclasses
 import json
@@ -69,7 +71,7 @@ def one_step(own):
     numbers = jnp.int32(12), jnp.float32(1e-3), jnp.full(MODEL.frames, 0.7, jnp.float32), jax.random.key(3)
     numbers = placed(numbers, own.mesh)
     state, metrics = own.steps(state, placed(Fixed(), own.mesh), buffer.windows, *numbers)
-    leaves = [np.asarray(leaf, float).ravel() for leaf in jax.tree.leaves(gathered(state.optimizer))]
+    leaves = [np.asarray(a, float).ravel() for a in jax.tree.leaves(gathered(state.optimizer)) if a.ndim]
     return {name: float(value) for name, value in metrics.items()}, np.concatenate(leaves)
 
 
@@ -94,6 +96,21 @@ def steps(folder):
     return {"steps": rows, "curves": curves}
 
 
+def process(folder, port, number):
+    """A training of two processes, with a checkpoint on the way: the curve that each of them has."""
+    jax.distributed.initialize(f"localhost:{port}", 2, number, cluster_detection_method="deactivate")
+    mesh = mesh_of("all", data=8)
+    own, truths = made(mesh), stream_run.Truths(jnp.zeros((6, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
+    for samples in (16, 24):
+        training = dataclasses.replace(TRAINING, samples=samples)
+        done = stream_run.run(MODEL, training, STREAM, own, truths, folder=folder)
+    return {"curve": [[row["samples"], row["loss"]] for row in done.curve], "devices": mesh.size}
+
+
 if __name__ == "__main__":
-    assert len(jax.devices()) == 8
-    print(json.dumps(buffers() if sys.argv[1] == "buffer" else steps(Path(sys.argv[2]))))
+    what, folder, *more = sys.argv[1:]
+    if what == "process":
+        print(json.dumps(process(Path(folder), *map(int, more))))
+    else:
+        assert len(jax.devices()) == 8
+        print(json.dumps(buffers() if what == "buffer" else steps(Path(folder))))
