@@ -172,7 +172,7 @@ class Program:
 
 
 @functools.lru_cache(PROGRAMS)
-def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int, mesh: Mesh | None = None) -> Program:
+def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int, mesh: Mesh | None) -> Program:
     """The program of a recipe for sensors that measure the same and have the same roles, the same first time, and the
     same devices."""
     return Program(recipe, sensors, keep, first, mesh)
