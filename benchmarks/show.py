@@ -48,6 +48,8 @@ def table(record: dict[str, Any]) -> None:
     console.print(f"roof: {rates} (one matrix product, one triad).", record["counting"], highlight=False)
     for line in record["left_out"]:
         console.print(line, markup=False)
+    for name, off in record.get("agreement", {}).items():
+        console.print(f"{name}'s solution of one flow and ours differ by {off:.1e}")
     for row in record.get("ratios", {}).get("peers", ()):
         where = f"{row['grid']} × {row['grid']} points, members {row['members']}"
         console.print(f"{row['of']}, time a point and tendency over {row['to']}'s, {where}: {row['ratio']:.2f}")

@@ -43,6 +43,7 @@ def run(names: Sequence[str], quick: bool, said: Said) -> Record:
                 said(name, rows[-1])
         if name == "solver":
             record["left_out"] += peers.missing()
+            record["agreement"] = peers.agreement()
             record["errors"] = solver.errors(quick)
             record["ratios"] = ratios(rows, record["errors"])
     record["rates"] = [rate._asdict() for rate in measured_rates(quick)]

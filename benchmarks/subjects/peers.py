@@ -145,3 +145,58 @@ def cases(quick: bool) -> list[Case]:
                 )
             )
     return found
+
+
+# That they solve the same equation -------------------------------------------------------------
+
+ODD_GRID, ODD_DT, ODD_STEPS = 64, 2e-3, 100
+
+
+def odd_flow(n: int) -> np.ndarray:
+    """A smooth vorticity on the square (n, n), odd about y = 0 and π: a flow in the channel and its mirror image."""
+    rng, x = np.random.default_rng(1), 2 * np.pi * np.arange(n) / n
+    waves = [np.cos(k * x + rng.uniform(0, 6))[:, None] * np.sin(l * x) for k in range(4) for l in range(1, 4)]  # noqa: E741
+    return np.tensordot(rng.normal(size=len(waves)), np.stack(waves), 1).astype(np.float32)
+
+
+def ours_later(omega: np.ndarray) -> np.ndarray:
+    """The channel's part of the flow after the steps, without forcing, β, drag and damping."""
+    grid = jaxsrda.ChannelGrid(ODD_GRID, ODD_GRID // 2 + 1)
+    zero = jnp.zeros((), "float32")
+    step = stepper("etdrk4", grid, jaxsrda.FlowParams(zero, zero, zero, jnp.zeros(grid.lmax, "float32")), ODD_DT)
+    state = jaxsrda.to_spectral(grid, jnp.asarray(omega[:, : grid.ny]))
+    return np.asarray(jaxsrda.to_physical(grid, jax.lax.fori_loop(0, ODD_STEPS, lambda _, s: step(s), state)))
+
+
+def exponax_later(omega: np.ndarray) -> np.ndarray:
+    """The square after the steps by exponax, whose stream function has the other sign."""
+    import exponax as ex
+
+    options = {"diffusivity": 0.0, "vorticity_convection_scale": -1.0, "order": 4}
+    step = ex.stepper.NavierStokesVorticity(2, 2 * math.pi, ODD_GRID, ODD_DT, **options)
+    return np.asarray(jax.lax.fori_loop(0, ODD_STEPS, lambda _, s: step(s), jnp.asarray(omega[None])))[0]
+
+
+def pyqg_later(omega: np.ndarray) -> np.ndarray:
+    """The square after the steps by pyqg-jax, whose arrays are (layer, y, x)."""
+    import pyqg_jax
+
+    model = pyqg_jax.bt_model.BTModel(nx=ODD_GRID, L=2 * math.pi, rek=0.0, beta=0.0)
+    stepped = pyqg_jax.steppers.SteppedModel(model, pyqg_jax.steppers.AB3Stepper(dt=ODD_DT))
+    state = model.create_initial_state(jax.random.key(0)).update(q=jnp.asarray(omega.T[None]))
+    state = stepped.initialize_stepper_state(state)
+    return np.asarray(jax.lax.fori_loop(0, ODD_STEPS, lambda _, s: stepped.step_model(s), state).state.q)[0].T
+
+
+LATER = {"exponax": (exponax_later, "exponax"), "pyqg-jax": (pyqg_later, "pyqg_jax")}
+
+
+def agreement() -> dict[str, float]:
+    """Largest difference from ours over the largest vorticity after the steps, by solver that is installed."""
+    start, found = odd_flow(ODD_GRID), {}
+    own = ours_later(start)
+    for name, (later, module) in LATER.items():
+        if importlib.util.find_spec(module) is not None:
+            other = later(start)[:, : own.shape[1]]
+            found[name] = float(np.abs(other - own).max() / np.abs(own).max())
+    return found
