@@ -82,6 +82,7 @@ def picture(record: dict[str, Any], path: Path) -> None:
         axes[0, column].set_title(f"{name}: s a {next(iter(some.values()))[0]['unit']}", fontsize=8)
         axes[1, column].set_xlabel(axis)
         axes[1, column].set_title("memory, MB", fontsize=8)
-        axes[0, column].legend(fontsize=6, title_fontsize=6)
+        if any(some):
+            axes[0, column].legend(fontsize=6)
     figure.savefig(path, dpi=130)
     plt.close(figure)

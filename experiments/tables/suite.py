@@ -36,8 +36,8 @@ def suite(records: Records) -> str:
         "## The suite",
         prose(
             f"All of it is one run of `{command}`, {record['seconds'] / 60:.0f} minutes, the record is "
-            "[`results/suite.json`](results/suite.json). `--quick` takes small sizes; one subject alone has its name in "
-            "the place of `all`; `python -m benchmarks compare before.json after.json` says what became slower or "
+            "[`results/suite.json`](results/suite.json). `--quick` takes small sizes; one subject alone has its name "
+            "in the place of `all`; `python -m benchmarks compare before.json after.json` says what became slower or "
             f"heavier. The machine: {machine['cpu']}, {machine['cores_used']} of {machine['cores']} cores, JAX "
             f"{machine['jax']}, load {machine['load']:.1f} before and {machine['load_after']:.1f} after, "
             f"{machine['date']}."
@@ -138,9 +138,9 @@ def compared(record: dict[str, Any]) -> list[str]:
     parts += [
         "### The paper's scheme",
         prose(
-            f"HR runs of {timed['frames']} frames by ETDRK4, whose relative L1 error at t = 5 (float64) is below 1e-5, "
-            f"and by the paper's scheme (RK2, {timed['steps']} steps a frame) in turns: how many times as long it takes."
+            f"HR runs of {timed['frames']} frames in turns: by ETDRK4, whose relative L1 error at t = 5 (float64) is "
+            f"below 1e-5, and by the paper's scheme, RK2 of {timed['steps']} steps a frame."
         ),
-        table(["ETDRK4 steps a frame", "error at t = 5", "the paper's scheme takes"], scheme),
+        table(["ETDRK4 steps a frame", "error at t = 5", "time of the paper's scheme over that"], scheme),
     ]
     return parts

@@ -40,8 +40,11 @@ MOST_MEMBERS, MOST_SENSORS = 128, 512
 AT_ONCE = 8
 """Members of a forecast that is timed."""
 
-STEPS, FACTOR = 4, 1024
-"""Time steps, and sensors of the factor, that are timed."""
+MOST_STEPS, MOST_FLOPS = 4, 4e9
+"""Time steps that are timed, fewer, and of fewer members, where these are more operations."""
+
+FACTOR = 1024
+"""Sensors of the factor that is timed."""
 
 BUDGET = 0.5
 """Seconds of a timing, without compiling."""
@@ -87,12 +90,15 @@ Probe = tuple[Callable[..., Any], tuple[Any, ...], float]
 
 
 def _transform(need: Need) -> Probe:
-    grid, testbed, members = ChannelGrid(*need.grid), jet(), min(need.members, AT_ONCE)
+    grid, testbed = ChannelGrid(*need.grid), jet()
+    affordable = max(int(MOST_FLOPS / (4 * tendency_flops(grid))), 1)
+    members = min(need.members, AT_ONCE, affordable)
+    steps = min(MOST_STEPS, max(affordable // members, 1))
     level = Level("timed", grid.nx, grid.ny, 1e-5 * (128 / grid.nx) ** 4, 1)
     step = etdrk4(grid, testbed.flow_params(level, "float32"), 0.01 * 128 / max(grid.nx, 128))
     states = jnp.stack([testbed.start(jax.random.key(0), grid, "float32")] * members)
-    run = rollout(jax.vmap(step), STEPS, 1, lambda state: state[0, 0, 0])
-    return run, (states,), 4 * STEPS * members * tendency_flops(grid)
+    run = rollout(jax.vmap(step), steps, 1, lambda state: state[0, 0, 0])
+    return run, (states,), 4 * steps * members * tendency_flops(grid)
 
 
 def _interpolate(need: Need) -> Probe:
