@@ -11,7 +11,6 @@ import numpy as np
 import jaxsrda
 from benchmarks.case import Case, Made
 from jaxsrda.filters.analysis import ANALYSES
-from jaxsrda.observing.observations import pack
 
 MEMBERS, SENSORS = 40, 128
 """Of the growth with the other."""
@@ -21,7 +20,7 @@ def analysis(name: str, members: int, sensors: int) -> Made:
     """One analysis of random fields and observations: what it costs does not depend on the numbers."""
     grid, rng = jaxsrda.jet().grid, np.random.default_rng(0)
     places = rng.uniform((0, 0.01), (2 * np.pi, np.pi - 0.01), (sensors, 2))
-    observations = pack(rng.normal(size=sensors), places, 0.01)
+    observations = jaxsrda.pack(rng.normal(size=sensors), places, 0.01)
     preset = {"enkf": "enkf-hr", "etkf": "etkf-hr", "letkf": "letkf-hr", "ensf": "ensf-sr"}[name]
     params = jaxsrda.filter_params(jaxsrda.FILTERS[preset], "float32")
     ensemble = jnp.asarray(rng.normal(size=(members, *grid.shape)), jnp.float32)

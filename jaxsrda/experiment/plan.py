@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,9 @@ from jaxsrda.flow.lagrangian import SUBSTEPS
 from jaxsrda.flow.testbed import Testbed, jet
 from jaxsrda.observing.observations import Observations
 from jaxsrda.observing.sensors import Sensors
+
+if TYPE_CHECKING:
+    from jaxsrda.diffsrda.model import Model
 
 LOCAL = 24
 """Sensors of a column of the LETKF."""
@@ -253,11 +256,19 @@ def memory_of(outline: Outline) -> tuple[int | None, float]:
     observed = Observations(array(*shape), array(*shape, 2), array(*shape, dtype=bool), array(*shape))
     truth = array(truths, cycles * testbed.frames_per_cycle, *testbed.grid.shape)
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), truths))
-    model = configured_model(outline.config) if isinstance(outline.config, DiffSRDAConfig) else None
+    model = resized(configured_model(outline.config), testbed) if isinstance(outline.config, DiffSRDAConfig) else None
     compiled = program_of(Recipe(outline.method, outline.config, model), setup)
     carry = compiled.begin(setup, keys, True, dtype, compute=False)
     costs = compiled.planned(setup, keys, observed, truth, carry)
     return costs.costs.memory, costs.lower + costs.compile
+
+
+def resized(model: Model, testbed: Testbed) -> Model:
+    """The model as if it were for a testbed's grid: its networks are convolutions, whose weights suit any."""
+    (nx, ny), kind = testbed.grid.shape, model.config
+    if (kind.nx, kind.ny) == (nx, ny):
+        return model
+    return dataclasses.replace(model, config=dataclasses.replace(kind, nx=nx, ny=ny))
 
 
 def members_of(config: FilterConfig | DiffSRDAConfig, members: int | None, steps: int | None) -> Any:
