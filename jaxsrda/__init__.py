@@ -22,7 +22,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.cycling.sweep import sweep
-from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, LAYOUT_FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
@@ -93,6 +93,7 @@ __all__ = [
     "FILTERS",
     "GUIDES",
     "JOINT_SCORES",
+    "LAYOUT_FILTERS",
     "METHODS",
     "MMPS",
     "OI",

@@ -18,12 +18,9 @@ from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.options import flat_options, with_options
 from jaxsrda.experiment.run import settings as settings_of
 from jaxsrda.experiment.space import Setting
+from jaxsrda.scoring.aims import aim
 from jaxsrda.scoring.joint import JOINT_SCORES
 from jaxsrda.scoring.point import SCORES
-
-NO_LOSS = ("spread", "spread_skill", "error_spread_correlation")
-NO_LOSS += tuple(name for name in JOINT_SCORES if name.startswith(("variance_", "error_")))
-"""Scores of which less is not better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Trial:
 
 def check_by(by: str, joint: bool = False) -> str:
     """`by` if it is a score of which less is better, else ValueError."""
-    known = [name for name in (*SCORES, *(JOINT_SCORES if joint else ())) if name not in NO_LOSS]
+    known = [name for name in (*SCORES, *(JOINT_SCORES if joint else ())) if aim(name) == "least"]
     if by not in known:
         raise ValueError(f"by: expected a score of which less is better, {', '.join(known)}; got {by!r}")
     return by

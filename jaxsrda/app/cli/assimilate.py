@@ -10,7 +10,8 @@ from jaxsrda.app.cli.common import check_outputs, console, layout, origin, progr
 from jaxsrda.app.cli.effects import refuse_idle
 from jaxsrda.app.cli.following import earlier, followed
 
-TUNING = ("members", "controls", "localization", "inflation", "additive", "rtps", "rtpp", "representativeness")
+TUNING = ("members", "controls", "localization", "inflation", "adaptive", "additive", "rtps", "rtpp")
+TUNING += ("representativeness",)
 TUNING += ("substeps", "viscosity", "corrector")
 SAMPLING = ("prior", "restart", "steps", "sampler", "eta", "centred", "weights", "guide_on")
 GUIDE = ("strength", "iterations", "blur", "hard_steps")
@@ -61,6 +62,8 @@ class Assimilate:
     """Gaspari–Cohn half-width (weight zero beyond twice that)."""
     inflation: float | None = None
     """Multiplicative inflation."""
+    adaptive: float | None = None
+    """Weight, 0 to 1, of the newest departures in an inflation that follows them; 0 keeps it."""
     additive: float | None = None
     """Climatological anomalies added after each analysis, as a fraction."""
     rtps: float | None = None
