@@ -9,6 +9,7 @@ from experiments.tables.records import Records
 from experiments.tables.text import bullets, prose, table
 
 NAME = "benchmarks/suite"
+"""The record of all subjects; those of single ones have the subject behind it, `benchmarks/suite_solver`."""
 
 TITLES = {
     "solver": "Solver",
@@ -26,37 +27,50 @@ OWN = ("jaxsrda", "jaxsrda, half")
 
 
 def suite(records: Records) -> str:
-    """Everything that a run of the suite measured; nothing without a record of one."""
-    record = records.get(NAME)
-    if record is None:
+    """Everything that runs of the suite measured; nothing without a record of one."""
+    runs = {name: record for name, record in records.items() if name == NAME or name.startswith(f"{NAME}_")}
+    if not runs:
         return ""
-    command = f"python -m benchmarks all {'--quick ' * record['quick']}--out benchmarks/results/suite.json"
-    roof, machine = record["roof"], record["machine"]
+    alone = {name.removeprefix(f"{NAME}_") for name in runs}
+    counting = next(iter(runs.values()))["counting"]
     parts = [
         "## The suite",
         prose(
-            f"All of it is one run of `{command}`, {record['seconds'] / 60:.0f} minutes, the record is "
-            "[`results/suite.json`](results/suite.json). `--quick` takes small sizes; one subject alone has its name "
-            "in the place of `all`; `python -m benchmarks compare before.json after.json` says what became slower or "
-            f"heavier. The machine: {machine['cpu']}, {machine['cores_used']} of {machine['cores']} cores, JAX "
-            f"{machine['jax']}, load {machine['load']:.1f} before and {machine['load_after']:.1f} after, "
-            f"{machine['date']}."
+            "Times are the least of several runs, without compiling, float32 unless a case says otherwise; memory is "
+            f"arguments, outputs and temporaries. {counting} The roof is what one matrix product and one triad from "
+            "main memory reach in the same run; arrays that fit into caches may pass it. `python -m benchmarks compare "
+            "before.json after.json` says what became slower or heavier."
         ),
+    ]
+    for name, record in runs.items():
+        parts += one_run(name, record, alone if name == NAME else set())
+    return "\n\n".join(parts)
+
+
+def one_run(name: str, record: dict[str, Any], elsewhere: set[str]) -> list[str]:
+    """A run's machine, picture and tables, but for subjects that have a record of their own."""
+    file, subject = name.partition("/")[2], name.removeprefix(NAME).lstrip("_") or "all"
+    command = f"python -m benchmarks {subject} {'--quick ' * record['quick']}--out benchmarks/results/{file}.json"
+    roof, machine = record["roof"], record["machine"]
+    parts = [
         prose(
-            f"Times are the least of several runs, without compiling. {record['counting']} The roof is "
-            f"{roof['matrix_flops_per_second'] / 1e9:.0f} GFLOP/s of one matrix product and "
-            f"{roof['bytes_per_second'] / 1e9:.1f} GB/s of one triad from main memory, both measured in the run; "
-            "arrays that fit into caches may pass it."
+            f"**`{command}`**: {record['seconds'] / 60:.0f} minutes on {machine['cpu']}, {machine['cores_used']} of "
+            f"{machine['cores']} cores, JAX {machine['jax']}, load {machine['load']:.1f} before and "
+            f"{machine['load_after']:.1f} after, {machine['date']}; roof {roof['matrix_flops_per_second'] / 1e9:.0f} "
+            f"GFLOP/s and {roof['bytes_per_second'] / 1e9:.1f} GB/s. The record is [`results/{file}.json`]"
+            f"(results/{file}.json)."
         ),
         made_at(row for rows in record["subjects"].values() for row in rows),
-        "![Time and memory against what grows](results/suite.png)",
+        f"![Time and memory against what grows](results/{file}.png)",
     ]
-    if "ratios" in record:
-        parts += compared(record)
-    for name, rows in record["subjects"].items():
-        rows = [row for row in rows if "peer" not in row["size"]]
-        parts += [f"### {TITLES[name]}", table(HEADS, map(cells, rows))]
-    return "\n\n".join(parts)
+    for subject, rows in record["subjects"].items():
+        if subject in elsewhere:
+            continue
+        plain = [row for row in rows if "peer" not in row["size"]]
+        parts += [f"### {TITLES[subject]}", table(HEADS, map(cells, plain))]
+        if subject == "solver":
+            parts += compared(record)
+    return parts
 
 
 HEADS = ["case", "s to compile", "ms", "µs a unit", "unit", "MB", "GFLOP/s", "of the roof"]

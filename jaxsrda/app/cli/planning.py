@@ -93,9 +93,10 @@ def _print(made: Plan, source: str) -> None:
     shown.add_row("all", f"{sum(made.flops.values()) / 1e12:.3g}", f"{made.total_seconds:.3g}", style="bold")
     console.print(shown)
     memory = "unknown" if made.memory is None else f"{made.memory / 1e9:.3g} GB"
+    hours = f" ({made.total_seconds / 3600:.3g} h)" if made.total_seconds > 600 else ""
     console.print(
-        f"memory of a device: {memory} (XLA's account of the program); compiling it took {made.compile:.0f} s here; "
-        f"time from rates {source}, on a device like this one",
+        f"time: {made.total_seconds:.3g} s{hours}, from rates {source}, on a device like this one; memory of a device: "
+        f"{memory}, XLA's account of the program; compiling that took {made.compile:.0f} s here",
         highlight=False,
         markup=False,
     )
