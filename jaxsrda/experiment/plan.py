@@ -20,6 +20,7 @@ from jaxsrda.experiment import rates
 from jaxsrda.experiment.rates import Need, Rate
 from jaxsrda.experiment.registry import METHODS, check_config, configured_model
 from jaxsrda.experiment.scan import Recipe, program_of
+from jaxsrda.filters.analysis import LOCAL
 from jaxsrda.filters.config import FilterConfig
 from jaxsrda.flow.climatology import CLIMATOLOGY_RUNS, Climatology
 from jaxsrda.flow.grid import ChannelGrid
@@ -30,9 +31,6 @@ from jaxsrda.observing.sensors import Sensors
 
 if TYPE_CHECKING:
     from jaxsrda.diffsrda.model import Model
-
-LOCAL = 24
-"""Sensors of a column of the LETKF."""
 
 
 class Parts(NamedTuple):

@@ -54,6 +54,9 @@ AT_ONCE = 2**23
 LEAST_VARIANCE = 1e-4
 """Least variance of an observation relative to the background's: one sensor shrinks a spread at most 100-fold."""
 
+LOCAL = 24
+"""Sensors that a column of the LETKF takes, the nearest."""
+
 OUT_OF_REACH = 1e3
 """Distance of a masked sensor: beyond any localization, and finite for derivatives."""
 
@@ -202,7 +205,7 @@ def letkf(
     predicted: Array,
     observations: Observations,
     params: FilterParams,
-    local: int = 24,
+    local: int = LOCAL,
 ) -> Array:
     """Local ETKF: an ETKF at each grid point from its `local` nearest sensors, R divided by ρ.
 
