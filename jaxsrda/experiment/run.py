@@ -8,7 +8,8 @@ result.scores["maer"]                                 # mean and 95 % interval o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,35 +21,55 @@ from jaxsrda.core.records import described
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
+from jaxsrda.experiment.identity import check_kept
+from jaxsrda.experiment.parts import run_parts
 from jaxsrda.experiment.registry import configured_model
 from jaxsrda.experiment.result import Result, collect
-from jaxsrda.experiment.scan import Recipe, run_scan
+from jaxsrda.experiment.scan import Inputs, Recipe
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
 from jaxsrda.observing.observations import Observations, observation_key
 from jaxsrda.observing.operators import is_linear
 from jaxsrda.observing.sensors import check_values, misfit, observe_truths, withhold
 
 
-def assimilate(method: str | OwnMethod, truth: Any = None, progress: Progress | None = None, **options: Any) -> Result:
-    """Run one method over a truth (or several, side by side) and score it: `run` of an `Experiment`.
+def assimilate(
+    method: str | OwnMethod,
+    truth: Any = None,
+    progress: Progress | None = None,
+    kept: str | Path | None = None,
+    at_once: int | None = None,
+    **options: Any,
+) -> Result:
+    """Run one method over a truth (or several) and score it: `run` of an `Experiment`.
 
-    options: the fields of `Experiment`, or in place of its sensors the flat ones of `from_options`.  Raises
-    ValueError or TypeError for bad input (before any work) and `DivergedError` for an ensemble that did not stay
-    finite.
+    kept, at_once: as `run` has them.  options: the fields of `Experiment`, or in place of its sensors the flat ones of
+    `from_options`.  Raises ValueError or TypeError for bad input (before any work) and `DivergedError` for an ensemble
+    that did not stay finite.
     """
-    return run(from_options(method, truth, **options), progress)
+    return run(from_options(method, truth, **options), progress, kept, at_once)
 
 
-def run(given: Experiment, progress: Progress | None = None) -> Result:
-    """The result of an experiment.  Raises `DivergedError` for an ensemble that did not stay finite."""
+def run(
+    given: Experiment, progress: Progress | None = None, kept: str | Path | None = None, at_once: int | None = None
+) -> Result:
+    """The result of an experiment.
+
+    kept: a folder for finished truths; the same run, called again after a kill or an interrupt, goes on from it to the
+    same numbers.  The folder stays: remove it once the result is saved.  at_once: how many truths go side by side, by
+    default all; with `kept` as many as suit the machine, one after the other on a CPU.  Raises `DivergedError` for an
+    ensemble that did not stay finite, ValueError for a folder of another run.
+    """
     report = progress or (lambda *_: None)
     if isinstance(given.config, DiffSRDAConfig) and given.model is None:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
+    if kept is not None:
+        check_kept(kept, given)
     setup, keys, observed, truth = prepare(given, report)
     recipe = recipe_of(given, setup)
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)
-    carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress, given.carry)
+    inputs = Inputs(setup, keys, observed, truth)
+    carry, history, seconds = run_parts(recipe, inputs, given, progress, kept, at_once)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
         analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])
@@ -56,16 +77,6 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
         if np.isfinite(verified).any():
             result.per_truth["observation_rmse_withheld"] = verified
     return result
-
-
-class Inputs(NamedTuple):
-    """What the methods of an experiment are given: the setup, and by truth a key, observations (truths, cycles, p) and
-    frames (truths, frames, nx, ny), None without a truth."""
-
-    setup: Setup
-    keys: Array
-    observed: Observations
-    truth: np.ndarray | None
 
 
 def prepare(given: Experiment, report: Progress) -> Inputs:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,8 +103,9 @@ class Program:
         truth: Array | None,
         carry: Carry,
         reject: Array | None = None,
+        compute: bool = True,
     ) -> tuple[Carry, History]:
-        """All truths side by side over the cycles of `observed`; the carry is donated."""
+        """All truths side by side over the cycles of `observed`, or the shapes of it alone; the carry is donated."""
 
         def advance(testbed, climatology, carry, keys, observed, truth, reject):
             assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
@@ -117,6 +118,8 @@ class Program:
             return jax.vmap(one)(keys, observed, truth, carry)
 
         inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
+        if not compute:
+            return jax.eval_shape(advance, *inputs)
         return self.call(("advance",), advance, *inputs, donate=2)
 
     def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
@@ -147,12 +150,19 @@ def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
     return tuple(Sensors("own", each.measure, role=each.role) for each in sensors)
 
 
+class Inputs(NamedTuple):
+    """What the methods of an experiment are given: the setup, and by truth a key, observations (truths, cycles, p) and
+    frames (truths, frames, nx, ny), None without a truth."""
+
+    setup: Setup
+    keys: Array
+    observed: Observations
+    truth: np.ndarray | None
+
+
 def run_scan(
     recipe: Recipe,
-    setup: Setup,
-    keys: Array,
-    observed: Observations,
-    truth: np.ndarray | None,
+    inputs: Inputs,
     keep: Keep,
     report: Progress | None = None,
     carry: Carry | None = None,
@@ -163,6 +173,7 @@ def run_scan(
     carry, the history (truths leading, on the host) and the seconds that compiling and running took.  Raises
     `DivergedError` for an ensemble that did not stay finite, ValueError for a carry of another method or other sizes.
     """
+    setup, keys, observed, truth = inputs
     cycles, every = observed.values.shape[1], setup.testbed.frames_per_cycle
     length = cycles if report is None else segment_length(cycles)
     compiled = program_of(recipe, setup, keep)

@@ -36,7 +36,7 @@ from jaxsrda.training.loss import TrainConfig, check_loss
 from jaxsrda.training.programs import Making, check_capacity, makers, programs
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import StreamConfig, host
-from jaxsrda.training.stream_run import Origin, Report, Truths
+from jaxsrda.training.stream_run import Origin, Report, Truths, check_kept, work_of
 from jaxsrda.training.truths import BLOCK
 from jaxsrda.training.windows import Windows
 
@@ -109,7 +109,7 @@ def train(
 
     folder: for checkpoints, windows and the curve, by default beside `out`.  Killed and called again, it goes on.
     report: told of each line of the curve, refill and validation (`stream_run.Report`).
-    Raises ValueError for bad configurations before any work.
+    Raises ValueError for bad configurations, and for a folder of another training, before any work.
     """
     check_writable(out, (".npz",))
     began = time.perf_counter()
@@ -118,6 +118,10 @@ def train(
     whose = policy if isinstance(policy, str) else model_hash(policy)
     data = job.data[0]
     testbed, stream = data.testbed, job.stream.settled(job.model)
+    folder = out.with_suffix(".train") if folder is None else folder
+    what = {"sets": described(job.data), "policy": whose, "init": parent.get("sha256", "none")}
+    what |= {"held out": job.held_out, "autoencoder": described(job.autoencoder) if job.model.latent else "none"}
+    check_kept(folder, work_of(job.model, job.training, stream, what))
     setup = Setup(testbed, default_climatology(testbed))
     made = makers(setup, job.model, job.data, stream, policy)
     check_capacity(made, stream.capacity)
@@ -133,8 +137,7 @@ def train(
         if origin.params is not None:  # the denoiser of another space is no start
             fresh = denoiser_part(job.model, network(job.model).initial(job.training.seed))
             origin = origin._replace(params=with_denoiser(origin.params, fresh))
-    folder = out.with_suffix(".train") if folder is None else folder
-    own = programs(job.model, job.training, stream, made, described([job.data, whose]))
+    own = programs(job.model, job.training, stream, made, what)
     fitted = with_covariance(fit(job.model, job.training, stream, own, truths, origin, report, folder))
     record = record_of(job, fitted, parent) | {"autoencoder": coded}
     record["seconds"] |= {"truths": gathered - began}

@@ -16,8 +16,10 @@ from jax import Array
 
 from jaxsrda.core import draws
 from jaxsrda.core.checkpoints import Checkpoints
-from jaxsrda.core.records import described
-from jaxsrda.core.trees import digest
+from jaxsrda.core.interrupts import goes_on, interruptible
+from jaxsrda.core.locks import locked
+from jaxsrda.core.records import described, flat
+from jaxsrda.core.trees import digest, from_numbered, numbered
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.training import buffer as buffers
@@ -83,12 +85,17 @@ def run(
     Raises ValueError for a loss that is not finite, and for a folder of another training.
     """
     work = Work(model, config, stream, programs, truths, origin, report)
-    store = None
-    if folder is not None:
+    if folder is None:
+        work.train(None, None, lambda: False)
+    else:
         folder.mkdir(parents=True, exist_ok=True)
-        store = Checkpoints(folder, work.mark())
-        work.restore(store, folder)
-    work.train(store, folder)
+        with locked(folder.with_name(folder.name + ".lock"), wait=False) as mine:
+            if not mine:
+                raise ValueError(f"{folder}: another process is at work on this training; wait, or choose another")
+            store = Checkpoints(folder, work.mark())
+            work.restore(store, folder)
+            with interruptible(goes_on(folder)) as stopped:
+                work.train(store, folder, stopped)
     return Streamed(
         work.state, np.asarray(work.scale), work.counts["windows"], work.curve, work.validations, work.spent
     )
@@ -179,7 +186,7 @@ class Work:
 
     # Training ---------------------------------------------------------------------------------
 
-    def train(self, store: Checkpoints | None, folder: Path | None) -> None:
+    def train(self, store: Checkpoints | None, folder: Path | None, stopped: Callable[[], bool]) -> None:
         """Refill, validate and step until the budget is spent."""
         stream, config, rounds = self.stream, self.config, tuple(self.programs.makers)
         before, began = self.spent["all"], time.perf_counter()
@@ -189,8 +196,15 @@ class Work:
             self.counts["first"] = self.counts["windows"]
         if self.scale is None:
             self.scale = np.asarray(correction_scale(self.buffer.windows.correction, jnp.int32(self.buffer.filled)))
-        saved, pending = time.perf_counter(), None
+        saved, pending = began, None
         while (fraction := self.fraction(before, began)) < 1:
+            if store is not None and (stopped() or time.perf_counter() - saved > SAVE_EVERY):
+                self.tell(pending, before + time.perf_counter() - began)
+                pending = None
+                self.save(store, folder)
+                saved = time.perf_counter()
+            if stopped():
+                raise KeyboardInterrupt
             if fraction >= self.counts["checks"] / stream.validate:
                 self.validate()
                 self.counts["checks"] += 1
@@ -207,11 +221,6 @@ class Work:
             self.tell(pending, before + time.perf_counter() - began)
             pending = {"samples": self.counts["samples"], "fraction": fraction, "rate": float(rate)}, metrics
             self.spent["training"] += time.perf_counter() - since
-            if store is not None and time.perf_counter() - saved > SAVE_EVERY:
-                self.tell(pending, before + time.perf_counter() - began)
-                pending = None
-                self.save(store, folder)
-                saved = time.perf_counter()
         self.tell(pending, self.spent["all"])
         jax.block_until_ready(self.state.params)
         self.spent["all"] = before + time.perf_counter() - began
@@ -240,20 +249,20 @@ class Work:
 
     # Checkpoints ------------------------------------------------------------------------------
 
-    def mark(self) -> str:
-        """What the training is: all but its budget."""
-        config = {n: value for n, value in described(self.config).items() if n not in ("samples", "minutes")}
+    def mark(self) -> dict[str, str]:
+        """What the training is, by name: all but its budget."""
         data = [[*part.shape, np.asarray(part[0, -1], float).sum().item()] for part in self.truths]
         start = [float(np.abs(np.asarray(leaf, float)).sum()) for leaf in jax.tree.leaves(self.state.params)]
         scale = None if self.origin.scale is None else np.asarray(self.origin.scale, float).tolist()
-        named = [described(self.model), config, described(self.stream), list(self.programs.makers), data, start, scale]
-        space = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.origin.space))}
-        named += [self.programs.what, digest(space)]
-        return json.dumps(named)
+        space = {name: np.asarray(leaf) for name, leaf in numbered(self.origin.space).items()}
+        told = {"makers": list(self.programs.makers), "runs": data, "first weights": start, "first scale": scale}
+        return work_of(self.model, self.config, self.stream, self.programs.what) | {
+            **{name: json.dumps(value) for name, value in told.items()},
+            "autoencoder's weights": digest(space),
+        }
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:
         """A checkpoint; windows lie beside it, those that it does not need are removed after it is written."""
-        arrays = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(self.state))}
         notes = {
             "curve": self.curve,
             "validations": self.validations,
@@ -262,7 +271,7 @@ class Work:
             "fills": [list(fill) for fill in self.buffer.fills],
             "scale": np.asarray(self.scale).tolist(),
         }
-        store.save(self.counts["samples"], arrays, notes)
+        store.save(self.counts["samples"], numbered(self.state), notes)
         if folder is not None:
             buffers.tidy(folder, self.buffer.fills)
 
@@ -271,16 +280,31 @@ class Work:
         steps = store.steps()
         if not steps:
             return
-        template = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(self.state))}
-        kept = store.restore(steps[-1], template)
-        leaves = [kept.arrays[str(i)] for i in range(len(kept.arrays))]
-        self.state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
+        kept = store.restore(steps[-1], numbered(self.state))
+        self.state = from_numbered(jax.tree.structure(self.state), kept.arrays)
         notes = kept.notes
         self.curve, self.validations = notes["curve"], notes["validations"]
         self.spent, self.counts = notes["spent"], notes["counts"]
         self.scale = np.asarray(notes["scale"], np.float32)
         fills = [buffers.Fill(*fill) for fill in notes["fills"]]
         self.buffer = buffers.restored(folder, self.buffer, fills)
+
+
+def work_of(model: ModelConfig, config: TrainConfig, stream: StreamConfig, what: Any) -> dict[str, str]:
+    """What a training is before its truths are there, as text by name; all but its budget.
+
+    what: of its data, as `Programs.what` has it.
+    """
+    configs = {"model": described(model), "training": described(config), "stream": described(stream), "data": what}
+    named = {name: text for part, value in configs.items() for name, text in flat(part, value).items()}
+    return {name: text for name, text in named.items() if name not in ("training.samples", "training.minutes")}
+
+
+def check_kept(folder: Path, known: dict[str, str]) -> None:
+    """ValueError if a folder holds a checkpoint of other work than is known of a training (`work_of`)."""
+    store = Checkpoints(folder, known)
+    store.check(known)
+    store.close()
 
 
 @functools.lru_cache(4)

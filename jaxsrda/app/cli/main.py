@@ -114,8 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.showwarning = _line
             command.run()  # type: ignore[union-attr]
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("jaxsrda: interrupted; files that were written stay", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"jaxsrda: interrupted; {stop or 'files that were written stay'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output has enough; files were written before
         _no_more_output()
