@@ -119,8 +119,7 @@ def train(
     data = job.data[0]
     testbed, stream = data.testbed, job.stream.settled(job.model)
     folder = out.with_suffix(".train") if folder is None else folder
-    what = {"sets": described(job.data), "policy": whose, "init": parent.get("sha256", "none")}
-    what |= {"held out": job.held_out, "autoencoder": described(job.autoencoder) if job.model.latent else "none"}
+    what = data_of(job, whose, parent)
     check_kept(folder, work_of(job.model, job.training, stream, what))
     setup = Setup(testbed, default_climatology(testbed))
     made = makers(setup, job.model, job.data, stream, policy)
@@ -150,6 +149,22 @@ def train(
         record["cycling"] = cycling_scores(fitted.model, testbed, VALIDATION_TRUTHS[: job.cycling], progress)
     write_json(out.with_suffix(".json"), record)
     return fitted, record
+
+
+def data_of(job: Job, policy: str, parent: dict[str, Any]) -> dict[str, Any]:
+    """What tells the data and the start of a job from those of others, in terms of JSON.
+
+    policy: `own`, `none`, or the digest of the weights whose cycling it is; parent: the record of those it starts from.
+    """
+    coded = described(job.autoencoder) if job.model.latent else "none"
+    start = parent.get("sha256", "none")
+    return {
+        "sets": described(job.data),
+        "policy": policy,
+        "init": start,
+        "held_out": job.held_out,
+        "autoencoder": coded,
+    }
 
 
 def begun(job: Job) -> tuple[Model | None, dict[str, Any]]:

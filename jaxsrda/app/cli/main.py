@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
@@ -70,6 +72,13 @@ def _line(message: Warning | str, *_: object, **__: object) -> None:
     print(f"jaxsrda: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def _leave_out_half_opened(say: Callable[[Any], Any], found: Any) -> None:
+    """Say nothing of files that h5netcdf could not open and Orbax not write, and cannot close: the error names them."""
+    half_opened = getattr(found.object, "__module__", "").startswith("h5netcdf")
+    if not half_opened and "Event loop is closed" not in str(found.exc_value):
+        say(found)
+
+
 def _bear_any_text() -> None:
     """A terminal that does not know a sign shows another one."""
     for stream in (sys.stdout, sys.stderr):
@@ -106,6 +115,8 @@ def one_line(box: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments (by default the process's), run, and return the exit code."""
     _bear_any_text()
+    if not isinstance(sys.unraisablehook, functools.partial):
+        sys.unraisablehook = functools.partial(_leave_out_half_opened, sys.unraisablehook)
     try:
         refuse_old(sys.argv[1:] if arguments is None else arguments)
         command = parse(arguments)
