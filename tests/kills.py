@@ -1,7 +1,7 @@
 """Two hundred kills of each: jobs that are killed with -9 at random moments and started again end as undisturbed ones.
 
-    python experiments/kills.py                          # about an hour on a quiet core; goes on where it was stopped
-    python experiments/kills.py train --kills 20
+    python tests/kills.py                          # about an hour on a quiet core; goes on where it was stopped
+    python tests/kills.py train --kills 20
 
 Each job is a command of the package on the small testbed.  It is killed at a moment drawn uniformly from the time that
 it takes undisturbed, started again by the same command, and so on until it ends; its result is compared bit by bit with
@@ -81,7 +81,7 @@ JOBS = {
     "train": Job(
         lambda out: [
             *("train", *SMALL, "--prior", "lr", "--starts", "perturbed", "--network", "tiny", "--runs", "16"),
-            *("--level", "hr", "--samples", "640", "--cycling", "0", "--out", str(out)),
+            *("--extra-layouts", "lattice:8", "--level", "hr", "--samples", "480", "--cycling", "0", "--out", str(out)),
         ],
         "weights.npz",
         weights_of,
@@ -117,7 +117,7 @@ class Kills:
     """Of the moments."""
     folder: Path = Path("kills")
     """For the jobs' files and a cache of their own; an earlier one's cache is used again."""
-    out: Path = Path(__file__).parent / "results" / "kills.json"
+    out: Path = Path(__file__).parent / "data" / "kills.json"
     """The record."""
 
 
