@@ -7,14 +7,16 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.checks import check_positive
+from jaxsrda.core.devices import Devices, mesh_of
 from jaxsrda.core.interrupts import goes_on, interruptible
 from jaxsrda.core.locks import locked
 from jaxsrda.core.progress import Progress
@@ -49,6 +51,7 @@ def run_parts(
     report: Progress | None = None,
     folder: str | Path | None = None,
     at_once: int | None = None,
+    devices: Devices = None,
 ) -> tuple[Carry, History, dict[str, float]]:
     """`run_scan` over all truths, some of them a call (`truths_a_call`), each call by the same program.
 
@@ -59,13 +62,14 @@ def run_parts(
     """
     check_positive("at_once", 1 if at_once is None else at_once)
     truths = len(inputs.keys)
-    size = truths_a_call(truths, at_once, folder is not None)
-    if folder is None:
+    size = truths_a_call(truths, at_once, folder is not None and devices is None)
+    mesh = None if devices is None else mesh_of(devices, case=size, member=recipe(inputs.setup).members)
+    if folder is None or jax.process_count() > 1:
         if size == truths:
-            return run_scan(recipe, inputs, given.keep, report, given.carry)
-        return _run(recipe, inputs, given, size, _told(report, truths, size), lambda: False)
+            return run_scan(recipe, inputs, given.keep, report, given.carry, mesh)
+        return _Calls(recipe, inputs, given, size, mesh).run(_told(report, truths, size), lambda: False)
     with _opened(Path(folder), identity(given, inputs, size)) as (store, stopped):
-        return _run(recipe, inputs, given, size, _told(report, truths, size, stopped), stopped, store)
+        return _Calls(recipe, inputs, given, size, mesh).run(_told(report, truths, size, stopped), stopped, store)
 
 
 @contextlib.contextmanager
@@ -85,47 +89,73 @@ def _opened(folder: Path, mark: dict[str, str]) -> Iterator[tuple[Checkpoints, S
             store.close()
 
 
-def _run(
-    recipe: Recipe,
-    inputs: Inputs,
-    given: Experiment,
-    size: int,
-    report: Callable[[int], Progress | None],
-    stopped: Stopped,
-    store: Checkpoints | None = None,
-) -> tuple[Carry, History, dict[str, float]]:
-    truths, structure = len(inputs.keys), None
-    seconds, saved = {"compile": 0.0, "run": 0.0}, time.perf_counter()
-    parts = [] if store is None else store.parts()
-    done = kept = parts[-1].step if parts else 0
-    found, fresh = [part.arrays for part in parts], []
+class _Calls(NamedTuple):
+    """A run in calls of as many truths; one that has too few is filled up with the last truth."""
 
-    def keep() -> None:
-        nonlocal kept, fresh, saved
-        if store is not None and fresh:
-            found.append(_joined(fresh))
-            store.save_part(kept, done, found[-1], {})
-            kept, fresh, saved = done, [], time.perf_counter()
+    recipe: Recipe
+    inputs: Inputs
+    given: Experiment
+    size: int
+    mesh: Mesh | None
 
-    try:
-        while done < truths:
-            count = min(size, truths - done)
-            # A call that has too few is filled up with the last truth.
-            ran = _call(recipe, inputs, given, np.minimum(np.arange(done, done + size), truths - 1), report(done))
-            structure = jax.tree.structure(ran[:2])
-            fresh.append({name: np.asarray(leaf)[:count] for name, leaf in numbered(ran[:2]).items()})
-            seconds = {name: seconds[name] + ran[2][name] for name in seconds}
-            done += count
-            if time.perf_counter() - saved > SAVE_EVERY:
-                keep()
-            if stopped():
-                raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        keep()
-        raise
-    if structure is None:
-        structure = jax.tree.structure(_shapes(recipe, inputs, given, size))
-    return *from_numbered(structure, _joined([*found, *fresh])), seconds
+    def run(
+        self, report: Callable[[int], Progress | None], stopped: Stopped, store: Checkpoints | None = None
+    ) -> tuple[Carry, History, dict[str, float]]:
+        """All calls but those of truths that are kept."""
+        truths, structure = len(self.inputs.keys), None
+        seconds, saved = {"compile": 0.0, "run": 0.0}, time.perf_counter()
+        parts = [] if store is None else store.parts()
+        done = kept = parts[-1].step if parts else 0
+        found, fresh = [part.arrays for part in parts], []
+
+        def keep() -> None:
+            nonlocal kept, fresh, saved
+            if store is not None and fresh:
+                found.append(_joined(fresh))
+                store.save_part(kept, done, found[-1], {})
+                kept, fresh, saved = done, [], time.perf_counter()
+
+        try:
+            while done < truths:
+                count = min(self.size, truths - done)
+                ran = self.call(np.minimum(np.arange(done, done + self.size), truths - 1), report(done))
+                structure = jax.tree.structure(ran[:2])
+                fresh.append({name: np.asarray(leaf)[:count] for name, leaf in numbered(ran[:2]).items()})
+                seconds = {name: seconds[name] + ran[2][name] for name in seconds}
+                done += count
+                if time.perf_counter() - saved > SAVE_EVERY:
+                    keep()
+                if stopped():
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            keep()
+            raise
+        if structure is None:
+            structure = jax.tree.structure(self.shapes())
+        return *from_numbered(structure, _joined([*found, *fresh])), seconds
+
+    def rows(self, rows: np.ndarray) -> tuple[Inputs, Carry | None]:
+        """The inputs of some truths, and the carries that they go on from."""
+        by_truth = self.inputs.keys, self.inputs.observed, self.inputs.truth, self.given.carry
+        keys, observed, truth, carry = jax.tree.map(lambda a: a[rows], by_truth)
+        return Inputs(self.inputs.setup, keys, observed, truth), carry
+
+    def call(self, rows: np.ndarray, report: Progress | None) -> tuple[Carry, History, dict[str, float]]:
+        """`run_scan` of some truths."""
+        some, carry = self.rows(rows)
+        try:
+            return run_scan(self.recipe, some, self.given.keep, report, carry, self.mesh)
+        except DivergedError as error:
+            raise DivergedError(int(rows[error.truth]), error.told) from None
+
+    def shapes(self) -> tuple[Carry, History]:
+        """The carry and the history of a call, by their shapes alone."""
+        (setup, keys, observed, truth), carry = self.rows(np.zeros(self.size, int))
+        program, dtype = program_of(self.recipe, setup, self.given.keep), observed.values.dtype
+        if carry is None:
+            carry = program.begin(setup, keys, truth is not None, dtype, compute=False)
+        reject = None if self.recipe.reject is None else jnp.asarray(self.recipe.reject, dtype)
+        return program.advance(setup, keys, observed, truth, carry, reject, compute=False)
 
 
 def _told(report: Progress | None, truths: int, size: int, stopped: Stopped = lambda: False) -> Any:
@@ -142,36 +172,6 @@ def _told(report: Progress | None, truths: int, size: int, stopped: Stopped = la
         return told
 
     return of_call if report is not None else lambda first: None
-
-
-def _rows(inputs: Inputs, given: Experiment, rows: np.ndarray) -> tuple[Inputs, Carry | None]:
-    """The inputs of some truths, and the carries that they go on from."""
-    keys, observed, truth, carry = jax.tree.map(
-        lambda a: a[rows], (inputs.keys, inputs.observed, inputs.truth, given.carry)
-    )
-    return Inputs(inputs.setup, keys, observed, truth), carry
-
-
-def _call(
-    recipe: Recipe, inputs: Inputs, given: Experiment, rows: np.ndarray, report: Progress | None
-) -> tuple[Carry, History, dict[str, float]]:
-    """`run_scan` of some truths."""
-    some, carry = _rows(inputs, given, rows)
-    try:
-        return run_scan(recipe, some, given.keep, report, carry)
-    except DivergedError as error:
-        raise DivergedError(int(rows[error.truth]), error.told) from None
-
-
-def _shapes(recipe: Recipe, inputs: Inputs, given: Experiment, size: int) -> tuple[Carry, History]:
-    """The carry and the history of a call, by their shapes alone."""
-    (setup, keys, observed, truth), carry = _rows(inputs, given, np.zeros(size, int))
-    program, dtype = program_of(recipe, setup, given.keep), observed.values.dtype
-    if carry is None:
-        carry = program.begin(setup, keys, truth is not None, dtype, compute=False)
-    reject = None if recipe.reject is None else jnp.asarray(recipe.reject, dtype)
-    frames = None if truth is None else jnp.asarray(truth)
-    return program.advance(setup, keys, observed, frames, carry, reject, compute=False)
 
 
 def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

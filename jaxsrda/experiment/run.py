@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core.devices import Devices, chosen
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
 from jaxsrda.cycling.assimilator import Assimilator, Setup
@@ -36,30 +37,38 @@ def assimilate(
     method: str | OwnMethod,
     truth: Any = None,
     progress: Progress | None = None,
+    devices: Devices = None,
     kept: str | Path | None = None,
     at_once: int | None = None,
     **options: Any,
 ) -> Result:
     """Run one method over a truth (or several) and score it: `run` of an `Experiment`.
 
-    kept, at_once: as `run` has them.  options: the fields of `Experiment`, or in place of its sensors the flat ones of
-    `from_options`.  Raises ValueError or TypeError for bad input (before any work) and `DivergedError` for an ensemble
-    that did not stay finite.
+    devices, kept, at_once: as `run` takes them.  options: the fields of `Experiment`, or in place of its sensors the
+    flat ones of `from_options`.  Raises ValueError or TypeError for bad input (before any work) and `DivergedError` for
+    an ensemble that did not stay finite.
     """
-    return run(from_options(method, truth, **options), progress, kept, at_once)
+    return run(from_options(method, truth, **options), progress, devices, kept, at_once)
 
 
 def run(
-    given: Experiment, progress: Progress | None = None, kept: str | Path | None = None, at_once: int | None = None
+    given: Experiment,
+    progress: Progress | None = None,
+    devices: Devices = None,
+    kept: str | Path | None = None,
+    at_once: int | None = None,
 ) -> Result:
-    """The result of an experiment.
+    """The result of an experiment, the same on any devices to rounding.
 
-    kept: a folder for finished truths; the same run, called again after a kill or an interrupt, goes on from it to the
-    same numbers.  The folder stays: remove it once the result is saved.  at_once: how many truths go side by side, by
-    default all; with `kept` as many as suit the machine, one after the other on a CPU.  Raises `DivergedError` for an
-    ensemble that did not stay finite, ValueError for a folder of another run.
+    devices: None for one, `all`, how many, or a `jax.sharding.Mesh` with the axes `case` (truths) and `member`; truths
+    and members go to as many as they divide into (`core.devices.mesh_of`).  kept: a folder for finished truths; the
+    same run, called again after a kill or an interrupt, goes on from it to the same numbers.  The folder stays: remove
+    it once the result is saved; several processes keep nothing.  at_once: how many truths go side by side, by default
+    all; with `kept` as many as suit the machine, one after the other on a CPU.  Raises `DivergedError` for an ensemble
+    that did not stay finite, ValueError for a folder of another run and for devices that there are not.
     """
     report = progress or (lambda *_: None)
+    chosen(devices)
     if isinstance(given.config, DiffSRDAConfig) and given.model is None:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
@@ -69,7 +78,7 @@ def run(
     recipe = recipe_of(given, setup)
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)
     inputs = Inputs(setup, keys, observed, truth)
-    carry, history, seconds = run_parts(recipe, inputs, given, progress, kept, at_once)
+    carry, history, seconds = run_parts(recipe, inputs, given, progress, kept, at_once, devices)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
         analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])

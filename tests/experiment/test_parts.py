@@ -73,19 +73,19 @@ def stop_at(cycle):
 def test_an_interrupted_run_goes_on_to_the_same_numbers(tmp_path, calls):
     folder = tmp_path / "parts"
     with pytest.raises(Interrupted, match="parts, and the same command goes on from there"):
-        run(GIVEN, stop_at(7), folder)  # in the third truth
+        run(GIVEN, stop_at(7), kept=folder)  # in the third truth
     assert calls == [1, 1, 1] and folder.is_dir()
     told = []
-    resumed = run(GIVEN, lambda *a: told.append(a), folder)
+    resumed = run(GIVEN, lambda *a: told.append(a), kept=folder)
     assert calls == [1, 1, 1, 1] and ("cycle", 7, 9) in told and ("cycle", 4, 9) not in told
     same(resumed, undisturbed())
 
 
 def test_a_run_whose_result_was_not_saved_is_not_run_again(tmp_path, calls):
     """Such as one that found the disk full in the end: the structure of what is kept is known without a call."""
-    first = run(GIVEN, quiet, tmp_path / "parts")
+    first = run(GIVEN, quiet, kept=tmp_path / "parts")
     assert calls == [1, 1, 1]
-    again = run(GIVEN, quiet, tmp_path / "parts")
+    again = run(GIVEN, quiet, kept=tmp_path / "parts")
     assert calls == [1, 1, 1]
     same(again, first)
     same(again, undisturbed())
@@ -106,8 +106,8 @@ def test_a_run_that_goes_on_from_a_carry_is_kept_too(tmp_path, calls):
     """All of the truths' carries, of some truths at a time."""
     whole = undisturbed()
     halves = [dataclasses.replace(GIVEN, truth=TRUTHS[:, part], unscored=True) for part in (slice(0, 4), slice(4, 12))]
-    first = run(halves[0], quiet, tmp_path / "one", 2)
-    second = run(dataclasses.replace(halves[1], carry=first.carry, start=None), quiet, tmp_path / "two", 2)
+    first = run(halves[0], quiet, kept=tmp_path / "one", at_once=2)
+    second = run(dataclasses.replace(halves[1], carry=first.carry, start=None), quiet, kept=tmp_path / "two", at_once=2)
     np.testing.assert_allclose(second.members, whole.members[:, :, 4:], rtol=1e-7, atol=1e-9)
 
 
@@ -125,28 +125,28 @@ def test_a_run_that_goes_on_from_a_carry_is_kept_too(tmp_path, calls):
 )
 def test_parts_of_another_run_are_refused(tmp_path, calls, change, message):
     folder = tmp_path / "parts"
-    run(GIVEN, quiet, folder)
+    run(GIVEN, quiet, kept=folder)
     other = dataclasses.replace(GIVEN, truth_seeds=None, **change) if "truth" in change else None
     other = other or dataclasses.replace(GIVEN, **change)
     with pytest.raises(ValueError, match=f"parts: holds a checkpoint of other work .{message}.*remove it"):
-        run(other, quiet, folder)
+        run(other, quiet, kept=folder)
     assert calls == [1, 1, 1]
-    same(run(GIVEN, quiet, folder), undisturbed())  # they are still there
+    same(run(GIVEN, quiet, kept=folder), undisturbed())  # they are still there
 
 
 def test_another_process_is_not_disturbed(tmp_path):
     with locked(tmp_path / "parts.lock"), pytest.raises(ValueError, match="another process is at work on this run"):
-        run(GIVEN, quiet, tmp_path / "parts")
+        run(GIVEN, quiet, kept=tmp_path / "parts")
 
 
 def test_a_damaged_part_is_run_again(tmp_path, calls):
-    run(GIVEN, quiet, tmp_path / "parts")
+    run(GIVEN, quiet, kept=tmp_path / "parts")
     for data in (path for path in (tmp_path / "parts" / "2").rglob("d/*") if path.is_file()):
         whole = bytearray(data.read_bytes())
         whole[len(whole) // 2] ^= 1
         data.write_bytes(whole)
     with pytest.warns(UserWarning, match="parts: the part up to 2 is damaged or has a gap; run anew"):
-        again = run(GIVEN, quiet, tmp_path / "parts")
+        again = run(GIVEN, quiet, kept=tmp_path / "parts")
     assert calls == [1] * 5
     same(again, undisturbed())
 
@@ -161,5 +161,5 @@ def test_a_lost_ensemble_is_named_by_its_truth_and_not_in_the_way(tmp_path, call
 
     monkeypatch.setattr(parts, "run_scan", lost)
     with pytest.raises(DivergedError, match="truth 2, time 3: lost"):
-        run(GIVEN, quiet, tmp_path / "parts")
+        run(GIVEN, quiet, kept=tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
