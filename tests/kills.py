@@ -96,7 +96,7 @@ JOBS = {
     ),
     "assimilate": Job(
         lambda out: [
-            *("assimilate", *SMALL, "--method", "enkf-sr", "--members", "6", "--truths", "12", "--cycles", "3"),
+            *("assimilate", *SMALL, "--method", "enkf-sr", "--members", "6", "--truths", "24", "--cycles", "3"),
             *("--truth-level", "hr", "--out", str(out), "--json", str(out.with_suffix(".json"))),
         ],
         "analyses.nc",

@@ -52,10 +52,10 @@ def load_carry(path: str | Path, experiment: Experiment) -> Carry:
     kept = store.restore(steps[-1])
     store.close()
     mine, its = belongs(experiment), kept.notes["belongs"]
-    for name in mine:
-        if mine[name] != its.get(name):
+    for name in {**mine, **its}:  # options with their defaults may be left out of either
+        if mine.get(name) != its.get(name):
             raise ValueError(
-                f"carry {path}: its {name} is {its.get(name)}, this run's is {mine[name]}; go on with what it was "
+                f"carry {path}: its {name} is {its.get(name)}, this run's is {mine.get(name)}; go on with what it was "
                 "made with, or choose another folder"
             )
     climatology = experiment.climatology or default_climatology(experiment.testbed)
