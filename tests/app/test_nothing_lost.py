@@ -4,7 +4,6 @@ import errno
 import itertools
 import os
 import random
-import shutil
 import subprocess
 import sys
 
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import fill
 
 from jaxsrda.app import datasets
 from jaxsrda.app.cli import main as cli
@@ -39,25 +39,6 @@ def fails(capsys, arguments, message):
 
 
 # Full disks -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of one megabyte, where one may be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("no file system may be mounted here")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def fill(folder, left):
-    """Leave so many bytes; returns what takes the others."""
-    ballast, about = folder / "ballast", os.statvfs(folder)
-    ballast.write_bytes(bytes(about.f_bavail * about.f_frsize - left))
-    return ballast
 
 
 @pytest.mark.parametrize("left", [8_000, 300_000], ids=["at once", "on the way"])
