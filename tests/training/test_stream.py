@@ -294,7 +294,7 @@ def test_an_interrupted_training_keeps_what_is_done(tmp_path):
         run(tmp_path / "train", press=36, data_share=0.5)
     assert Checkpoints(tmp_path / "train", "").steps() == [48]
     again, _, lines = run(tmp_path / "train", data_share=0.5)
-    assert [line["samples"] for line in lines if line["kind"] == "curve"][0] == 60
+    assert next(line["samples"] for line in lines if line["kind"] == "curve") == 60
     assert [row["loss"] for row in again.curve] == [row["loss"] for row in whole.curve]
 
 
