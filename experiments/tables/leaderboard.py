@@ -27,9 +27,8 @@ def leaderboard_page(records: Records) -> str:
             "Scores of methods under the protocols of [docs/benchmark.md](../../docs/benchmark.md), which says how to "
             "add a row. All are better the smaller they are, but spread–skill, which is best at 1. MAER is "
             "Σ|ω̂ − ω| / Σ|ω| of the ensemble mean; the intervals are over the truths. A ratio is to the "
-            f"`{REFERENCE}` of the same machine on the same truths, truth by truth. Machines round differently, and "
-            "the flow is chaotic: ranks are among rows of the same truths, bit by bit, and only ratios compare others. "
-            + agreement(records)
+            f"`{REFERENCE}` of the same machine on the same truths, truth by truth. Machines round differently: ranks "
+            "are among rows of the same truths, bit by bit, and ratios compare others. " + agreement(records)
         ),
         *(section for protocol in PROTOCOLS for section in sections(records, protocol)),
     )
