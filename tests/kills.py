@@ -1,6 +1,6 @@
 """Two hundred kills of each: jobs that are killed with -9 at random moments and started again end as undisturbed ones.
 
-    python tests/kills.py                          # about an hour on a quiet core; goes on where it was stopped
+    python tests/kills.py                          # jobs that the record has already are not done again
     python tests/kills.py train --kills 20
 
 Each job is a command of the package on the small testbed.  It is killed at a moment drawn uniformly from the time that
