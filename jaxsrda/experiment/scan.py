@@ -137,8 +137,12 @@ class Program:
         truth: Array | np.ndarray | None,
         carry: Carry,
         reject: Array | None = None,
+        compute: bool = True,
     ) -> tuple[Carry, History]:
-        """All truths side by side over the cycles of `observed`; the carry is donated."""
+        """All truths side by side over the cycles of `observed`, or the shapes of it alone; the carry is donated."""
+        if not compute:
+            inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
+            return jax.eval_shape(self._advancing(), *inputs)
         by_case = placed((keys, observed, truth), self.mesh, "case")
         testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
         return self.call(("advance",), self._advancing(), testbed, climatology, carry, *by_case, reject, donate=2)

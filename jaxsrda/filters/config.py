@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.core.checks import check_fraction, check_positive
+from jaxsrda.core.checks import check_fraction, check_not_negative, check_positive
 from jaxsrda.core.records import renamed
 
 
@@ -57,7 +58,9 @@ class FilterConfig:
         check_positive("localization", self.localization)
         check_positive("inflation", self.inflation)
         check_fraction("adaptive", self.adaptive)
-        if self.substeps < 0 or not self.viscosity >= 0:
+        for name in ("additive", "initial", "rtps", "rtpp", "representativeness", "assumed_std"):
+            check_not_negative(name, getattr(self, name))
+        if self.substeps < 0 or not 0 <= self.viscosity < math.inf:
             raise ValueError(
                 f"substeps, viscosity: expected numbers above 0, or 0 for the model's own, got {self.substeps} and "
                 f"{self.viscosity}"
