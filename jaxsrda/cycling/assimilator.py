@@ -112,7 +112,7 @@ class Setup(NamedTuple):
         """
         if self.first > 0:
             anomalies = self.climatology.draw(key, self.first, members, model.grid)
-            return self.climatology.mean_at(self.first, model.grid) + recentre(anomalies, 1.0)
+            return self.climatology.mean_at(self.first, model.grid)[None] + recentre(anomalies, 1.0)
         start = model.initial(key, members, self.dtype if dtype is None else dtype)
         if noise is None:
             return start
@@ -145,7 +145,7 @@ class Setup(NamedTuple):
         """
         after = self.observed(frames[:, 0], observations)
         if analysis is not None:
-            after = after - after.mean(0) + self.observed(analysis[:1], observations)
+            after = after - after.mean(0, keepdims=True) + self.observed(analysis[:1], observations)
         if speeds is None:
             zeros = jnp.zeros(self.testbed.window, frames.dtype)
             speeds = Speeds(zeros, zeros)

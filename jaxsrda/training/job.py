@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.files import check_writable, write_json
+from jaxsrda.core.linalg import trailing
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described, renamed
 from jaxsrda.cycling.assimilator import Setup
@@ -224,7 +225,7 @@ def residual_covariance(model: Model, windows: Windows) -> ResidualCovariance:
     @jax.jit
     def residual(condition: jax.Array, correction: jax.Array) -> jax.Array:
         features = encode(model, condition)
-        return (correction / jnp.asarray(model.scale) - features.mean) / features.scale
+        return (correction / trailing(jnp.asarray(model.scale), correction) - features.mean) / features.scale
 
     parts = []
     for first in range(0, len(windows.condition), 8):

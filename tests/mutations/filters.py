@@ -143,8 +143,8 @@ FILTERS = (
     Mutation(
         "perturbations with R in place of its root",
         "filters/analysis.py",
-        "return (noise - noise.mean(0)) * jnp.sqrt(seen.variance)",
-        "return (noise - noise.mean(0)) * seen.variance",
+        "return (noise - noise.mean(0, keepdims=True)) * jnp.sqrt(seen.variance)[None]",
+        "return (noise - noise.mean(0, keepdims=True)) * seen.variance[None]",
         (analysis("test_perturbations_have_the_variance_of_r"),),
     ),
     Mutation(

@@ -86,8 +86,8 @@ FLOW = (
     Mutation(
         "all noise squared",
         "flow/forecasts.py",
-        "return amplitude * (draws - draws.mean(0))",
-        "return amplitude**2 * (draws - draws.mean(0))",
+        "return amplitude * (draws - draws.mean(0, keepdims=True))",
+        "return amplitude**2 * (draws - draws.mean(0, keepdims=True))",
         (LINEAR,),
     ),
     Mutation(
