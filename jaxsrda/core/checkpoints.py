@@ -61,23 +61,31 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        def read(**items: Any) -> Any:
-            try:
-                return self._manager().restore(step, args=ocp.args.Composite(**items))
-            except Exception as error:  # Orbax raises many kinds
-                raise DamagedCheckpointError(
-                    f"{self.folder}: its checkpoint {step} cannot be read ({error}); remove the folder to start anew"
-                ) from None
+        notes, wanted = self.notes(step), None if template is None else dict(template)
+        arrays = self._read(step, state=ocp.args.StandardRestore(wanted)).state
+        return Checkpoint(step, {k: np.asarray(a) if template is None else a for k, a in arrays.items()}, notes)
 
-        notes = read(notes=ocp.args.JsonRestore()).notes
+    def notes(self, step: int) -> dict[str, Any]:
+        """The notes of a checkpoint alone; raises what `restore` does."""
+        import orbax.checkpoint as ocp
+
+        notes = self._read(step, notes=ocp.args.JsonRestore()).notes
         if notes.pop("mark") != self.mark:
             raise ValueError(
                 f"{self.folder}: holds a checkpoint of other work (sizes, data, seed or options differ); choose "
                 "another folder or remove it"
             )
-        wanted = None if template is None else dict(template)
-        arrays = read(state=ocp.args.StandardRestore(wanted)).state
-        return Checkpoint(step, {k: np.asarray(a) if template is None else a for k, a in arrays.items()}, notes)
+        return notes
+
+    def _read(self, step: int, **items: Any) -> Any:
+        import orbax.checkpoint as ocp
+
+        try:
+            return self._manager().restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # Orbax raises many kinds
+            raise DamagedCheckpointError(
+                f"{self.folder}: its checkpoint {step} cannot be read ({error}); remove the folder to start anew"
+            ) from None
 
     def drop(self, step: int) -> None:
         """Remove the checkpoints of a step and of all later ones."""

@@ -73,7 +73,7 @@ def prepare(given: Experiment, report: Progress) -> Inputs:
     truth, observed = _observed(given, report)
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
+    keys = _folded(jax.random.key(given.seed), _numbers(given))
     return Inputs(given.setup(climatology), keys, observed, truth)
 
 
@@ -104,8 +104,13 @@ def settings(given: Experiment) -> dict[str, Any]:
     }
 
 
-def _numbers(given: Experiment) -> Array:
-    return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
+# One program each, whatever the seed.
+_folded = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
+_observation_keys = jax.jit(jax.vmap(observation_key, (None, 0)))
+
+
+def _numbers(given: Experiment) -> np.ndarray:
+    return np.asarray(list(given.truth_seeds or ()), np.uint32)
 
 
 def recipe_of(given: Experiment, setup: Setup) -> Recipe:
@@ -128,7 +133,7 @@ def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, O
         report("truth", 0, 1)
         begin, seeds = given.first * given.testbed.frames_per_cycle, given.truth_seeds or (given.seed,)
         truth = simulate_truth(given.testbed, seeds, frames=begin + given.testbed.frames, progress=report)[:, begin:]
-    keys = jax.vmap(lambda number: observation_key(given.seed, number))(_numbers(given))
+    keys = _observation_keys(np.uint32(given.seed), _numbers(given))
     every = given.testbed.frames_per_cycle
     observed = observe_truths(keys, given.grid, jnp.asarray(truth), given.sensors, every, given.first)
     check_values(observed)

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core.progress import Progress
+from jaxsrda.core.trees import copied
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
@@ -86,13 +87,15 @@ class Program:
     def begin(self, setup: Setup, keys: Array, scored: bool, dtype: Any, compute: bool = True) -> Carry:
         """The carries of all truths before the first cycle, or their shapes alone."""
 
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+
         def begin(testbed: Any, climatology: Any, keys: Array) -> Carry:
             assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
             grid = testbed.grid if scored else None
-            return jax.vmap(lambda key: start(assimilator, key, grid, dtype, self.first))(keys)
+            return over_truths(lambda key: start(assimilator, key, grid, dtype, self.first), keys)
 
         if not compute:
-            return jax.eval_shape(begin, setup.testbed, setup.climatology, keys)
+            return self.shapes(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
         return self.call(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
 
     def advance(
@@ -114,21 +117,40 @@ class Program:
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
                 return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
 
-            return jax.vmap(one)(keys, observed, truth, carry)
+            return over_truths(one, keys, observed, truth, carry)
 
         inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
         return self.call(("advance",), advance, *inputs, donate=2)
 
+    def shapes(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
+        """The shapes of what a function returns, traced at its first call by that name for such arguments."""
+        key = ("shapes", *name, *signature(arguments))
+        if key not in self.compiled:
+            self.compiled[key] = jax.eval_shape(function, *arguments)
+        return self.compiled[key]
+
     def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
         """A function of arguments, compiled at its first call by that name for arguments of these shapes."""
-        leaves, structure = jax.tree.flatten(arguments)
-        key = (*name, structure, tuple(jax.typeof(leaf) for leaf in leaves))
+        key = (*name, *signature(arguments))
         if key not in self.compiled:
             began = time.perf_counter()
             jitted = jax.jit(function, donate_argnums=donate)
             self.compiled[key] = jitted.lower(*arguments).compile()
             self.seconds += time.perf_counter() - began
         return self.compiled[key](*arguments)
+
+
+def over_truths(function: Any, *by_truth: Any) -> Any:
+    """A function of one truth, mapped over the leading axis of its arguments; one truth alone is traced without it."""
+    if len(by_truth[0]) > 1:
+        return jax.vmap(function)(*by_truth)
+    return jax.tree.map(lambda a: a[None], function(*jax.tree.map(lambda a: a[0], by_truth)))
+
+
+def signature(arguments: Any) -> tuple[Any, ...]:
+    """What a program is compiled for: the structure, shapes and types of its arguments."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple(jax.typeof(leaf) for leaf in leaves)
 
 
 @functools.lru_cache(PROGRAMS)
@@ -183,7 +205,7 @@ def run_scan(
         here = compiled.begin(setup, keys, truth is not None, dtype)
     else:
         check_carry(carry, compiled.begin(setup, keys, carry.tally is not None, dtype, compute=False))
-        here = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
+        here = copied(carry)  # the scan takes what it is given
     done = next_time(here)
     for i in range(0, cycles, length):
         here, history = compiled.advance(setup, keys, *part(i), here, reject)
