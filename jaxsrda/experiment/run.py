@@ -17,6 +17,7 @@ from jax import Array
 
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
+from jaxsrda.core.trees import digest
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
@@ -97,11 +98,20 @@ def settings(given: Experiment) -> dict[str, Any]:
         "seed": given.seed,
         "start": given.start,
         "frames_per_cycle": given.testbed.frames_per_cycle,
+        "members_from": _members_record(given.members_from),
         "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
         "reject": given.reject,
         "filter": {} if given.config is None else described(given.config),
     }
+
+
+def _members_record(members: Any) -> dict[str, Any] | None:
+    """What a record says of the members at the start, None where they are random."""
+    if members is None:
+        return None
+    sha256 = digest({"omega": np.ascontiguousarray(members.values, np.float32)})
+    return {"source": members.source, "members": len(members), "sha256": sha256, "notes": list(members.notes)}
 
 
 # One program each, whatever the seed.

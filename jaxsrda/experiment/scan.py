@@ -89,14 +89,13 @@ class Program:
 
         dtype = jax.dtypes.canonicalize_dtype(dtype)
 
-        def begin(testbed: Any, climatology: Any, keys: Array) -> Carry:
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+        def begin(testbed: Any, climatology: Any, fields: Array | None, keys: Array) -> Carry:
+            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first, fields))
             grid = testbed.grid if scored else None
             return over_truths(lambda key: start(assimilator, key, grid, dtype, self.first), keys)
 
-        if not compute:
-            return self.shapes(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
-        return self.call(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
+        name, inputs = ("begin", scored, dtype), (setup.testbed, setup.climatology, setup.fields, keys)
+        return self.call(name, begin, *inputs) if compute else self.shapes(name, begin, *inputs)
 
     def advance(
         self,
