@@ -175,4 +175,18 @@ FILTERS = (
         "params.assumed_std, observations",
         (analysis("test_r_is_the_sensors_own_unless_configured"),),
     ),
+    Mutation(
+        "masked sensors have an innovation",
+        "filters/analysis.py",
+        "jnp.where(mask, observations.values - mean, 0)",
+        "observations.values - mean",
+        ("filters/test_analysis_properties.py::test_masked_sensors_may_hold_anything",),
+    ),
+    Mutation(
+        "local weights belong to other sensors",
+        "filters/analysis.py",
+        "scaled[:, nearest] * taper[None]",
+        "scaled[:, : len(nearest)] * taper[None]",
+        ("filters/test_analysis_properties.py::test_the_order_of_sensors_is_of_no_consequence",),
+    ),
 )

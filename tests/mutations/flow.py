@@ -188,4 +188,11 @@ FLOW = (
         "velocity(between, start_hat)",
         ("flow/test_lagrangian.py::test_the_corrector_approaches_the_spectral_model",),
     ),
+    Mutation(
+        "unsigned numbers read as signed",
+        "flow/plausible.py",
+        'values.astype(values.dtype.newbyteorder("=")).view(f"u{values.dtype.itemsize}")',
+        "values",
+        ("flow/test_reader_properties.py::test_frames_come_out_the_same_however_they_are_written",),
+    ),
 )
