@@ -48,6 +48,8 @@ class Tune:
     """Fractions of climatological anomalies added."""
     inflation: tuple[float, ...] = ()
     """Multiplicative inflation."""
+    adaptive: tuple[float, ...] = ()
+    """Weight of the newest departures in it."""
     representativeness: tuple[float, ...] = ()
     """Variances added to R."""
     rtps: tuple[float, ...] = ()
@@ -72,13 +74,15 @@ class Tune:
     """Search along one parameter after the other."""
     searched: tuple[str, ...] = ("localization", "additive", "rtps", "representativeness", "inflation")
     """The parameters that are searched, in their order."""
+    passes: int = 2
+    """How often the search goes over the parameters at most."""
     finalists: int = 0
     """How many of the best are run in full."""
     reuse_any_code: bool = False
     """Keep settings that other code ran too; they keep their own provenance."""
 
 
-AXES = ("localization", "additive", "inflation", "representativeness", "rtps", "rtpp", "viscosity")
+AXES = ("localization", "additive", "inflation", "adaptive", "representativeness", "rtps", "rtpp", "viscosity")
 
 STEPS = {
     "localization": lambda x: (x / 1.35, x * 1.35),
@@ -87,6 +91,7 @@ STEPS = {
     "rtpp": lambda x: (max(x - 0.2, 0.0), min(x + 0.2, 0.95)),
     "representativeness": lambda x: (x / 2, x * 2) if x > 0.01 else (0.0, 0.02),
     "inflation": lambda x: (x / 1.04, x * 1.04),
+    "adaptive": lambda x: (x / 2, x * 2) if x > 0.02 else (0.0, 0.1),
     "viscosity": lambda x: (x / 1.6, x * 1.6),
 }
 """Where a search looks next, on both sides."""
@@ -101,7 +106,8 @@ ENOUGH = 0.997
 def renewed(label: dict) -> dict:
     """The label of a record under today's names."""
     config = {"assumed_std" if name == "observation_std" else name: value for name, value in label["config"].items()}
-    return {"frames": None} | label | {"config": {"substeps": 0, "viscosity": 0.0, "corrector": False} | config}
+    later = {"substeps": 0, "viscosity": 0.0, "corrector": False, "adaptive": 0.0}
+    return {"frames": None} | label | {"config": later | config}
 
 
 @dataclasses.dataclass
@@ -170,17 +176,22 @@ class Trials:
 
     def search(self, config: jaxsrda.FilterConfig) -> jaxsrda.FilterConfig:
         """The setting of lowest CRPS that steps along one parameter at a time lead to."""
-        lowest, moved = crps_of(self.run(config)), True
-        while moved:
-            moved = False
+        lowest = crps_of(self.run(config))
+        for _ in range(self.tune.passes):
+            began = config
             for name in self.tune.searched:
+                here = config
                 for side in (0, 1):
+                    if config != here:
+                        break  # the other side is where it came from
                     while True:
                         value = STEPS[name](getattr(config, name))[side]
                         ahead = dataclasses.replace(config, **{name: float(f"{value:.4g}")})
                         if ahead == config or not crps_of(self.run(ahead)) < ENOUGH * lowest:
                             break
-                        config, lowest, moved = ahead, crps_of(self.run(ahead)), True
+                        config, lowest = ahead, crps_of(self.run(ahead))
+            if config == began:
+                break
         return config
 
 

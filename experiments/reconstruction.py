@@ -33,7 +33,11 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 CARRIED = {"prior": "carried", "weights": str(WEIGHTS / "carried-base.npz")}
 
+TUNED_NU = {"viscosity": 1.88e-6, "localization": 2.16, "additive": 0.0031, "rtps": 0.3}
+"""From `benchmarks/tune_filters.py enkf-hr` with the forecast model's ν among the parameters."""
+
 VARIANTS: dict[str, tuple[str, dict]] = {
+    "enkf-hr/tuned-nu": ("enkf-hr", TUNED_NU),
     "diffsrda/each": ("diffsrda", {"restart": "each"}),
     "diffsrda/open": ("diffsrda", {"restart": "open"}),
     "diffsrda/regression": ("diffsrda", {"sampler": "mean"}),

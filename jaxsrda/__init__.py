@@ -1,7 +1,7 @@
 """jaxsrda: high-resolution ensemble analyses of a chaotic ocean jet, in JAX.
 
 In reading order: the flow and its testbed, what is observed, the cycle and its contract, the methods that run in it,
-the scores, and the experiment that puts them together.
+the scores, the experiment that puts them together, and the benchmark that compares methods.
 """
 
 from importlib.metadata import PackageNotFoundError as _NotInstalled
@@ -22,7 +22,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Diagnostics, Setup, Window
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
 from jaxsrda.cycling.sweep import sweep
-from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, LAYOUT_FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
@@ -44,6 +44,8 @@ from jaxsrda.experiment.search import Search, run_search
 from jaxsrda.experiment.trials import SweepResult, Trial
 from jaxsrda.experiment.carry_files import load_carry, save_carry
 from jaxsrda.experiment.evaluate import evaluate
+from jaxsrda.benchmark.protocol import PROTOCOLS, Protocol, Task
+from jaxsrda.benchmark.run import run_benchmark
 
 try:
     __version__ = _version("jaxsrda")
@@ -93,11 +95,13 @@ __all__ = [
     "FILTERS",
     "GUIDES",
     "JOINT_SCORES",
+    "LAYOUT_FILTERS",
     "METHODS",
     "MMPS",
     "OI",
     "PAPER_FILTERS",
     "PRIORS",
+    "PROTOCOLS",
     "SCORES",
     "SDA",
     "Assimilator",
@@ -132,6 +136,7 @@ __all__ = [
     "Prior",
     "PriorKind",
     "Projected",
+    "Protocol",
     "Result",
     "Scored",
     "Search",
@@ -139,6 +144,7 @@ __all__ = [
     "Setup",
     "Sweep",
     "SweepResult",
+    "Task",
     "Testbed",
     "TrainConfig",
     "Trial",
@@ -191,6 +197,7 @@ __all__ = [
     "rmse",
     "rollout",
     "run",
+    "run_benchmark",
     "run_cycles",
     "run_search",
     "run_sweep",

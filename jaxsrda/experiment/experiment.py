@@ -25,7 +25,7 @@ from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed, jet
 from jaxsrda.observing.observations import Observations, check_observations, stack
 from jaxsrda.observing.operators import OPERATORS, check_operator
-from jaxsrda.observing.sensors import Sensors
+from jaxsrda.observing.sensors import Sensors, layout_name
 
 if TYPE_CHECKING:
     from jaxsrda.diffsrda.model import Model
@@ -40,13 +40,14 @@ class Experiment:
     """One method over a truth, or over several side by side.
 
     method: a name in `METHODS`, an `Assimilator` of your own, or a function Setup → Assimilator.  config: its
-    configuration, by default the method's preset.  truth: frames on the grid of any level that is not coarser than the
-    analyses' (an array, a DataArray, or the `Frames` of `read_truth`, which it becomes); None simulates one from
-    `seed`.  sensors: one set or several, each assimilated or guiding.  observations: your own instead of simulated
-    ones, stacked over the assimilation times, (cycles, p), or a list of those of each time (`observing.stack`); then
-    `sensors` says what their sets measure and are for, and without `truth` nothing is scored but the fit to them.
-    withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the method and used to
-    verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the configuration names.
+    configuration, by default the method's preset for the layout.  truth: frames on the grid of any level that is not
+    coarser than the analyses' (an array, a DataArray, or the `Frames` of `read_truth`, which it becomes); None
+    simulates one from `seed`.  sensors: one set or several, each assimilated or guiding.  observations: your own
+    instead of simulated ones, stacked over the assimilation times, (cycles, p), or a list of those of each time
+    (`observing.stack`); then `sensors` says what their sets measure and are for, and without `truth` nothing is scored
+    but the fit to them.  withhold: fraction of the assimilated sensors, drawn anew at each time, that is kept from the
+    method and used to verify it (`observation_rmse_withheld`).  model: diffsrda's, by default the weights that the
+    configuration names.
     climatology: by default the testbed's own.  start: time of the first frame, a multiple of the time from one analysis
     to the next, by default the truth's, if it has times, else 0; members are then random climatological states of that
     time (of the climatology's last time, if that is earlier), and a truth that is simulated runs until then first.
@@ -89,16 +90,17 @@ class Experiment:
             object.__setattr__(self, name, value)
 
         self._check_method()
+        put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
         if self.members_from is not None:
             put("members_from", read_members(self.members_from, self.testbed))
             self._check_members_from()
         if isinstance(self.method, str):
-            count = None if self.members_from is None else len(self.members_from)
-            config = self.config if count is None else with_members(self.method, self.config, count)
-            put("config", check_config(self.method, config))
+            config = check_config(self.method, self.config, layout_name(self.sensors))
+            if self.members_from is not None:
+                config = with_members(self.method, config, len(self.members_from), self.config is None)
+            put("config", config)
         if self.model is not None and isinstance(self.config, DiffSRDAConfig):
             check_model(self.config, self.model, self.testbed)
-        put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
         check_fraction("withhold", self.withhold)
         check_seed("seed", self.seed)
         check_choice("keep", self.keep, KEEP)

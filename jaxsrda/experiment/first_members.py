@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import PRIORS
-from jaxsrda.experiment.registry import METHODS, Config
+from jaxsrda.experiment.registry import Config
 from jaxsrda.experiment.truth import to_analysis_grid
 from jaxsrda.flow.frames import LATE, Frames, align, check_order
 from jaxsrda.flow.labelled import labelled
@@ -73,19 +73,18 @@ def one_forecast(method: Any, config: Config | None) -> bool:
     return method in ONE_FORECAST
 
 
-def with_members(method: str, config: Config | None, count: int) -> Config:
-    """The configuration for so many members at the start, by default the preset with as many.
+def with_members(method: str, config: Config, count: int, free: bool = False) -> Config:
+    """The configuration for so many members at the start, which is set to them where it is `free`.
 
     Raises ValueError for a method that starts from no fields, and for another number of members in the configuration.
     """
     if method == "climatology":
         raise ValueError("members_from: climatology starts from no fields; leave it out")
-    preset = METHODS[method].config if config is None else config
-    if one_forecast(method, preset) or preset.members == count:
-        return preset
-    if config is not None:
+    if one_forecast(method, config) or config.members == count:
+        return config
+    if not free:
         raise ValueError(
-            f"members_from: expected {preset.members} members, as {method} is set to have, got {count}; give as many, "
+            f"members_from: expected {config.members} members, as {method} is set to have, got {count}; give as many, "
             "or set members to that"
         )
-    return dataclasses.replace(preset, members=count)
+    return dataclasses.replace(config, members=count)

@@ -13,12 +13,13 @@ from jaxsrda.diffsrda.config import PAPER_SAMPLING, DiffSRDAConfig
 from jaxsrda.diffsrda.prior import make_prior
 from jaxsrda.diffsrda.step import diffsrda
 from jaxsrda.experiment.options import read_preset
-from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, LAYOUT_FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import climatology, free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import dual_filter
 from jaxsrda.filters.ensemble import ensemble_filter
 from jaxsrda.flow.forecasts import ForecastModel
 from jaxsrda.flow.testbed import Testbed
+from jaxsrda.observing.sensors import layout_name
 
 if TYPE_CHECKING:
     from jaxsrda.diffsrda.model import Model
@@ -137,8 +138,8 @@ def register_method(name: str, method: Method) -> None:
 
 
 def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "own") -> FilterConfig | DiffSRDAConfig:
-    """The configuration of a method: `own` (re-tuned), `paper` (PAPER_FILTERS, enkf-hr on a lattice only), or that of a
-    preset file (.json) of a sweep.
+    """The configuration of a method: `own` (re-tuned for the layout, or for `lattice:8` if it was not for this one),
+    `paper` (PAPER_FILTERS, enkf-hr on a lattice only), or that of a preset file (.json) of a sweep.
 
     Raises ValueError for an unknown method or tuning, where the paper gives none, and for another method's file.
     """
@@ -147,7 +148,7 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "
         return check_config(method, read_preset(tuning, method, METHODS[method].config))
     tuning = check_choice("tuning", str(tuning), ("own", "paper", "FILE.json"))
     if tuning == "own":
-        return METHODS[method].config
+        return LAYOUT_FILTERS.get(layout.partition("+")[0], {}).get(method, METHODS[method].config)
     if method in PAPER_SAMPLING:
         return PAPER_SAMPLING[method]
     name, _, interval = layout.partition(":")
@@ -159,13 +160,13 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "
     return PAPER_FILTERS[int(interval)]
 
 
-def check_config(method: str, config: Config | None) -> Config:
-    """The configuration, by default the method's preset.
+def check_config(method: str, config: Config | None, layout: str = "lattice:8") -> Config:
+    """The configuration, by default the method's preset for the layout.
 
     Raises ValueError for an unknown method and for options that have no effect on it, TypeError for another's.
     """
     check_choice("method", method, METHODS)
-    preset = METHODS[method].config
+    preset = method_preset(method, layout)
     config = preset if config is None else config
     if not isinstance(config, type(preset)):
         raise TypeError(f"{method}: expected a {type(preset).__name__} as config, got {type(config).__name__}")
@@ -189,11 +190,11 @@ def make_assimilator(
 ) -> Assimilator:
     """The assimilator called `method`; ValueError for a name that is not in METHODS.
 
-    config: its tuning, by default the preset of the method.  params: the traced numbers of the filter (of
-    diffsrda's prior), if they are to be swept or differentiated; by default the configuration's.  model: diffsrda's,
-    by default the one that its configuration names.
+    config: its tuning, by default the preset of the method for the layout.  params: the traced numbers of the filter
+    (of diffsrda's prior), if they are to be swept or differentiated; by default the configuration's.  model:
+    diffsrda's, by default the one that its configuration names.
     """
-    config = check_config(method, config)
+    config = check_config(method, config, layout_name(setup.sensors))
     if params is None and isinstance(config, FilterConfig):
         params = filter_params(config, setup.dtype)
     return METHODS[method].make(setup, config, params, model)  # type: ignore[arg-type]

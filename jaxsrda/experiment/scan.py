@@ -6,18 +6,21 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
+from jaxsrda.core.devices import divided, gathered, placed, shared
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.trees import copied
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
+from jaxsrda.cycling.spread import spread_members
 from jaxsrda.experiment.carry import check_carry, interval, next_time
 from jaxsrda.experiment.options import Numbers, joined
 from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
@@ -32,6 +35,16 @@ SEGMENTS = 8
 
 PROGRAMS = 32
 """Compiled programs that are kept."""
+
+
+class Inputs(NamedTuple):
+    """What the methods of an experiment are given: the setup, and by truth a key, observations (truths, cycles, p) and
+    frames (truths, frames, nx, ny), None without a truth."""
+
+    setup: Setup
+    keys: Array
+    observed: Observations
+    truth: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,11 +87,20 @@ class Recipe:
         return hash(self._identity)  # type: ignore[attr-defined]
 
 
-class Program:
-    """The start and the scan of a recipe, compiled at their first call and used again for the same shapes."""
+WHOLE, CASES = PartitionSpec(), PartitionSpec("case")
+"""What every device has whole, and what is divided by truths."""
 
-    def __init__(self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int = 0):
-        self.recipe, self.sensors, self.first = recipe, sensors, first
+
+class Program:
+    """The start and the scan of a recipe, compiled at their first call and used again for the same shapes.
+
+    On a mesh each device has truths of its own along `case`; along `member` the compiler divides each step.
+    """
+
+    def __init__(
+        self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int = 0, mesh: Mesh | None = None
+    ):
+        self.recipe, self.sensors, self.first, self.mesh = recipe, sensors, first, mesh
         self.keep: Keep = keep
         self.compiled: dict[Any, Any] = {}
         self.seconds = 0.0
@@ -90,36 +112,63 @@ class Program:
         dtype = jax.dtypes.canonicalize_dtype(dtype)
 
         def begin(testbed: Any, climatology: Any, fields: Array | None, keys: Array) -> Carry:
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first, fields))
+            assimilator = self.assimilator(testbed, climatology, fields)
             grid = testbed.grid if scored else None
-            return over_truths(lambda key: start(assimilator, key, grid, dtype, self.first), keys)
+            return self.over_truths(lambda key: start(assimilator, key, grid, dtype, self.first), keys)
 
-        name, inputs = ("begin", scored, dtype), (setup.testbed, setup.climatology, setup.fields, keys)
-        return self.call(name, begin, *inputs) if compute else self.shapes(name, begin, *inputs)
+        name, by_all = ("begin", scored, dtype), (setup.testbed, setup.climatology, setup.fields)
+        if not compute:
+            return self.shapes(name, begin, *by_all, keys)
+        each = shared(begin, self.mesh, (WHOLE, WHOLE, WHOLE, CASES), CASES)
+        inputs = *placed(by_all, self.mesh), placed(keys, self.mesh, "case")
+        return self.call(name, lambda *inputs: self.laid(each(*inputs)), *inputs)
+
+    def assimilator(self, testbed: Any, climatology: Any, fields: Array | None = None) -> Assimilator:
+        """The recipe's, its members spread over the devices."""
+        made = self.recipe(Setup(testbed, climatology, self.sensors, self.first, fields))
+        return spread_members(made, self.mesh)
+
+    def over_truths(self, function: Any, *by_truth: Any) -> Any:
+        """A function of one truth, mapped over the leading axis of its arguments; one truth alone, on one device, is
+        traced without it, which is quicker."""
+        if self.mesh is not None or len(by_truth[0]) > 1:
+            return jax.vmap(function)(*by_truth)
+        return jax.tree.map(lambda a: a[None], function(*jax.tree.map(lambda a: a[0], by_truth)))
+
+    def laid(self, carry: Carry) -> Carry:
+        """A carry, inside a program, as every program takes and gives it."""
+        return divided(carry, self.mesh, "case", fields="member")
 
     def advance(
         self,
         setup: Setup,
         keys: Array,
         observed: Observations,
-        truth: Array | None,
+        truth: Array | np.ndarray | None,
         carry: Carry,
         reject: Array | None = None,
     ) -> tuple[Carry, History]:
         """All truths side by side over the cycles of `observed`; the carry is donated."""
 
         def advance(testbed, climatology, carry, keys, observed, truth, reject):
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+            assimilator = self.assimilator(testbed, climatology)
             if reject is not None:
                 assimilator = background_checked(assimilator, reject)
 
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
                 return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
 
-            return over_truths(one, keys, observed, truth, carry)
+            return self.over_truths(one, keys, observed, truth, carry)
 
-        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
-        return self.call(("advance",), advance, *inputs, donate=2)
+        each = shared(advance, self.mesh, (WHOLE, WHOLE, *[CASES] * 4, WHOLE), CASES)
+
+        def whole(*inputs: Any) -> tuple[Carry, History]:
+            carry, history = each(*inputs)
+            return self.laid(carry), history
+
+        by_case = placed((keys, observed, truth), self.mesh, "case")
+        testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
+        return self.call(("advance",), whole, testbed, climatology, carry, *by_case, reject, donate=2)
 
     def shapes(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
         """The shapes of what a function returns, traced at its first call by that name for such arguments."""
@@ -139,13 +188,6 @@ class Program:
         return self.compiled[key](*arguments)
 
 
-def over_truths(function: Any, *by_truth: Any) -> Any:
-    """A function of one truth, mapped over the leading axis of its arguments; one truth alone is traced without it."""
-    if len(by_truth[0]) > 1:
-        return jax.vmap(function)(*by_truth)
-    return jax.tree.map(lambda a: a[None], function(*jax.tree.map(lambda a: a[0], by_truth)))
-
-
 def signature(arguments: Any) -> tuple[Any, ...]:
     """What a program is compiled for: the structure, shapes and types of its arguments."""
     leaves, structure = jax.tree.flatten(arguments)
@@ -153,14 +195,15 @@ def signature(arguments: Any) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(PROGRAMS)
-def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int) -> Program:
-    """The program of a recipe for sensors that measure the same and have the same roles, and the same first time."""
-    return Program(recipe, sensors, keep, first)
+def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int, mesh: Mesh | None = None) -> Program:
+    """The program of a recipe for sensors that measure the same and have the same roles, the same first time, and the
+    same devices."""
+    return Program(recipe, sensors, keep, first, mesh)
 
 
-def program_of(recipe: Recipe, setup: Setup, keep: Keep = "scores") -> Program:
+def program_of(recipe: Recipe, setup: Setup, keep: Keep = "scores", mesh: Mesh | None = None) -> Program:
     """The program of a recipe in a setup."""
-    return program(recipe, compiled_sensors(setup.sensors), keep, setup.first)
+    return program(recipe, compiled_sensors(setup.sensors), keep, setup.first, mesh)
 
 
 def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
@@ -170,27 +213,28 @@ def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
 
 def run_scan(
     recipe: Recipe,
-    setup: Setup,
-    keys: Array,
-    observed: Observations,
-    truth: np.ndarray | None,
+    inputs: Inputs,
     keep: Keep,
     report: Progress | None = None,
     carry: Carry | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Carry, History, dict[str, float]]:
     """Run all cycles in one scan, or, to report progress, the same scan in a few segments of equal length.
 
-    All truths go side by side, one key each; carry: where they go on from, by default their start.  Returns the last
-    carry, the history (truths leading, on the host) and the seconds that compiling and running took.  Raises
+    All truths go side by side, one key each; carry: where they go on from, by default their start; mesh: of devices,
+    with the axes `case` and `member`, by default one device.  Returns the last carry, the history (truths leading, on
+    the host) and the seconds that compiling and running took.  Raises
     `DivergedError` for an ensemble that did not stay finite, ValueError for a carry of another method or other sizes.
     """
+    setup, keys, observed, truth = inputs
     cycles, every = observed.values.shape[1], setup.testbed.frames_per_cycle
     length = cycles if report is None else segment_length(cycles)
-    compiled = program_of(recipe, setup, keep)
-    frames = None if truth is None else jnp.asarray(truth)
+    compiled = program_of(recipe, setup, keep, mesh)
+    # On a mesh from the host: no device needs all of them.
+    frames = truth if truth is None or mesh is not None else jnp.asarray(truth)
     reject = None if recipe.reject is None else jnp.asarray(recipe.reject, observed.values.dtype)
 
-    def part(i: int) -> tuple[Observations, Array | None]:
+    def part(i: int) -> tuple[Observations, Array | np.ndarray | None]:
         if length == cycles:
             return observed, frames
         own = None if frames is None else frames[:, i * every : (i + length) * every]
@@ -204,16 +248,18 @@ def run_scan(
         here = compiled.begin(setup, keys, truth is not None, dtype)
     else:
         check_carry(carry, compiled.begin(setup, keys, carry.tally is not None, dtype, compute=False))
-        here = copied(carry)  # the scan takes what it is given
-    done = next_time(here)
+        here = placed(copied(carry), mesh, "case", fields="member")  # the scan takes what it is given
+    done = setup.first if carry is None else next_time(carry)
     for i in range(0, cycles, length):
         here, history = compiled.advance(setup, keys, *part(i), here, reject)
-        parts.append(jax.device_get(history))
+        parts.append(gathered(history))
         check_healthy(parts[-1], interval(setup.testbed), done + i)
         if report is not None:
             report("cycle", i + length, cycles)
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts) if len(parts) > 1 else parts[0]
     compiling = compiled.seconds - before
+    if mesh is not None:  # whoever goes on may have other devices
+        here = jax.tree.map(jnp.asarray, gathered(here))
     return here, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
 
 

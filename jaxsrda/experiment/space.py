@@ -16,7 +16,8 @@ import numpy as np
 Setting = Mapping[str, Any]
 """Options by name."""
 
-LINEAR = ("inflation", "rtps", "rtpp", "eta", "prior_inflation", "prior_rtps", "prior_rtpp")
+LINEAR = ("inflation", "adaptive", "rtps", "rtpp", "eta")
+LINEAR += tuple(f"prior_{name}" for name in LINEAR[:-1])
 """Fractions and factors, drawn uniformly; scales are drawn uniformly in their logarithm."""
 
 DIGITS = 4

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsrda.core.devices import leading
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.core.records import described
@@ -18,12 +19,9 @@ from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.options import flat_options, with_options
 from jaxsrda.experiment.run import settings as settings_of
 from jaxsrda.experiment.space import Setting
+from jaxsrda.scoring.aims import aim
 from jaxsrda.scoring.joint import JOINT_SCORES
 from jaxsrda.scoring.point import SCORES
-
-NO_LOSS = ("spread", "spread_skill", "error_spread_correlation")
-NO_LOSS += tuple(name for name in JOINT_SCORES if name.startswith(("variance_", "error_")))
-"""Scores of which less is not better."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Trial:
 
 def check_by(by: str, joint: bool = False) -> str:
     """`by` if it is a score of which less is better, else ValueError."""
-    known = [name for name in (*SCORES, *(JOINT_SCORES if joint else ())) if name not in NO_LOSS]
+    known = [name for name in (*SCORES, *(JOINT_SCORES if joint else ())) if aim(name) == "least"]
     if by not in known:
         raise ValueError(f"by: expected a score of which less is better, {', '.join(known)}; got {by!r}")
     return by
@@ -162,8 +160,8 @@ class Record:
         return tuple(self.trials[name] for name in dict.fromkeys([*names, *self.trials]) if name in self.trials)
 
     def write(self, settings: Sequence[Setting]) -> None:
-        """Write the file, atomically."""
-        if self.path is None:
+        """Write the file, atomically; of several processes one does."""
+        if self.path is None or not leading():
             return
         trials = self.ordered(settings)
         ranked = sorted(trials, key=lambda trial: trial.loss(self.header["by"]))

@@ -4,7 +4,7 @@ A filter takes the `ForecastModel` that it forecasts with as an argument, the du
 """
 
 from jaxsrda.filters.analysis import ANALYSES
-from jaxsrda.filters.config import FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
+from jaxsrda.filters.config import FILTERS, LAYOUT_FILTERS, PAPER_FILTERS, FilterConfig, FilterParams, filter_params
 from jaxsrda.filters.controls import climatology, free_run, optimal_interpolation, persistence
 from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
@@ -13,6 +13,7 @@ from jaxsrda.filters.inflation import inflate, relax_perturbations, relax_spread
 __all__ = [
     "ANALYSES",
     "FILTERS",
+    "LAYOUT_FILTERS",
     "PAPER_FILTERS",
     "DualState",
     "EnsembleState",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.core.checks import check_positive
+from jaxsrda.core.checks import check_fraction, check_positive
 from jaxsrda.core.records import renamed
 
 
@@ -21,6 +21,8 @@ class FilterConfig:
     members, controls: ensemble size, and HR controls of the dual filter.
     localization: Gaspari–Cohn half-width d, weight zero beyond 2d (length).
     inflation: multiplicative factor on the background anomalies.
+    adaptive: weight, 0 to 1, of the newest departures in an inflation that follows them from `inflation` on
+        (`inflation.adapted`); 0 keeps it.
     additive: climatological anomalies added after each analysis, as a fraction of their standard
         deviation (the square root of the covariance factor quoted in arXiv:2604.21180).
     initial: the same at the start.
@@ -35,6 +37,7 @@ class FilterConfig:
     members: int = 100
     localization: float = 0.5
     inflation: float = 1.0
+    adaptive: float = dataclasses.field(default=0.0, metadata={"later": True})
     additive: float = 0.07
     initial: float = 0.45
     rtps: float = 0.0
@@ -53,6 +56,7 @@ class FilterConfig:
             raise ValueError(f"controls: expected 1 to {self.members} (the members), got {self.controls}")
         check_positive("localization", self.localization)
         check_positive("inflation", self.inflation)
+        check_fraction("adaptive", self.adaptive)
         if self.substeps < 0 or not self.viscosity >= 0:
             raise ValueError(
                 f"substeps, viscosity: expected numbers above 0, or 0 for the model's own, got {self.substeps} and "
@@ -85,7 +89,11 @@ FILTERS: dict[str, FilterConfig] = {
     "climatology": FilterConfig(members=100),
     "persistence": FilterConfig(members=100, localization=0.7),
 }
-"""Tuning by method, lattice interval 8, true R; EnKFs' checked by `benchmarks/tune_filters.py`, the others untuned."""
+"""Tuning by method for `lattice:8` and every layout without its own, true R; made by `benchmarks/tune_filters.py` where
+experiments/README.md says so, the others untuned."""
+
+LAYOUT_FILTERS: dict[str, dict[str, FilterConfig]] = {}
+"""Tuning for other layouts, by layout and method, from the same searches."""
 
 
 class FilterParams(NamedTuple):
@@ -93,6 +101,7 @@ class FilterParams(NamedTuple):
 
     localization: Array
     inflation: Array
+    adaptive: Array
     additive: Array
     initial: Array
     rtps: Array

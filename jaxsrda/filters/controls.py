@@ -10,6 +10,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.filters.analysis import enkf
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.filters.ensemble import EnsembleState
+from jaxsrda.filters.inflation import adapted
 from jaxsrda.flow.forecasts import ForecastModel, recentre, still, to_fields
 from jaxsrda.observing.observations import Observations
 
@@ -47,20 +48,23 @@ def climatology(setup: Setup, members: int) -> Assimilator:
 def optimal_interpolation(setup: Setup, model: ForecastModel, members: int, params: FilterParams) -> Assimilator:
     """One forecast, analysed with random climatological anomalies in place of an ensemble: no ensemble is forecast.
 
-    P = λ² X′ X′ᵀ/(M−1), localized, of M anomalies X′ of the time, λ the `inflation`; the window's members change as the
-    forecast of their mean does.  Evensen (2003, doi:10.1007/s10236-003-0036-9).
+    P = λ² X′ X′ᵀ/(M−1), localized, of M anomalies X′ of the time, λ the (adaptive) `inflation`; the window's members
+    change as the forecast of their mean does.  Evensen (2003, doi:10.1007/s10236-003-0036-9).
     """
     grid = setup.grid
 
     def init(key: Array) -> EnsembleState:
-        return EnsembleState(setup.first_states(model, key, 1), jnp.int32(setup.first))
+        return EnsembleState(setup.first_states(model, key, 1), jnp.int32(setup.first), params.inflation)
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
         observations = setup.assimilated(observations)
         draw_key, analysis_key = jax.random.split(key)
         draws = setup.climatology.draw(draw_key, state.time, members, grid)
         forecast = model.to_analysis_grid(state.omega_hat)
-        background = forecast + to_fields(grid, recentre(draws, params.inflation))
+        anomalies = to_fields(grid, recentre(draws, 1.0))
+        predicted = setup.observed(forecast + anomalies, observations)
+        inflation = adapted(state.inflation, predicted, observations, params)
+        background = forecast + inflation * anomalies
         before = setup.observed(background, observations)
         ensemble = enkf(analysis_key, grid, background, before, observations, params)
         analysis = ensemble.mean(0, keepdims=True)
@@ -68,7 +72,7 @@ def optimal_interpolation(setup: Setup, model: ForecastModel, members: int, para
         moved = model.to_analysis_grid(ahead.frames)
         frames = ensemble[:, None] + (moved - moved[:, :1])
         window = setup.window(observations, frames, forecast[0], before, ahead.speeds)
-        return EnsembleState(ahead.ahead, state.time + 1), window
+        return EnsembleState(ahead.ahead, state.time + 1, inflation), window
 
     return Assimilator(init, step, members)
 

@@ -11,7 +11,7 @@ from jax import Array
 from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.filters.analysis import departures, gain_increments, localization, perturbations
 from jaxsrda.filters.config import FilterParams
-from jaxsrda.filters.inflation import relax_perturbations, relax_spread
+from jaxsrda.filters.inflation import adapted, relax_perturbations, relax_spread
 from jaxsrda.flow.forecasts import ForecastModel, recentre, to_fields
 from jaxsrda.flow.solver import Speeds
 from jaxsrda.observing.geometry import grid_positions
@@ -19,11 +19,12 @@ from jaxsrda.observing.observations import Observations
 
 
 class DualState(NamedTuple):
-    """Controls, members, and the number of steps done."""
+    """Controls, members, the number of steps done, and the inflation of the members' perturbations."""
 
     control_hat: Array  # (controls, 2K+1, L) on the control model's grid
     members_hat: Array  # (M, 2K+1, L) on the members' model's grid
     time: Array
+    inflation: Array
 
 
 def dual_filter(
@@ -50,7 +51,7 @@ def dual_filter(
         control_key, member_key, noise_key = jax.random.split(key, 3)
         control = setup.first_states(control_model, control_key, controls, dtype)
         states = setup.first_states(member_model, member_key, members, dtype, (noise_key, params.initial))
-        return DualState(control, states, jnp.int32(setup.first))
+        return DualState(control, states, jnp.int32(setup.first), params.inflation)
 
     def analysed(
         keys: Array, control: Array, delta: Array, before: Array, observations: Observations
@@ -81,7 +82,7 @@ def dual_filter(
         noise = setup.climatology.draw(key, time, members, grid)
         return delta - delta.mean(0, keepdims=True) + to_fields(grid, recentre(noise, params.additive))
 
-    def forecast(control: Array, delta: Array, time: Array) -> tuple[DualState, Array, Speeds]:
+    def forecast(control: Array, delta: Array, time: Array, inflation: Array) -> tuple[DualState, Array, Speeds]:
         """The state at the next time, the ensemble's frames (M, F − 1, nx, ny) until then, and top speeds."""
         ahead = control_model.forecast(control_model.from_analysis_grid(control))
         member_ahead = member_model.forecast(member_model.from_analysis_grid(control.mean(0, keepdims=True) + delta))
@@ -90,20 +91,23 @@ def dual_filter(
         frames = control_model.to_analysis_grid(ahead.frames[owner, 1:]) + later
         # The larger of both, so that a member that is lost (NaN) shows at once.
         top = jax.tree.map(jnp.maximum, ahead.speeds, member_ahead.speeds)
-        return DualState(ahead.ahead, member_ahead.ahead, time + 1), frames, top
+        return DualState(ahead.ahead, member_ahead.ahead, time + 1, inflation), frames, top
 
     def step(key: Array, state: DualState, observations: Observations) -> tuple[DualState, Window]:
         observations = setup.assimilated(observations)
         analysis_key, control_key, noise_key = jax.random.split(key, 3)
         perturbed = state.members_hat - state.members_hat.mean(0, keepdims=True)
-        prior = params.inflation * member_model.to_analysis_grid(perturbed)
+        raw = member_model.to_analysis_grid(perturbed)
         control = control_model.to_analysis_grid(state.control_hat)
         background = control.mean(0)
+        predicted = setup.observed(background[None] + raw, observations)
+        inflation = adapted(state.inflation, predicted, observations, params)
+        prior = inflation * raw
         before = setup.observed(background[None] + prior, observations)
         keys = jnp.stack([analysis_key, control_key])
         control, delta = analysed(keys, control, prior, before, observations)
         delta = spread(noise_key, delta, prior, state.time)
-        ahead, later, speeds = forecast(control, delta, state.time)
+        ahead, later, speeds = forecast(control, delta, state.time, inflation)
         frames = jnp.concatenate([(control[owner] + delta)[:, None], later], axis=1)
         return ahead, setup.window(observations, frames, background, before, speeds)
 

@@ -12,16 +12,17 @@ from jaxsrda.core.checks import check_choice
 from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.filters.analysis import ANALYSES
 from jaxsrda.filters.config import FilterParams
-from jaxsrda.filters.inflation import inflate, relax_perturbations, relax_spread
+from jaxsrda.filters.inflation import adapted, inflate, relax_perturbations, relax_spread
 from jaxsrda.flow.forecasts import ForecastModel, recentre, to_fields
 from jaxsrda.observing.observations import Observations
 
 
 class EnsembleState(NamedTuple):
-    """Amplitudes of the forecast members, and the number of steps done."""
+    """Amplitudes of the forecast members, the number of steps done, and the inflation of a filter that has one."""
 
     omega_hat: Array  # (M, 2K+1, L) on the model's grid
     time: Array  # () int32
+    inflation: Array | None = None  # ()
 
 
 def ensemble_filter(
@@ -42,12 +43,14 @@ def ensemble_filter(
     def init(key: Array) -> EnsembleState:
         first_key, noise_key = jax.random.split(key)
         states = setup.first_states(model, first_key, members, dtype, (noise_key, params.initial))
-        return EnsembleState(states, jnp.int32(setup.first))
+        return EnsembleState(states, jnp.int32(setup.first), params.inflation)
 
     def step(key: Array, state: EnsembleState, observations: Observations) -> tuple[EnsembleState, Window]:
         observations = setup.assimilated(observations)
         analysis_key, noise_key = jax.random.split(key)
-        background = inflate(model.to_analysis_grid(state.omega_hat), params.inflation)
+        forecast = model.to_analysis_grid(state.omega_hat)
+        inflation = adapted(state.inflation, setup.observed(forecast, observations), observations, params)
+        background = inflate(forecast, inflation)
         before = setup.observed(background, observations)
         ensemble = analyse(analysis_key, grid, background, before, observations, params)
         ensemble = relax_spread(ensemble, background, params.rtps)
@@ -58,6 +61,6 @@ def ensemble_filter(
         later = model.to_analysis_grid(ahead.frames[:, 1:])
         frames = jnp.concatenate([ensemble[:, None], later], axis=1)
         window = setup.window(observations, frames, background.mean(0), before, ahead.speeds)
-        return EnsembleState(ahead.ahead, state.time + 1), window
+        return EnsembleState(ahead.ahead, state.time + 1, inflation), window
 
     return Assimilator(init, step, members)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsrda.core.roots import deviation
+from jaxsrda.core.roots import deviation, sqrt
+from jaxsrda.filters.analysis import departures
+from jaxsrda.filters.config import FilterParams
+from jaxsrda.observing.observations import Observations
 
 # Inflation ------------------------------------------------------------------------------------
 
@@ -35,3 +38,26 @@ def relax_perturbations(analysis: Array, background: Array, alpha: Array) -> Arr
     """
     before = background - background.mean(0, keepdims=True)
     return analysis + alpha * (before - (analysis - analysis.mean(0, keepdims=True)))
+
+
+# Adaptive inflation ---------------------------------------------------------------------------
+
+BOUNDS = (0.25, 16.0)
+"""Least and largest λ² that one time's departures may ask for: a factor of 0.5 to 4."""
+
+
+def adapted(factor: Array, predicted: Array, observations: Observations, params: FilterParams) -> Array:
+    """The inflation factor λ that departures ask for, λ² ← (1 − w) λ² + w (dᵀR⁻¹d − p) / tr(R⁻¹ HPHᵀ).
+
+    factor: () the last λ; predicted: (M, p) of the ensemble before inflation, whose covariance is HPHᵀ; d = y − H x̄; w
+    is `params.adaptive`: 0 keeps λ.  A time without observations, or without spread, keeps λ too.  One time's estimate
+    is kept within `BOUNDS`.  Wang & Bishop (2003, doi:10.1175/1520-0469(2003)060<1140:ACOBAE>2.0.CO;2), smoothed in
+    time as in Li, Kalnay & Miyoshi (2009, doi:10.1002/qj.371).
+    """
+    seen = departures(predicted, observations, params)
+    count = jnp.sum(observations.mask, dtype=seen.variance.dtype)
+    spread = jnp.sum(jnp.sum(seen.anomalies**2, 0) / seen.variance) / (len(predicted) - 1)
+    excess = jnp.sum(seen.innovation**2 / seen.variance) - count
+    told = (count > 0) & (spread > 0)
+    estimate = jnp.clip(excess / jnp.where(told, spread, 1), *BOUNDS)
+    return jnp.where(told, sqrt((1 - params.adaptive) * factor**2 + params.adaptive * estimate), factor)

@@ -74,6 +74,12 @@ class Sensors:
         return layout
 
 
+def layout_name(sensors: Sequence[Sensors]) -> str:
+    """The name of the layout that methods are tuned for: the first assimilated set's, empty if there is none."""
+    layout = next((each.layout for each in sensors if each.role == "assimilated"), "")
+    return layout if isinstance(layout, str) else layout.name
+
+
 def observe_truths(
     keys: Array, grid: ChannelGrid, truths: Array, sensors: Sequence[Sensors], every: int, first: int = 0
 ) -> Observations:

@@ -4,6 +4,7 @@
 of many points together, on request.
 """
 
+from jaxsrda.scoring.aims import aim
 from jaxsrda.scoring.fit import bootstrap_interval, observation_fit
 from jaxsrda.scoring.joint import JOINT_SCORES, energy_score, variogram_score
 from jaxsrda.scoring.point import (
@@ -27,6 +28,7 @@ __all__ = [
     "SCORES",
     "Scored",
     "Tally",
+    "aim",
     "bootstrap_interval",
     "correlation",
     "crps",

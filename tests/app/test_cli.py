@@ -363,6 +363,7 @@ OLD_OPTIONS = {
     "--controls": ["2"],
     "--localization": ["0.6"],
     "--inflation": ["1.1"],
+    "--adaptive": ["0.2"],
     "--additive": ["0.1"],
     "--rtps": ["0.5"],
     "--rtpp": ["0.5"],

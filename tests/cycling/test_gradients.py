@@ -16,6 +16,7 @@ QUICK = ("enkf-sr", "letkf-sr")
 VALUES = {
     "localization": 1.1,
     "inflation": 1.05,
+    "adaptive": 0.3,
     "additive": 0.2,
     "initial": 0.4,
     "rtps": 0.4,

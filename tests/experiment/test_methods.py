@@ -13,13 +13,15 @@ from jaxsrda.cycling.assimilator import Assimilator
 from jaxsrda.cycling.cycle import run_cycles
 from jaxsrda.experiment import run as run_module
 from jaxsrda.experiment import truth as truth_module
+from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.registry import METHODS, Method, make_assimilator, method_preset, register_method
 from jaxsrda.experiment.result import Result
 from jaxsrda.experiment.run import assimilate
-from jaxsrda.filters.config import FILTERS, FilterConfig
+from jaxsrda.filters.config import FILTERS, LAYOUT_FILTERS, FilterConfig
 from jaxsrda.flow.jet import Physics
 from jaxsrda.flow.testbed import Level
-from jaxsrda.observing.sensors import Sensors
+from jaxsrda.observing.layouts import parse_layout
+from jaxsrda.observing.sensors import Sensors, layout_name
 
 
 def nudging(setup):
@@ -199,3 +201,18 @@ def test_the_cycle_takes_cadence_and_range_from_the_testbed():
     assert (abs(narrow["mssim_loss"] - wide["mssim_loss"]) > 1e-3).all()
     with pytest.raises(ValueError, match=r"truth: expected shape .*; 3 frames for each observation time"):
         run_cycles(method, jax.random.key(0), observed(2), truth(2), testbed=OWN)
+
+
+@pytest.mark.parametrize("layout", ["lattice:12", "lattice:12+dropout:0.3", parse_layout("lattice:12", GRID)])
+def test_a_method_has_the_tuning_of_its_sensors(monkeypatch, layout):
+    """By name on a layout, alone or thinned out, with a guiding set before it, and in every way to ask for it."""
+    sparse = FilterConfig(members=4, localization=0.9)
+    monkeypatch.setitem(LAYOUT_FILTERS, "lattice:12", {"enkf-sr": sparse})
+    sensors = (Sensors("lattice:8", role="guiding"), Sensors(layout))
+    name = layout if isinstance(layout, str) else layout.name
+    assert method_preset("enkf-sr", name) == sparse
+    assert Experiment("enkf-sr", sensors=Sensors(layout), testbed=TESTBED).config == sparse
+    assert layout_name(sensors) == name
+    assert make_assimilator("enkf-sr", setup()._replace(sensors=sensors)).members == 4
+    assert method_preset("enkf-sr", "lattice:6") == FILTERS["enkf-sr"] == method_preset("enkf-sr")
+    assert method_preset("enkf-hr", name) == FILTERS["enkf-hr"]

@@ -25,7 +25,7 @@ PLAIN = {"localization": WIDTH, "additive": 0.0}
 def start(controls):
     """Controls that differ at every scale, and members that differ at the coarse ones."""
     members = jax.vmap(lambda a: regrid_hat(GRID, COARSE.grid, a))(states())
-    return DualState(states()[:controls], members, jnp.int32(0))
+    return DualState(states()[:controls], members, jnp.int32(0), jnp.ones(()))
 
 
 @functools.cache
@@ -38,7 +38,8 @@ def compiled(controls):
 
 
 def stepped(controls=1, **values):
-    return compiled(controls)(parameters(**PLAIN | values), start(controls))
+    params = parameters(**PLAIN | values)
+    return compiled(controls)(params, start(controls)._replace(inflation=params.inflation))
 
 
 @functools.cache

@@ -202,7 +202,9 @@ def test_a_model_of_ones_own_forecasts():
     model = still._replace(forecast=forecast)
     made = ensemble_filter(where, model, "enkf", 4, filter_params(CONFIG))
     observations = jax.tree.map(lambda a: a[0], observed(1))
-    state, window = quick_jit(made.step)(jax.random.key(1), EnsembleState(states(), jnp.int32(0)), observations)
+    state, window = quick_jit(made.step)(
+        jax.random.key(1), EnsembleState(states(), jnp.int32(0), jnp.ones(())), observations
+    )
     np.testing.assert_allclose(state.omega_hat, to_amplitudes(GRID, window.omega[:, 0]), atol=1e-10)
     np.testing.assert_allclose(
         window.omega[:, 1:], jnp.repeat(to_fields(GRID, state.omega_hat)[:, None], 3, 1), atol=1e-9
@@ -233,7 +235,7 @@ def test_dual_filter_with_two_controls():
     assimilator = dual(controls=2)
     control = jnp.stack([states()[0], states()[1]])
     members = jax.vmap(lambda a: regrid_hat(GRID, COARSE.grid, a))(states())
-    state = DualState(control, members, jnp.int32(0))
+    state = DualState(control, members, jnp.int32(0), jnp.ones(()))
     observations = jax.tree.map(lambda a: a[0], observed(1))
     after, window = quick_jit(assimilator.step)(jax.random.key(1), state, observations)
     assert jax.tree.structure(after) == jax.tree.structure(state) and window.diagnostics.finite

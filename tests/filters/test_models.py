@@ -111,7 +111,7 @@ def test_optimal_interpolation_forecasts_its_mean_alone():
     params = filter_params(config)
     model = where.analysis_model()
     made = optimal_interpolation(where, model, 20, params)
-    state = EnsembleState(states()[:1], jnp.int32(0))
+    state = EnsembleState(states()[:1], jnp.int32(0), jnp.asarray(config.inflation))
     now = jax.tree.map(lambda a: a[0], observed(1))
     after, window = quick_jit(made.step)(KEY, state, now)
     draw_key, analysis_key = jax.random.split(KEY)

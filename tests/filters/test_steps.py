@@ -12,6 +12,7 @@ from helpers import COARSE, FINE, GRID, held, observed, parameters, quick_jit, s
 from jaxsrda.filters.controls import climatology, persistence
 from jaxsrda.filters.dual import DualState, dual_filter
 from jaxsrda.filters.ensemble import EnsembleState, ensemble_filter
+from jaxsrda.filters.inflation import adapted
 from jaxsrda.flow.climatology import Climatology
 from jaxsrda.flow.forecasts import to_amplitudes, to_fields
 from jaxsrda.flow.grid import regrid_hat
@@ -43,9 +44,11 @@ def made(method, params, members=MEMBERS):
     if method == "dual":
         low = jax.vmap(lambda a: regrid_hat(GRID, COARSE.grid, a))(states())
         return dual_filter(where(), held(FINE), held(COARSE), members, params), DualState(
-            states()[:1], low, jnp.int32(0)
+            states()[:1], low, jnp.int32(0), params.inflation
         )
-    return ensemble_filter(where(), held(FINE), method, members, params), EnsembleState(states(), jnp.int32(0))
+    return ensemble_filter(where(), held(FINE), method, members, params), EnsembleState(
+        states(), jnp.int32(0), params.inflation
+    )
 
 
 @functools.cache
@@ -84,6 +87,23 @@ def test_inflation_widens_the_background(method):
     narrow, _ = analysed(method, silent=True)
     np.testing.assert_allclose(anomalies(wide), 1.7 * background(method), atol=1e-9)
     np.testing.assert_allclose(wide.mean(0), narrow.mean(0), atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["enkf", "etkf", "dual"])
+def test_an_adaptive_inflation_follows_the_departures(method):
+    """The step's λ is that of the formula, widens its background, and is where the next step goes on from."""
+    _, after = analysed(method, silent=True, inflation=1.2, adaptive=0.5)
+    assert after.inflation == 1.2  # nothing was measured
+    raw = background(method)
+    mean = np.asarray(to_fields(GRID, states()[:1] if method == "dual" else states())).mean(0)
+    predicted = setup().observed(jnp.asarray(mean + raw), SEEN)
+    params = parameters(**QUIET, inflation=1.2, adaptive=0.5)
+    wanted = adapted(params.inflation, predicted, SEEN, params)
+    adaptive, after = analysed(method, inflation=1.2, adaptive=0.5)
+    np.testing.assert_allclose(after.inflation, wanted, rtol=1e-9)
+    assert abs(wanted - 1.2) > 0.05
+    same, _ = analysed(method, inflation=float(wanted))
+    np.testing.assert_allclose(adaptive, same, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["enkf", "etkf", "dual"])
@@ -159,7 +179,7 @@ def test_controls_draw_from_the_climatology_of_their_time(time):
     drawn[:, :, mode], drawn[:, 0, 5] = 0, 0
     np.testing.assert_allclose(drawn, 0, atol=1e-9)
     method = persistence(where(), MEMBERS, parameters(**QUIET))
-    after, window = quick_jit(method.step)(KEY, EnsembleState(states()[:1], at), SILENT)
+    after, window = quick_jit(method.step)(KEY, EnsembleState(states()[:1], at, jnp.ones(())), SILENT)
     held_about = np.array(to_amplitudes(GRID, window.omega[:, 0])) - np.asarray(states()[:1])
     assert after.time == time + 1 and np.abs(held_about[:, 1:, mode]).max() > 0.1
     held_about[:, :, mode] = 0

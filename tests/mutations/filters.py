@@ -30,8 +30,8 @@ FILTERS = (
     Mutation(
         "dual inflation ignored",
         "filters/dual.py",
-        "prior = params.inflation * member_model",
-        "prior = member_model",
+        "prior = inflation * raw",
+        "prior = raw",
         (steps("test_inflation_widens_the_background"), GAIN),
     ),
     Mutation(
@@ -86,9 +86,37 @@ FILTERS = (
     Mutation(
         "ensemble without inflation",
         "filters/ensemble.py",
-        "inflate(model.to_analysis_grid(state.omega_hat), params.inflation)",
-        "model.to_analysis_grid(state.omega_hat)",
+        "inflate(forecast, inflation)",
+        "forecast",
         (steps("test_inflation_widens_the_background"),),
+    ),
+    Mutation(
+        "ensemble's inflation forgotten",
+        "filters/ensemble.py",
+        "state.time + 1, inflation)",
+        "state.time + 1, state.inflation)",
+        (steps("test_an_adaptive_inflation_follows_the_departures"),),
+    ),
+    Mutation(
+        "adaptive inflation without the noise's part",
+        "filters/inflation.py",
+        "/ seen.variance) - count",
+        "/ seen.variance)",
+        ("filters/test_inflation.py::test_the_factor_is_that_of_departures_covariances_and_noise",),
+    ),
+    Mutation(
+        "adaptive inflation of factors, not of variances",
+        "filters/inflation.py",
+        "params.adaptive) * factor**2",
+        "params.adaptive) * factor",
+        ("filters/test_inflation.py::test_the_factor_is_that_of_departures_covariances_and_noise",),
+    ),
+    Mutation(
+        "adaptive inflation divided by M",
+        "filters/inflation.py",
+        "/ seen.variance) / (len(predicted) - 1)",
+        "/ seen.variance) / len(predicted)",
+        ("filters/test_inflation.py::test_the_factor_is_that_of_departures_covariances_and_noise",),
     ),
     Mutation(
         "ensemble without RTPS",

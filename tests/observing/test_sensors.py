@@ -237,7 +237,9 @@ def test_sets_that_measure_different_things_are_assimilated_together(analysis, u
         model = where.forecast_model() if upward else where.analysis_model()
         members = jax.vmap(lambda a: regrid_hat(GRID, model.grid, a))(states())
         step = quick_jit(ensemble_filter(where, model, analysis, 4, params).step)
-        return lambda observations: step(jax.random.key(1), EnsembleState(members, jnp.int32(0)), observations)[1]
+        return lambda observations: step(
+            jax.random.key(1), EnsembleState(members, jnp.int32(0), jnp.ones(())), observations
+        )[1]
 
     wanted = analyser((Sensors(operator=concatenated),))(both._replace(sets=None)).omega[:, 0]
     analysed = analyser(TOGETHER)

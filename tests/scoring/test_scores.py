@@ -13,6 +13,7 @@ from jaxsrda.flow.testbed import jet
 from jaxsrda.scoring import fit as fit_module
 from jaxsrda.scoring import point, spectra
 from jaxsrda.scoring import tally as tally_module
+from jaxsrda.scoring.aims import aim
 
 GRID = ChannelGrid(32, 17)
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -495,3 +496,10 @@ def test_wrong_shapes_and_values_raise():
             fit_module.bootstrap_interval(values)
     with pytest.raises(ValueError, match="level: expected a number between 0 and 1"):
         fit_module.bootstrap_interval([1.0, 2.0], level=95)
+
+
+def test_every_score_has_an_aim_or_none():
+    wanted = {"maer": "least", "crps_block4": "least", "energy_distance_mean": "least", "spread_skill": "one"}
+    wanted |= {"spread_skill_block8": "one", "observation_chi2_background": "one", "error_spread_correlation": "most"}
+    wanted |= {"spread": "", "observation_chi2_analysis": "", "variance_block4": "", "error_block4": ""}
+    assert {name: aim(name) for name in wanted} == wanted

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 UNUSED = (
     (
         ("free-run", "bicubic", "climatology"),
-        ("localization", "inflation", "additive", "rtps", "rtpp", "representativeness"),
+        ("localization", "inflation", "adaptive", "additive", "rtps", "rtpp", "representativeness"),
     ),
     (("persistence", "oi-lagrange"), ("additive", "rtps", "rtpp")),
     (("etkf-hr", "ensf-sr"), ("localization",)),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from jaxsrda.app.report import SHOWN
+from jaxsrda.scoring.aims import Aim, aim
 
 MEANINGS = {
     "maer": "absolute error of the analysis over the truth's absolute vorticity, Σ|ω̂ − ω| / Σ|ω|, without units",
@@ -34,9 +35,8 @@ for _size in (4, 8, 16):
     MEANINGS[f"crps_block{_size}"] = f"CRPS of means over {_size} × {_size} points, in units of vorticity"
     MEANINGS[f"spread_skill_block{_size}"] = f"spread over error of means over {_size} × {_size} points"
 
-UNRANKED = {"spread", "observation_rmse_analysis", "observation_chi2_analysis", "observations_rejected"}
-"""Scores of which no value is best by itself."""
-
+WORDS: dict[Aim, str] = {"least": "smaller is better", "most": "larger is better", "one": "nearest 1 is best"}
+"""What to look for in a score."""
 
 HEADINGS = SHOWN | {
     "error_spread_correlation": "error–spread correlation",
@@ -51,24 +51,20 @@ def heading(name: str) -> str:
     return HEADINGS.get(name, name.replace("_", " "))
 
 
-def aim(name: str) -> str:
-    """Which value of a score is best, in words; empty if none is, or it is not known."""
-    if name in UNRANKED or name not in MEANINGS:
-        return ""
-    if "spread_skill" in name or "chi2" in name:
-        return "nearest 1 is best"
-    return "larger is better" if name == "error_spread_correlation" else "smaller is better"
+def aim_of(name: str) -> Aim:
+    """Which value of a score is best; empty if none is, or the score is not known."""
+    return aim(name) if name in MEANINGS else ""
 
 
 def meaning(name: str) -> str:
     """A score in words."""
-    return "; ".join(part for part in (MEANINGS.get(name, "a score of this record"), aim(name)) if part)
+    return "; ".join(part for part in (MEANINGS.get(name, "a score of this record"), WORDS.get(aim_of(name))) if part)
 
 
 def best(name: str, values: Mapping[str, float]) -> str | None:
     """The label of the best of several values; None if there are fewer than two, or none is better."""
     known = {label: value for label, value in values.items() if math.isfinite(value)}
-    if len(known) < 2 or not aim(name):
+    if len(known) < 2 or not aim_of(name):
         return None
-    distance = {"nearest 1 is best": lambda v: abs(v - 1), "larger is better": lambda v: -v}.get(aim(name), lambda v: v)
+    distance = {"one": lambda v: abs(v - 1), "most": lambda v: -v}.get(aim_of(name), lambda v: v)
     return min(known, key=lambda label: distance(known[label]))
