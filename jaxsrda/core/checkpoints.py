@@ -137,9 +137,7 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        notes = self._notes(step)
-        if other := difference(self.mark, notes.pop("mark")):
-            raise ValueError(self._other(other))
+        notes = self._own(step)
         wanted = None if template is None else dict(template)
         try:
             arrays = self._manager().restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(wanted)))
@@ -150,6 +148,12 @@ class Checkpoints:
         found = arrays.state if template is not None else {k: np.asarray(a) for k, a in arrays.state.items()}
         return Checkpoint(step, found, notes)
 
+    def notes(self, step: int) -> dict[str, Any]:
+        """The notes of a checkpoint alone; raises what `restore` does."""
+        notes = self._own(step)
+        del notes["arrays"]
+        return notes
+
     def check(self, known: Mapping[str, str]) -> None:
         """ValueError if the latest checkpoint is of work that differs in what is known of this one's mark so far."""
         if steps := self.steps():
@@ -157,6 +161,12 @@ class Checkpoints:
             its = its if isinstance(its, str) else {name: its.get(name, "not there") for name in known}
             if other := difference(known, its):
                 raise ValueError(self._other(other))
+
+    def _own(self, step: int) -> dict[str, Any]:
+        notes = self._notes(step)
+        if other := difference(self.mark, notes.pop("mark")):
+            raise ValueError(self._other(other))
+        return notes
 
     def _notes(self, step: int) -> dict[str, Any]:
         import orbax.checkpoint as ocp

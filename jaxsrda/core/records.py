@@ -94,7 +94,7 @@ def to_json(config: Any) -> str:
 
 
 def from_json(cls: type[ConfigT], text: str) -> ConfigT:
-    """The dataclass `cls` from JSON text; raises ValueError for bad JSON, an unknown or a missing field."""
+    """The dataclass `cls` from JSON text, sequences as tuples; ValueError for bad JSON, an unknown or missing field."""
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -104,9 +104,14 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
         unknown = sorted(set(values) - names) if isinstance(values, dict) else type(values).__name__
         raise ValueError(f"{cls.__name__}: expected fields among {sorted(names)}, got {unknown}")
     try:
-        return cls(**values)
+        return cls(**{name: _tupled(value) for name, value in values.items()})
     except TypeError as error:
         raise ValueError(f"{cls.__name__}: expected a value of the right type for every field: {error}") from None
+
+
+def _tupled(value: Any) -> Any:
+    """JSON knows lists alone; what configurations hold can be hashed."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def renamed(**new_names: str) -> Callable[[type[ConfigT]], type[ConfigT]]:

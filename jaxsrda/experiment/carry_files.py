@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.checkpoints import Checkpoints
@@ -60,10 +59,12 @@ def load_carry(path: str | Path, experiment: Experiment) -> Carry:
             )
     climatology = experiment.climatology or default_climatology(experiment.testbed)
     setup = experiment.setup(climatology)._replace(first=int(kept.arrays["first"][0]))
-    keys = jax.vmap(jax.random.key)(np.zeros(kept.arrays["index"].shape, np.uint32))
+    keys = jax.eval_shape(jax.vmap(jax.random.key), np.zeros(kept.arrays["index"].shape, np.uint32))
     scored = "tally.frames" in kept.arrays
-    expected = program_of(recipe_of(experiment, setup), setup).begin(setup, keys, scored, float, compute=False)
-    leaves = [jnp.asarray(kept.arrays[name]) for name in flatten(expected._asdict()) if name in kept.arrays]
+    expected = program_of(recipe_of(experiment, setup), setup, experiment.keep).begin(
+        setup, keys, scored, float, compute=False
+    )
+    leaves = [jax.device_put(kept.arrays[name]) for name in flatten(expected._asdict()) if name in kept.arrays]
     if len(leaves) < len(kept.arrays) or len(leaves) < len(jax.tree.leaves(expected)):
         raise ValueError(f"carry {path}: it holds other arrays than {experiment.name} hands on; start anew")
     # By name and in the order of the dictionary, which the fields of a Carry have not.
@@ -78,7 +79,7 @@ def last_frame(truth: np.ndarray) -> str:
 def check_followed(path: str | Path, before: np.ndarray) -> None:
     """ValueError unless truths (truths, frames, nx, ny) end with the frame that the carry of a folder followed last."""
     store = Checkpoints(Path(path), "carry", KEPT)
-    followed = store.restore(store.steps()[-1]).notes.get("followed")
+    followed = store.notes(store.steps()[-1]).get("followed")
     store.close()
     if followed is not None and followed != last_frame(before):
         raise ValueError(

@@ -14,11 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 from jaxsrda.core.devices import Devices, chosen
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
+from jaxsrda.core.trees import digest
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
@@ -93,7 +93,7 @@ def prepare(given: Experiment, report: Progress) -> Inputs:
     truth, observed = _observed(given, report)
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
+    keys = _folded(jax.random.key(given.seed), _numbers(given))
     return Inputs(given.setup(climatology), keys, observed, truth)
 
 
@@ -117,6 +117,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "seed": given.seed,
         "start": given.start,
         "frames_per_cycle": given.testbed.frames_per_cycle,
+        "members_from": _members_record(given.members_from),
         "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
         "reject": given.reject,
@@ -124,8 +125,21 @@ def settings(given: Experiment) -> dict[str, Any]:
     }
 
 
-def _numbers(given: Experiment) -> Array:
-    return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
+def _members_record(members: Any) -> dict[str, Any] | None:
+    """What a record says of the members at the start, None where they are random."""
+    if members is None:
+        return None
+    sha256 = digest({"omega": np.ascontiguousarray(members.values, np.float32)})
+    return {"source": members.source, "members": len(members), "sha256": sha256, "notes": list(members.notes)}
+
+
+# One program each, whatever the seed.
+_folded = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
+_observation_keys = jax.jit(jax.vmap(observation_key, (None, 0)))
+
+
+def _numbers(given: Experiment) -> np.ndarray:
+    return np.asarray(list(given.truth_seeds or ()), np.uint32)
 
 
 def recipe_of(given: Experiment, setup: Setup) -> Recipe:
@@ -148,7 +162,7 @@ def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, O
         report("truth", 0, 1)
         begin, seeds = given.first * given.testbed.frames_per_cycle, given.truth_seeds or (given.seed,)
         truth = simulate_truth(given.testbed, seeds, frames=begin + given.testbed.frames, progress=report)[:, begin:]
-    keys = jax.vmap(lambda number: observation_key(given.seed, number))(_numbers(given))
+    keys = _observation_keys(np.uint32(given.seed), _numbers(given))
     every = given.testbed.frames_per_cycle
     observed = observe_truths(keys, given.grid, jnp.asarray(truth), given.sensors, every, given.first)
     check_values(observed)

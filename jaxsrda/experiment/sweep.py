@@ -98,6 +98,8 @@ def check_swept(given: Experiment) -> None:
             "sweep: expected a method by name, got one of your own; name it with jaxsrda.register_method, or sweep "
             "its parameters with jaxsrda.sweep"
         )
+    if given.members_from is not None:
+        raise ValueError("members_from: a sweep draws the members of every setting; leave it out")
     if given.carry is not None:
         raise ValueError("carry: a sweep begins anew with every setting; leave it out")
     if given.observations is not None:

@@ -68,7 +68,7 @@ def default_climatology(testbed: Testbed | None = None, runs: int = CLIMATOLOGY_
     kept = cached_npz(
         f"climatology-{testbed.name}", key, lambda: {"states": np.asarray(simulate_climatology(testbed, runs))}
     )
-    return from_runs(testbed.grid, jnp.asarray(kept["states"]), testbed.symmetries)
+    return jax.jit(from_runs, static_argnums=(0, 2))(testbed.grid, kept["states"], testbed.symmetries)
 
 
 def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth", cycles: int = 2) -> np.ndarray:

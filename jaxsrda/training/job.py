@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from jaxsrda.core.devices import Devices, leading, mesh_of, placed
 from jaxsrda.core.files import check_writable, write_json
+from jaxsrda.core.linalg import trailing
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described, renamed
 from jaxsrda.cycling.assimilator import Setup
@@ -255,7 +256,7 @@ def residual_covariance(model: Model, windows: Windows) -> ResidualCovariance:
     @jax.jit
     def residual(condition: jax.Array, correction: jax.Array) -> jax.Array:
         features = encode(model, condition)
-        return (correction / jnp.asarray(model.scale) - features.mean) / features.scale
+        return (correction / trailing(jnp.asarray(model.scale), correction) - features.mean) / features.scale
 
     parts = []
     for first in range(0, len(windows.condition), 8):

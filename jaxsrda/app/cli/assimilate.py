@@ -116,6 +116,9 @@ class Assimilate(OnDevices):
     """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
     start: float | None = None
     """Time of the truth's first frame; members are climatological states of that time. By default 0."""
+    members_from: Path | None = None
+    """The members to start from: vorticity (member, x, y), or with times, of which the one at the run's start is taken
+    (.npy, .npz, .nc, .zarr); --members is as many. By default they are random."""
     cycles: int | None = None
     """How many assimilation times to run; by default all that the truth has (left)."""
     carry: Path | None = None
@@ -152,13 +155,16 @@ class Assimilate(OnDevices):
     def experiment(self) -> Any:
         """The experiment that the options describe, without its truth; everything is checked."""
         from jaxsrda.experiment.experiment import from_options
+        from jaxsrda.experiment.first_members import one_forecast
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
+        flow = testbed(self.testbed)
         named = "own observations" if self.observations is not None else self.layout or LAYOUT
         config = tuned(self, method_preset(self.method, named, self.tuning))
+        if self.members_from is not None and self.members is None and not one_forecast(self.method, config):
+            config = dataclasses.replace(config, members=len(self.first_members(flow)))
         refuse_idle(self, config)
-        flow = testbed(self.testbed)
         sensing = self.sensing(flow) if self.observations is None else self.measured(flow)
         return from_options(
             self.method,
@@ -172,6 +178,13 @@ class Assimilate(OnDevices):
             unscored=self.carry is not None,
             **({"testbed": flow} | sensing),
         )
+
+    def first_members(self, flow: Any) -> Any:
+        """The members of --members-from, at all times that the file has; None without it."""
+        from jaxsrda.app.fields import read_fields
+        from jaxsrda.experiment.first_members import read_members
+
+        return None if self.members_from is None else read_members(read_fields(self.members_from), flow)
 
     def sensing(self, flow: Any) -> dict[str, Any]:
         """The sensors that observe a truth, as options of `from_options`."""
@@ -248,6 +261,9 @@ class Assimilate(OnDevices):
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             given = followed(self, given, read, carry, progress)
+            if self.members_from is not None:
+                given = dataclasses.replace(given, members_from=self.first_members(given.testbed))
+                say(*(f"{given.members_from.source}: {note}" for note in given.members_from.notes))
             say(*(() if given.truth is None else given.truth.notes))
             result = run(given, progress, self.shared, self.parts, self.at_once)
         if leading():
