@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxsrda.core import costs
 from jaxsrda.core.devices import divided, gathered, placed, shared
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
@@ -138,7 +139,16 @@ class Program:
         reject: Array | None = None,
     ) -> tuple[Carry, History]:
         """All truths side by side over the cycles of `observed`; the carry is donated."""
+        by_case = placed((keys, observed, truth), self.mesh, "case")
+        testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
+        return self.call(("advance",), self._advancing(), testbed, climatology, carry, *by_case, reject, donate=2)
 
+    def planned(self, setup: Setup, keys: Any, observed: Observations, truth: Any, carry: Carry) -> costs.Compiled:
+        """What `advance` is for these shapes, compiled and not kept; nothing is run."""
+        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, None
+        return costs.compiled(self._advancing(), *inputs, donate=2)
+
+    def _advancing(self) -> Any:
         def advance(testbed, climatology, carry, keys, observed, truth, reject):
             assimilator = self.assimilator(testbed, climatology)
             if reject is not None:
@@ -155,19 +165,16 @@ class Program:
             carry, history = each(*inputs)
             return self.laid(carry), history
 
-        by_case = placed((keys, observed, truth), self.mesh, "case")
-        testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
-        return self.call(("advance",), whole, testbed, climatology, carry, *by_case, reject, donate=2)
+        return whole
 
     def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
         """A function of arguments, compiled at its first call by that name for arguments of these shapes."""
         leaves, structure = jax.tree.flatten(arguments)
         key = (*name, structure, tuple(jax.typeof(leaf) for leaf in leaves))
         if key not in self.compiled:
-            began = time.perf_counter()
-            jitted = jax.jit(function, donate_argnums=donate)
-            self.compiled[key] = jitted.lower(*arguments).compile()
-            self.seconds += time.perf_counter() - began
+            made = costs.compiled(function, *arguments, donate=donate)
+            self.compiled[key] = made.program
+            self.seconds += made.lower + made.compile
         return self.compiled[key](*arguments)
 
 

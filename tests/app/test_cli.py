@@ -615,6 +615,50 @@ def test_info(capsys, tmp_path):
     assert "128 × 65" in capsys.readouterr().out
 
 
+def rates_file(tmp_path):
+    """A record with a rate of each kind."""
+    from jaxsrda.experiment.rates import KINDS, Rate
+
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps({"rates": [Rate(kind, 1000, 10, 1e-9)._asdict() for kind in KINDS]}))
+    return path
+
+
+def test_a_plan_is_printed_and_written(capsys, tmp_path, monkeypatch):
+    from jaxsrda.experiment import plan
+
+    monkeypatch.setattr(plan, "memory_of", lambda outline: (3_500_000_000, 12.0))
+    rates, out = rates_file(tmp_path), tmp_path / "plan.json"
+    asked = ["--method", "enkf-hr", "--grid", "256", "129", "--members", "30", "--sensors", "500", "--truths", "4"]
+    assert cli.main(["info", "--plan", *asked, "--rates", str(rates), "--json", str(out)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "enkf-hr of 30 members on 256 × 129 points, 500 sensors, 4 truths × 24 cycles" in printed
+    assert "3.5 GB" in printed and "rates.json" in printed
+    made = json.loads(out.read_text())
+    assert made["grid"] == [256, 129] and made["memory_bytes"] == 3_500_000_000 and "--plan" in made["command"]
+    # Twice the analysis level's points in x, so twice its steps.
+    assert made["flops"]["forecasts, hr"] == 4 * 24 * 4 * 30 * 4 * 50 * 8 * 171 * 129 * (171 // 2 + 256)
+    assert set(made["seconds"]) == set(made["flops"])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--members", "3"], "--members: has no effect without --plan; add --plan or leave it out"),
+        (["--plan", "--level", "uhr", "--grid", "64", "33"], "--grid: expected either a level or a grid, got both"),
+        (["--plan", "--level", "huge"], "level: expected one of lr, hr, fine, uhr; got 'huge'"),
+        (["--plan", "--grid", "63", "33"], "expected an even nx"),
+        (["--plan", "--method", "enkf"], "method: expected one of"),
+        (["--plan", "--members", "1"], "members: expected at least 2 for a filter, got 1"),
+        (["--plan", "--steps", "4"], "steps: are those of a sampler, and this method has none"),
+        (["--plan", "--sensors", "0"], "sensors: expected at least 1, got 0"),
+        (["--plan", "--rates", "none.json"], "rates: expected a record of `python -m benchmarks"),
+    ],
+)
+def test_plans_that_mean_nothing_are_refused(capsys, arguments, message):
+    fails(capsys, ["info", *arguments], message)
+
+
 def test_exit_codes_of_the_process(tmp_path):
     def run(*arguments):
         return subprocess.run(

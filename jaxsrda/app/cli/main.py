@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxsrda.app.cli.assimilate import Assimilate
+from jaxsrda.app.cli.benchmark import Benchmark
 from jaxsrda.app.cli.cache import Cache
 from jaxsrda.app.cli.common import console
 from jaxsrda.app.cli.devices import OnDevices, leave
@@ -27,7 +28,7 @@ from jaxsrda.app.cli.train import Train
 from jaxsrda.core.cache import keep_programs
 
 DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate, sweep,
-report, info, cache.
+benchmark, report, info, cache.
 
 Exit codes: 0 done, 2 bad input, options or resources (one line, no traceback), 130 interrupted.
 """
@@ -38,6 +39,7 @@ Command = (
     | Annotated[Assimilate, tyro.conf.subcommand("assimilate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Cache, tyro.conf.subcommand("cache")]
