@@ -1,7 +1,7 @@
 """jaxsrda: high-resolution ensemble analyses of a chaotic ocean jet, in JAX.
 
 In reading order: the flow and its testbed, what is observed, the cycle and its contract, the methods that run in it,
-the scores, and the experiment that puts them together.
+the scores, the experiment that puts them together, and the benchmark that compares methods.
 """
 
 from importlib.metadata import PackageNotFoundError as _NotInstalled
@@ -44,6 +44,8 @@ from jaxsrda.experiment.search import Search, run_search
 from jaxsrda.experiment.trials import SweepResult, Trial
 from jaxsrda.experiment.carry_files import load_carry, save_carry
 from jaxsrda.experiment.evaluate import evaluate
+from jaxsrda.benchmark.protocol import PROTOCOLS, Protocol, Task
+from jaxsrda.benchmark.run import run_benchmark
 
 try:
     __version__ = _version("jaxsrda")
@@ -99,6 +101,7 @@ __all__ = [
     "OI",
     "PAPER_FILTERS",
     "PRIORS",
+    "PROTOCOLS",
     "SCORES",
     "SDA",
     "Assimilator",
@@ -133,6 +136,7 @@ __all__ = [
     "Prior",
     "PriorKind",
     "Projected",
+    "Protocol",
     "Result",
     "Scored",
     "Search",
@@ -140,6 +144,7 @@ __all__ = [
     "Setup",
     "Sweep",
     "SweepResult",
+    "Task",
     "Testbed",
     "TrainConfig",
     "Trial",
@@ -192,6 +197,7 @@ __all__ = [
     "rmse",
     "rollout",
     "run",
+    "run_benchmark",
     "run_cycles",
     "run_search",
     "run_sweep",

@@ -7,8 +7,9 @@ from experiments.tables.claims import claims_section
 from experiments.tables.joint import joint
 from experiments.tables.latent import latent
 from experiments.tables.layouts import layouts
+from experiments.tables.leaderboard import leaderboard_page
 from experiments.tables.reconstruction import few_steps, perfect_starts, reconstruction
-from experiments.tables.records import RELEASED, Records, renewed
+from experiments.tables.records import LEADERBOARD, RELEASED, Records, renewed
 from experiments.tables.sensors import sensor_shift
 from experiments.tables.soak import soak
 from experiments.tables.speed import benchmarks_page
@@ -60,5 +61,6 @@ def pages(records: Records) -> dict[str, str]:
     return {
         "experiments/README.md": experiments_page(records),
         "benchmarks/README.md": benchmarks_page(records),
+        f"{LEADERBOARD}/README.md": leaderboard_page(records),
         **cards,
     }

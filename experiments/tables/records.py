@@ -15,7 +15,18 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASED = "jaxsrda/diffsrda/released"
 """Folder of the released weights, their records and their model cards, below the repository."""
 
-FOLDERS = {"experiments": "experiments/results", "benchmarks": "benchmarks/results", "released": RELEASED}
+LEADERBOARD = "experiments/leaderboard"
+"""Folder of the leaderboard, below the repository: a folder a protocol, a record a row."""
+
+PROTOCOLS = ("jet-v1", "jet-small-v1")
+"""Protocols of the leaderboard."""
+
+FOLDERS = {
+    "experiments": "experiments/results",
+    "benchmarks": "benchmarks/results",
+    "released": RELEASED,
+    **{f"leaderboard/{protocol}": f"{LEADERBOARD}/{protocol}" for protocol in PROTOCOLS},
+}
 """Folders of records by the name that they have in `Records`."""
 
 EXPERIMENT = "python experiments/{}.py"

@@ -108,6 +108,16 @@ def analysis_dataset(
     return _dataset(variables, (times, analyses), grid, attrs)
 
 
+def observations_dataset(
+    observations: Mapping[str, Any], grid: ChannelGrid, attrs: Mapping[str, Any]
+) -> xarray.Dataset:
+    """Observations of several truths alone, as the variables obs_* of `analysis_dataset` with obs_truth.
+
+    observations: as there, every array but `times` (cycle,) with a leading truth axis.
+    """
+    return _dataset(_observation_variables(observations, grid, True), ((), ()), grid, attrs)
+
+
 def _frame_dims(name: str, array: Any) -> tuple[str, ...]:
     """Dimension names of frames, with a truth axis in front if there are four dimensions."""
     if np.ndim(array) == 4:

@@ -47,13 +47,14 @@ def score_table(results: dict[str, dict[str, tuple[float, float, float]]]) -> Ta
     for label in results:
         table.add_column(label, justify="right")
     for name, heading in SHOWN.items():
-        row = [_interval(scores.get(name)) for scores in results.values()]
+        row = [shown(scores.get(name)) for scores in results.values()]
         if any(row):
             table.add_row(heading, *row)
     return table
 
 
-def _interval(value: tuple[float, float, float] | None) -> str:
+def shown(value: tuple[float, ...] | None) -> str:
+    """A mean, low and high as text; the mean alone where they are one, nothing for None."""
     if value is None:
         return ""
     mean, low, high = value

@@ -131,8 +131,8 @@ def _kept(path: Path, say: bool = False) -> dict[str, np.ndarray] | None:
 ABOUT = "about"
 """The array of an entry that says what made it."""
 
-ENTRY = re.compile(r"(?P<name>[a-z].*)-[0-9a-f]{12}(?P<kind>|\.npz|\.parts)")
-"""Names of what the cache holds: arrays, unfinished work, and folders of programs."""
+ENTRY = re.compile(r"(?P<name>[a-z].*)-[0-9a-f]{12}(?P<kind>|\.npz|\.json|\.parts)")
+"""Names of what the cache holds: arrays, scores of a reference, unfinished work, and folders of programs."""
 
 
 def _about(name: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def entries() -> list[Entry]:
         if match := ENTRY.fullmatch(path.name):
             files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
             size, written = sum(file.stat().st_size for file in files), path.stat().st_mtime
-            what = {".npz": "", ".parts": "unfinished ", "": ""}[match["kind"]] + match["name"]
+            what = {".parts": "unfinished "}.get(match["kind"], "") + match["name"]
             found.append(Entry(path, what, size, time.time() - written, _current(path)))
     return found
 

@@ -21,8 +21,22 @@ class DamagedCheckpointError(ValueError):
     """A checkpoint that cannot be read."""
 
 
+def _alone() -> dict[str, Any]:
+    """Options by which Orbax does not wait for other processes: one of them writes, each reads by itself."""
+    import jax
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return {}
+    me = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process-{me}"
+    )
+    return {"multiprocessing_options": options, "create": False}
+
+
 class Checkpoints:
-    """A folder of checkpoints of one piece of work.
+    """A folder of checkpoints of one piece of work, of arrays that are on the host or on this process's devices.
 
     mark: what the work is; a folder of another piece of work is refused.  keep: how many of the latest stay, None for
     all.  Orbax is loaded on first use, so that work which is done before it is worth keeping never pays for it.
@@ -37,7 +51,7 @@ class Checkpoints:
 
         if self._open is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(max_to_keep=self.keep)
+            options = ocp.CheckpointManagerOptions(max_to_keep=self.keep, **_alone())
             self._open = ocp.CheckpointManager(self.folder.absolute(), options=options)
         return self._open
 

@@ -1,7 +1,8 @@
 """Settings × truths in one compiled call: the scan of `cycling.run_cycles`, its traced numbers a leading axis.
 
 On a CPU settings go one after the other inside the call, which keeps what they compute in the cache; on an accelerator
-side by side.  Several devices share the settings, or the truths where there are fewer settings than devices.
+side by side.  Several devices share the settings, or the truths where there are fewer settings than devices
+(`settings_mesh`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxsrda.core.devices import Devices, chosen, divided, mesh_of, placed, shared, whole
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
+from jaxsrda.cycling.spread import spread_members
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import Numbers
 from jaxsrda.experiment.result import summarized
-from jaxsrda.experiment.run import Inputs
-from jaxsrda.experiment.scan import Program, Recipe, program_of
+from jaxsrda.experiment.scan import CASES, WHOLE, Inputs, Program, Recipe, program_of
 from jaxsrda.filters.analysis import AT_ONCE
 from jaxsrda.flow.grid import ChannelGrid
 
@@ -33,12 +35,15 @@ CPU_BUDGET = 2**30
 COPIES, NETWORK_COPIES = 10, 100
 """About how many copies of a window's ensemble a cycle holds at once: a filter, and a network with its channels."""
 
+SETTINGS, BOTH = PartitionSpec("setting"), PartitionSpec("setting", "case")
+"""What is divided by settings, and by settings and truths."""
+
 MOST_AT_ONCE = 64
 """Settings a call, unless more are asked for: what was done is written after each call."""
 
 
-def settings_at_once(config: Any, inputs: Inputs) -> int:
-    """How many settings of a configuration go into one call within the budget of memory."""
+def settings_at_once(config: Any, inputs: Inputs, devices: int = 1) -> int:
+    """How many settings of a configuration go into one call within the memory of so many devices."""
     testbed = inputs.setup.testbed
     truths, _, sensors = inputs.observed.values.shape
     points, itemsize = math.prod(testbed.grid.shape), inputs.observed.values.dtype.itemsize
@@ -46,31 +51,37 @@ def settings_at_once(config: Any, inputs: Inputs) -> int:
     covariances = sensors * sensors + min(points * sensors, AT_ONCE)
     window = getattr(config, "members", 1) * testbed.window * points + covariances
     copies = NETWORK_COPIES if isinstance(config, DiffSRDAConfig) else COPIES
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
-    budget = stats["bytes_limit"] / 2 * len(jax.devices()) if stats and "bytes_limit" in stats else CPU_BUDGET
+    budget = stats["bytes_limit"] / 2 * devices if stats and "bytes_limit" in stats else CPU_BUDGET
     return int(min(max(budget / (copies * truths * window * itemsize), 1), MOST_AT_ONCE))
 
 
-def batch_program(recipe: Recipe, inputs: Inputs) -> Program:
+def batch_program(recipe: Recipe, inputs: Inputs, mesh: Mesh | None = None) -> Program:
     """The program that the calls of equal recipes share; it counts the seconds spent on compiling."""
-    return program_of(recipe, inputs.setup)
+    return program_of(recipe, inputs.setup, mesh=mesh)
 
 
 def run_batch(
-    recipe: Recipe, inputs: Inputs, numbers: Numbers, active: Array, carry: Carry | None = None
+    recipe: Recipe,
+    inputs: Inputs,
+    numbers: Numbers,
+    active: Array,
+    carry: Carry | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Carry, History]:
     """Carries and histories (settings, truths, …) of all settings on all truths, compiled once for equal shapes.
 
     numbers: traced options, each (settings,); active: (settings,), False for one that only fills the call up and gives
-    zeros; carry: where to go on from, (settings, truths, …), which is donated.  The same keys, observations and truths
-    as `run` has, so the same scores to rounding.
+    zeros; carry: where to go on from, (settings, truths, …), which is donated; mesh: of `settings_mesh`, by default one
+    device.  The same keys, observations and truths as `run` has, so the same scores to rounding.
     """
-    compiled, mesh = batch_program(recipe, inputs), device_mesh(len(active), len(inputs.keys))
+    compiled = batch_program(recipe, inputs, mesh)
 
     def block(testbed, climatology, by_truth, numbers, active, carry, reject):
         def every_truth(numbers: Numbers, carry: Carry | None) -> tuple[Carry, History]:
-            assimilator = recipe(Setup(testbed, climatology, compiled.sensors, compiled.first), numbers)
+            made = recipe(Setup(testbed, climatology, compiled.sensors, compiled.first), numbers)
+            assimilator = spread_members(made, mesh)
             if reject is not None:
                 assimilator = background_checked(assimilator, reject)
 
@@ -97,14 +108,20 @@ def run_batch(
 
         return jax.lax.map(if_active, (active, numbers, carry), batch_size=side_by_side(len(active)))
 
-    if mesh.size > 1:
-        both, whole = PartitionSpec("settings", "truths"), PartitionSpec()
-        specs = whole, whole, PartitionSpec("truths"), PartitionSpec("settings"), PartitionSpec("settings"), both, whole
-        block = jax.shard_map(block, mesh=mesh, in_specs=specs, out_specs=both, check_vma=False)
-    by_truth = inputs.keys, inputs.observed, None if inputs.truth is None else jnp.asarray(inputs.truth)
-    arguments = inputs.setup.testbed, inputs.setup.climatology, by_truth, numbers, active, carry
-    arguments += (None if recipe.reject is None else jnp.asarray(recipe.reject, inputs.setup.dtype),)
-    return compiled.call(("settings", mesh.devices.shape), block, *arguments, donate=5)
+    each = shared(block, mesh, (WHOLE, WHOLE, CASES, SETTINGS, SETTINGS, BOTH, WHOLE), BOTH)
+
+    def every_setting(*inputs: Any) -> tuple[Carry, History]:
+        carry, history = each(*inputs)
+        return divided(carry, mesh, "setting", "case", fields="member"), history
+
+    truth = None if inputs.truth is None else jnp.asarray(inputs.truth) if mesh is None else inputs.truth
+    reject = None if recipe.reject is None else jnp.asarray(recipe.reject, inputs.setup.dtype)
+    testbed, climatology, reject = placed((inputs.setup.testbed, inputs.setup.climatology, reject), mesh)
+    by_truth = placed((inputs.keys, inputs.observed, truth), mesh, "case")
+    numbers, active = placed((numbers, active), mesh, "setting")
+    carry = placed(carry, mesh, "setting", "case", fields="member")
+    arguments = testbed, climatology, by_truth, numbers, active, carry, reject
+    return compiled.call(("settings",), every_setting, *arguments, donate=5)
 
 
 def side_by_side(settings: int) -> int | None:
@@ -112,13 +129,14 @@ def side_by_side(settings: int) -> int | None:
     return settings if jax.devices()[0].platform != "cpu" else None
 
 
-def device_mesh(settings: int, truths: int) -> Mesh:
-    """The devices by settings, as many as divide them, and those left by truths."""
-    devices = jax.devices()
-    by_setting = max(n for n in range(1, len(devices) + 1) if settings % n == 0)
-    by_truth = max(n for n in range(1, len(devices) // by_setting + 1) if truths % n == 0)
-    chosen = np.array(devices[: by_setting * by_truth]).reshape(by_setting, by_truth)
-    return Mesh(chosen, ("settings", "truths"))
+def settings_mesh(devices: Devices, settings: int, truths: int, members: int) -> Mesh | None:
+    """The devices by settings, truths and, in a mesh of one's own alone, members (`core.devices.mesh_of`)."""
+    return mesh_of(devices, setting=settings, case=truths, member=members if isinstance(devices, Mesh) else 1)
+
+
+def settings_parts(devices: Devices) -> int:
+    """Into how many parts settings go if there are enough."""
+    return devices.shape.get("setting", 1) if isinstance(devices, Mesh) else len(chosen(devices))
 
 
 def cycles_of(inputs: Inputs, first: int, last: int) -> Inputs:
@@ -139,7 +157,7 @@ def scores_of(carry: Carry, history: History, grid: ChannelGrid) -> tuple[dict[s
     finite = np.asarray(np.asarray(history.finite).all(-1))
 
     def flat(leaf: Any) -> Any:
-        return np.asarray(leaf).reshape(-1, *np.shape(leaf)[2:])
+        return whole(leaf).reshape(-1, *np.shape(leaf)[2:])
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of runs that were not finite

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsrda.experiment.result import Result
+from jaxsrda.experiment.result import Result, spread_skill_of_blocks
 from jaxsrda.experiment.truth import read_truth
 from jaxsrda.flow.frames import Frames, align, in_common
 from jaxsrda.flow.grid import ChannelGrid
@@ -20,22 +20,30 @@ from jaxsrda.flow.plausible import check_frames, numbers
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.observations import Observations
 from jaxsrda.scoring import point, tally
+from jaxsrda.scoring.joint import JOINT_SCORES
 
 
 def evaluate(
-    testbed: Testbed, truth: Any, mean: Any = None, std: Any = None, members: Any = None, background: Any = None
+    testbed: Testbed,
+    truth: Any,
+    mean: Any = None,
+    std: Any = None,
+    members: Any = None,
+    background: Any = None,
+    joint: bool = False,
 ) -> Result:
     """Scores of analyses against truths, at the times that both have, from the second assimilation time on.
 
     truth: as `read_truth` takes it.  mean, std: (truths, frames, nx, ny), members: (truths, M, frames, nx, ny),
     background: (truths, cycles, nx, ny), each an array, of which the leading axes of length 1 may be left out, or a
     DataArray or `Labelled` in any order.  Without times, frame k is the truth's frame k.  A mean or members are needed;
-    what members give need not be given, and without spread or members the scores that need these are left out.  Raises
-    ValueError for analyses that do not match the truth.
+    what members give need not be given, and without spread or members the scores that need these are left out.  joint:
+    whether `scoring.JOINT_SCORES` of members are computed too.  Raises ValueError for analyses that do not match the
+    truth, and for joint scores of no members or of cycles that lack frames.
     """
     every, grid = testbed.frames_per_cycle, testbed.grid
     true = read_truth(truth, testbed)
-    given = Analyses.of(testbed, mean, std, members, background)
+    given = Analyses.of(testbed, mean, std, members, background, joint)
     at, kept = in_common(true, given.mean, testbed.frame)
     if len(given.mean) != len(true):
         raise ValueError(
@@ -54,12 +62,16 @@ def evaluate(
         notes.append(f"compared at {len(at)} times: {count} frames of the analyses, {true.shape[1]} of the truth")
     truths = true.values[:, at]
     center, spread, drawn = (None if each is None else each.values[..., kept, :, :] for each in given[:3])
+    if joint and drawn is None:
+        raise ValueError(f"{given.mean.source}: joint scores need members, got none; give omega with an axis member")
     if drawn is None:
         series, statistics = _moment_series(testbed, truths, center, spread), []
     else:
-        series, statistics = _member_series(testbed, truths, center, drawn, scored)
+        starts = _starts(at, every) if joint else np.arange(len(at))
+        series, statistics = _member_series(testbed, truths, center, drawn, scored, starts, joint)
     series = {name: np.asarray(values)[:, scored] for name, values in series.items()}
     summary = {name: values.mean(1) for name, values in series.items()}
+    summary |= spread_skill_of_blocks(summary)
     if "spread" in series:  # of all frames together, as where there are members
         summary["spread_skill"] = np.sqrt((series["spread"] ** 2).mean(1) / (series["rmse"] ** 2).mean(1))
     if statistics:
@@ -96,8 +108,8 @@ class Analyses(NamedTuple):
     background: Frames | None = None
 
     @classmethod
-    def of(cls, testbed: Testbed, mean: Any, std: Any, members: Any, background: Any) -> Analyses:
-        """Read and checked; ValueError for what does not fit together."""
+    def of(cls, testbed: Testbed, mean: Any, std: Any, members: Any, background: Any, joint: bool = False) -> Analyses:
+        """Read and checked; ValueError for what does not fit together.  joint: whether a single member is kept."""
 
         def read(given: Any, name: str, axes: tuple[str, ...] = ("truth", "time")) -> Frames | None:
             if given is None:
@@ -112,7 +124,7 @@ class Analyses(NamedTuple):
         if drawn is not None:
             center = drawn.noted(values=drawn.values.mean(1)) if center is None else center
             if drawn.shape[1] == 1:  # one field has no spread
-                drawn = None
+                drawn = drawn if joint else None
             elif spread is None:
                 spread = drawn.noted(values=drawn.values.std(1, ddof=1))
         if center is None:
@@ -186,30 +198,52 @@ def _member_scores(grid: ChannelGrid, span: float, scores: tuple[Any, ...]) -> C
     """The scores and the tally of one frame, compiled once for the same entries of the table of scores."""
 
     @jax.jit
-    def one(key: Array, ensemble: Array, truth: Array, analysis: Array | None = None):
+    def one(key: Array, first: tuple[Array, Array], ensemble: Array, truth: Array, analysis: Array | None = None):
         sums = tally.frame_tally(key, grid, ensemble, truth, analysis)
-        return point.frame_scores(ensemble, truth, span, analysis, scores=dict(scores)), sums
+        return point.frame_scores(ensemble, truth, span, analysis, first, dict(scores)), sums
 
     return one
 
 
+def _starts(at: np.ndarray, every: int) -> np.ndarray:
+    """Which of the frames number `at` begins the cycle of each; ValueError if some cycle lacks frames."""
+    first = at[0] - at[0] % every
+    if not np.array_equal(at, np.arange(at[0], at[-1] + 1)) or at[0] != first or len(at) % every:
+        raise ValueError(
+            f"analyses: joint scores need all {every} frames of each cycle; give these, or no joint scores"
+        )
+    return np.arange(len(at)) // every * every
+
+
 def _member_series(
-    testbed: Testbed, truth: Any, mean: Any, members: Any, scored: np.ndarray
+    testbed: Testbed,
+    truth: Any,
+    mean: Any,
+    members: Any,
+    scored: np.ndarray,
+    starts: np.ndarray,
+    joint: bool,
 ) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
-    """Every score of each frame, and the statistics of each truth over the frames that are scored."""
+    """Every score of each frame, and the statistics of each truth over the frames that are scored; starts: the frame
+    that begins the cycle of each."""
     ensembles = np.moveaxis(members, 1, 2)
     # A mean of its own is what the members are draws around.
     same = np.allclose(mean, ensembles.mean(2), atol=1e-4 * float(np.abs(mean).max()))
     analyses = None if same else mean
     grid = testbed.grid
-    one = _member_scores(grid, float(np.ptp(testbed.vorticity_range)), tuple(point.SCORES.items()))
+    one = _member_scores(
+        grid,
+        float(np.ptp(testbed.vorticity_range)),
+        tuple((point.SCORES | JOINT_SCORES if joint else point.SCORES).items()),
+    )
     series, statistics = [], []
     for i, (frames, truths) in enumerate(zip(ensembles, truth)):
         total = tally.empty_tally(grid, frames.shape[1], jnp.zeros(()).dtype)
         rows = []
         for j, (ensemble, true) in enumerate(zip(frames, truths)):
             own = () if analyses is None else (analyses[i, j],)
-            row, sums = one(jax.random.fold_in(jax.random.key(i), j), *_device(ensemble, true, *own))
+            first = _device(frames[starts[j]], truths[starts[j]])
+            row, sums = one(jax.random.fold_in(jax.random.key(i), j), first, *_device(ensemble, true, *own))
             rows.append(jax.tree.map(np.asarray, row))
             total = tally.merge(total, sums) if scored[j] else total
         series.append({name: np.stack([row[name] for row in rows]) for name in rows[0]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -108,15 +109,19 @@ def summarized(
     if tally is not None and history.finite.shape[1] > skip:
         series = {name: s[:, skip:].reshape(len(s), -1) for name, s in (history.scores or {}).items()}
         summary = {name: s.mean(1) for name, s in series.items()} | summary
-        for name in [name for name in summary if name.startswith("variance_")]:
-            part = name.removeprefix("variance_")
-            summary[f"spread_skill_{part}"] = np.sqrt(summary[name] / summary[f"error_{part}"])
+        summary |= spread_skill_of_blocks(summary)
         with jax.debug_nans(False):  # where nothing was counted, NaN is meant
             sums = jax.vmap(lambda sums: summarize(sums, grid))(tally)
         statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(len(history.finite))]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
     return series, {name: values for name, values in summary.items() if values is not None}, statistics
+
+
+def spread_skill_of_blocks(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The spread–skill ratios of what has a mean variance and a mean squared error among the scores."""
+    parts = [name.removeprefix("variance_") for name in summary if name.startswith("variance_")]
+    return {f"spread_skill_{part}": np.sqrt(summary[f"variance_{part}"] / summary[f"error_{part}"]) for part in parts}
 
 
 def collect(

@@ -8,13 +8,14 @@ result.scores["maer"]                                 # mean and 95 % interval o
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsrda.core.devices import Devices, chosen, mesh_of
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
 from jaxsrda.cycling.assimilator import Assimilator, Setup
@@ -22,33 +23,47 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
 from jaxsrda.experiment.registry import configured_model
 from jaxsrda.experiment.result import Result, collect
-from jaxsrda.experiment.scan import Recipe, run_scan
+from jaxsrda.experiment.scan import Inputs, Recipe, run_scan
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
 from jaxsrda.observing.observations import Observations, observation_key
 from jaxsrda.observing.operators import is_linear
 from jaxsrda.observing.sensors import check_values, misfit, observe_truths, withhold
 
 
-def assimilate(method: str | OwnMethod, truth: Any = None, progress: Progress | None = None, **options: Any) -> Result:
+def assimilate(
+    method: str | OwnMethod,
+    truth: Any = None,
+    progress: Progress | None = None,
+    devices: Devices = None,
+    **options: Any,
+) -> Result:
     """Run one method over a truth (or several, side by side) and score it: `run` of an `Experiment`.
 
-    options: the fields of `Experiment`, or in place of its sensors the flat ones of `from_options`.  Raises
-    ValueError or TypeError for bad input (before any work) and `DivergedError` for an ensemble that did not stay
-    finite.
+    options: the fields of `Experiment`, or in place of its sensors the flat ones of `from_options`.  devices: as `run`
+    takes them.  Raises ValueError or TypeError for bad input (before any work) and `DivergedError` for an ensemble that
+    did not stay finite.
     """
-    return run(from_options(method, truth, **options), progress)
+    return run(from_options(method, truth, **options), progress, devices)
 
 
-def run(given: Experiment, progress: Progress | None = None) -> Result:
-    """The result of an experiment.  Raises `DivergedError` for an ensemble that did not stay finite."""
+def run(given: Experiment, progress: Progress | None = None, devices: Devices = None) -> Result:
+    """The result of an experiment, the same on any devices to rounding.
+
+    devices: None for one, `all`, how many, or a `jax.sharding.Mesh` with the axes `case` (truths) and `member`; truths
+    and members go to as many as they divide into (`core.devices.mesh_of`).  Raises `DivergedError` for an ensemble that
+    did not stay finite, ValueError for devices that there are not.
+    """
     report = progress or (lambda *_: None)
+    chosen(devices)
     if isinstance(given.config, DiffSRDAConfig) and given.model is None:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
     setup, keys, observed, truth = prepare(given, report)
     recipe = recipe_of(given, setup)
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)
-    carry, history, seconds = run_scan(recipe, setup, keys, observed, truth, given.keep, progress, given.carry)
+    mesh = None if devices is None else mesh_of(devices, case=len(keys), member=recipe(setup).members)
+    inputs = Inputs(setup, keys, observed, truth)
+    carry, history, seconds = run_scan(recipe, inputs, given.keep, progress, given.carry, mesh)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
         analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])
@@ -56,16 +71,6 @@ def run(given: Experiment, progress: Progress | None = None) -> Result:
         if np.isfinite(verified).any():
             result.per_truth["observation_rmse_withheld"] = verified
     return result
-
-
-class Inputs(NamedTuple):
-    """What the methods of an experiment are given: the setup, and by truth a key, observations (truths, cycles, p) and
-    frames (truths, frames, nx, ny), None without a truth."""
-
-    setup: Setup
-    keys: Array
-    observed: Observations
-    truth: np.ndarray | None
 
 
 def prepare(given: Experiment, report: Progress) -> Inputs:

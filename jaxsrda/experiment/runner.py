@@ -9,27 +9,36 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
+from jaxsrda.core.devices import Devices, gathered
 from jaxsrda.cycling.cycle import Carry, History
 from jaxsrda.diffsrda.config import DiffSRDAConfig
-from jaxsrda.experiment.batch import batch_program, run_batch, scores_of, settings_at_once
+from jaxsrda.experiment.batch import (
+    batch_program,
+    run_batch,
+    scores_of,
+    settings_at_once,
+    settings_mesh,
+    settings_parts,
+)
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.options import TRACED, split
 from jaxsrda.experiment.registry import configured_model
-from jaxsrda.experiment.run import Inputs
-from jaxsrda.experiment.scan import Recipe
+from jaxsrda.experiment.scan import Inputs, Recipe
 from jaxsrda.experiment.space import Setting
 from jaxsrda.experiment.trials import Trial
 
 
 @dataclasses.dataclass
 class Runner:
-    """Runs settings of an experiment, at most `at_once` a call (by default as many as fit the memory), and counts the
-    seconds that the calls take to compile and to run."""
+    """Runs settings of an experiment, at most `at_once` a call (by default as many as fit the memory), on devices as
+    `run_sweep` takes them, and counts the seconds that the calls take to compile and to run."""
 
     given: Experiment
     inputs: Inputs
     at_once: int | None = None
+    devices: Devices = "all"
     seconds: dict[str, float] = dataclasses.field(default_factory=lambda: {"compile": 0.0, "run": 0.0})
 
     def recipe(self, config: Any) -> Recipe:
@@ -39,9 +48,11 @@ class Runner:
 
     def size(self, count: int, config: Any) -> int:
         """Settings a call, of `count` that share a program: calls are as equal as they can be, and fill all devices."""
-        most = self.at_once or settings_at_once(config, self.inputs)
-        size, devices = -(-count // -(-count // most)), len(jax.devices())
-        return size if size < devices else -(-size // devices) * devices
+        parts = settings_parts(self.devices)
+        most = self.at_once or settings_at_once(config, self.inputs, parts)
+        size = -(-count // -(-count // most))
+        fewer = size < parts and not isinstance(self.devices, Mesh)  # these go into as many parts as divide them
+        return size if fewer else -(-size // parts) * parts
 
     def parts(self, settings: Sequence[Setting], configs: Sequence[Any]) -> list[tuple[list[Setting], int]]:
         """The settings of each call, which share a program, and its size, which they may not fill."""
@@ -60,10 +71,12 @@ class Runner:
         dtype = inputs.setup.dtype
         numbers = {name: jnp.asarray([row[name] for row in rows], dtype) for name in rows[0]}
         recipe = self.recipe(configs[0])
-        compiled, began = batch_program(recipe, inputs), time.perf_counter()
+        members = recipe(inputs.setup).members if isinstance(self.devices, Mesh) else 1
+        mesh = settings_mesh(self.devices, size, len(inputs.keys), members)
+        compiled, began = batch_program(recipe, inputs, mesh), time.perf_counter()
         before = compiled.seconds
-        carry, history = run_batch(recipe, inputs, numbers, jnp.arange(size) < len(configs), carry)
-        history = jax.device_get(history)
+        carry, history = run_batch(recipe, inputs, numbers, jnp.arange(size) < len(configs), carry, mesh)
+        history = gathered(history)
         compiling = compiled.seconds - before
         self.seconds["compile"] += compiling
         self.seconds["run"] += time.perf_counter() - began - compiling

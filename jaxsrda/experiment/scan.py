@@ -6,18 +6,21 @@ import dataclasses
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxsrda.core import costs
+from jaxsrda.core.devices import divided, gathered, placed, shared
 from jaxsrda.core.progress import Progress
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
+from jaxsrda.cycling.spread import spread_members
 from jaxsrda.experiment.carry import check_carry, interval, next_time
 from jaxsrda.experiment.options import Numbers, joined
 from jaxsrda.experiment.registry import METHODS, Config, make_assimilator
@@ -32,6 +35,16 @@ SEGMENTS = 8
 
 PROGRAMS = 32
 """Compiled programs that are kept."""
+
+
+class Inputs(NamedTuple):
+    """What the methods of an experiment are given: the setup, and by truth a key, observations (truths, cycles, p) and
+    frames (truths, frames, nx, ny), None without a truth."""
+
+    setup: Setup
+    keys: Array
+    observed: Observations
+    truth: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,11 +87,20 @@ class Recipe:
         return hash(self._identity)  # type: ignore[attr-defined]
 
 
-class Program:
-    """The start and the scan of a recipe, compiled at their first call and used again for the same shapes."""
+WHOLE, CASES = PartitionSpec(), PartitionSpec("case")
+"""What every device has whole, and what is divided by truths."""
 
-    def __init__(self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int = 0):
-        self.recipe, self.sensors, self.first = recipe, sensors, first
+
+class Program:
+    """The start and the scan of a recipe, compiled at their first call and used again for the same shapes.
+
+    On a mesh each device has truths of its own along `case`; along `member` the compiler divides each step.
+    """
+
+    def __init__(
+        self, recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int = 0, mesh: Mesh | None = None
+    ):
+        self.recipe, self.sensors, self.first, self.mesh = recipe, sensors, first, mesh
         self.keep: Keep = keep
         self.compiled: dict[Any, Any] = {}
         self.seconds = 0.0
@@ -88,26 +110,38 @@ class Program:
         """The carries of all truths before the first cycle, or their shapes alone."""
 
         def begin(testbed: Any, climatology: Any, keys: Array) -> Carry:
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+            assimilator = self.assimilator(testbed, climatology)
             grid = testbed.grid if scored else None
             return jax.vmap(lambda key: start(assimilator, key, grid, dtype, self.first))(keys)
 
         if not compute:
             return jax.eval_shape(begin, setup.testbed, setup.climatology, keys)
-        return self.call(("begin", scored, dtype), begin, setup.testbed, setup.climatology, keys)
+        each = shared(begin, self.mesh, (WHOLE, WHOLE, CASES), CASES)
+        inputs = *placed((setup.testbed, setup.climatology), self.mesh), placed(keys, self.mesh, "case")
+        return self.call(("begin", scored, dtype), lambda *inputs: self.laid(each(*inputs)), *inputs)
+
+    def assimilator(self, testbed: Any, climatology: Any) -> Assimilator:
+        """The recipe's, its members spread over the devices."""
+        made = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+        return spread_members(made, self.mesh)
+
+    def laid(self, carry: Carry) -> Carry:
+        """A carry, inside a program, as every program takes and gives it."""
+        return divided(carry, self.mesh, "case", fields="member")
 
     def advance(
         self,
         setup: Setup,
         keys: Array,
         observed: Observations,
-        truth: Array | None,
+        truth: Array | np.ndarray | None,
         carry: Carry,
         reject: Array | None = None,
     ) -> tuple[Carry, History]:
         """All truths side by side over the cycles of `observed`; the carry is donated."""
-        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
-        return self.call(("advance",), self._advancing(), *inputs, donate=2)
+        by_case = placed((keys, observed, truth), self.mesh, "case")
+        testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
+        return self.call(("advance",), self._advancing(), testbed, climatology, carry, *by_case, reject, donate=2)
 
     def planned(self, setup: Setup, keys: Any, observed: Observations, truth: Any, carry: Carry) -> costs.Compiled:
         """What `advance` is for these shapes, compiled and not kept; nothing is run."""
@@ -116,7 +150,7 @@ class Program:
 
     def _advancing(self) -> Any:
         def advance(testbed, climatology, carry, keys, observed, truth, reject):
-            assimilator = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+            assimilator = self.assimilator(testbed, climatology)
             if reject is not None:
                 assimilator = background_checked(assimilator, reject)
 
@@ -125,7 +159,13 @@ class Program:
 
             return jax.vmap(one)(keys, observed, truth, carry)
 
-        return advance
+        each = shared(advance, self.mesh, (WHOLE, WHOLE, *[CASES] * 4, WHOLE), CASES)
+
+        def whole(*inputs: Any) -> tuple[Carry, History]:
+            carry, history = each(*inputs)
+            return self.laid(carry), history
+
+        return whole
 
     def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
         """A function of arguments, compiled at its first call by that name for arguments of these shapes."""
@@ -139,14 +179,15 @@ class Program:
 
 
 @functools.lru_cache(PROGRAMS)
-def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int) -> Program:
-    """The program of a recipe for sensors that measure the same and have the same roles, and the same first time."""
-    return Program(recipe, sensors, keep, first)
+def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int, mesh: Mesh | None) -> Program:
+    """The program of a recipe for sensors that measure the same and have the same roles, the same first time, and the
+    same devices."""
+    return Program(recipe, sensors, keep, first, mesh)
 
 
-def program_of(recipe: Recipe, setup: Setup, keep: Keep = "scores") -> Program:
+def program_of(recipe: Recipe, setup: Setup, keep: Keep = "scores", mesh: Mesh | None = None) -> Program:
     """The program of a recipe in a setup."""
-    return program(recipe, compiled_sensors(setup.sensors), keep, setup.first)
+    return program(recipe, compiled_sensors(setup.sensors), keep, setup.first, mesh)
 
 
 def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
@@ -156,27 +197,28 @@ def compiled_sensors(sensors: Sequence[Sensors]) -> tuple[Sensors, ...]:
 
 def run_scan(
     recipe: Recipe,
-    setup: Setup,
-    keys: Array,
-    observed: Observations,
-    truth: np.ndarray | None,
+    inputs: Inputs,
     keep: Keep,
     report: Progress | None = None,
     carry: Carry | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Carry, History, dict[str, float]]:
     """Run all cycles in one scan, or, to report progress, the same scan in a few segments of equal length.
 
-    All truths go side by side, one key each; carry: where they go on from, by default their start.  Returns the last
-    carry, the history (truths leading, on the host) and the seconds that compiling and running took.  Raises
+    All truths go side by side, one key each; carry: where they go on from, by default their start; mesh: of devices,
+    with the axes `case` and `member`, by default one device.  Returns the last carry, the history (truths leading, on
+    the host) and the seconds that compiling and running took.  Raises
     `DivergedError` for an ensemble that did not stay finite, ValueError for a carry of another method or other sizes.
     """
+    setup, keys, observed, truth = inputs
     cycles, every = observed.values.shape[1], setup.testbed.frames_per_cycle
     length = cycles if report is None else segment_length(cycles)
-    compiled = program_of(recipe, setup, keep)
-    frames = None if truth is None else jnp.asarray(truth)
+    compiled = program_of(recipe, setup, keep, mesh)
+    # On a mesh from the host: no device needs all of them.
+    frames = truth if truth is None or mesh is not None else jnp.asarray(truth)
     reject = None if recipe.reject is None else jnp.asarray(recipe.reject, observed.values.dtype)
 
-    def part(i: int) -> tuple[Observations, Array | None]:
+    def part(i: int) -> tuple[Observations, Array | np.ndarray | None]:
         if length == cycles:
             return observed, frames
         own = None if frames is None else frames[:, i * every : (i + length) * every]
@@ -191,15 +233,18 @@ def run_scan(
     else:
         check_carry(carry, compiled.begin(setup, keys, carry.tally is not None, dtype, compute=False))
         here = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
-    done = next_time(here)
+        here = placed(here, mesh, "case", fields="member")
+    done = setup.first if carry is None else next_time(carry)
     for i in range(0, cycles, length):
         here, history = compiled.advance(setup, keys, *part(i), here, reject)
-        parts.append(jax.device_get(history))
+        parts.append(gathered(history))
         check_healthy(parts[-1], interval(setup.testbed), done + i)
         if report is not None:
             report("cycle", i + length, cycles)
     joined = jax.tree.map(lambda *a: np.concatenate(a, axis=1), *parts) if len(parts) > 1 else parts[0]
     compiling = compiled.seconds - before
+    if mesh is not None:  # whoever goes on may have other devices
+        here = jax.tree.map(jnp.asarray, gathered(here))
     return here, joined, {"compile": compiling, "run": time.perf_counter() - began - compiling}
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsrda.core.devices import Devices, chosen
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.provenance import this_run
 from jaxsrda.core.records import described
@@ -94,14 +95,23 @@ class Search:
         return setting
 
 
-def run_search(search: Search, record: str | Path | None = None, progress: Progress | None = None) -> SweepResult:
+def run_search(
+    search: Search, record: str | Path | None = None, progress: Progress | None = None, devices: Devices = "all"
+) -> SweepResult:
     """The trials of a study: those it has already, and batches of new ones until there are `search.trials`.
 
     Each batch is one compiled call, or two where settings may be given up.  record: a JSON file written after each
-    batch.  A setting that diverged counts as infinitely bad.  Raises ValueError for a study of another experiment or of
-    other code, and for options without effect on the method.
+    batch.  A setting that diverged counts as infinitely bad.  devices: as `run_sweep` takes them.  Raises ValueError
+    for a study of another experiment or of other code, for options without effect on the method, and for processes
+    that share their devices.
     """
     report = progress or (lambda *_: None)
+    if jax.process_count() > 1:
+        raise ValueError(
+            "search: processes share one by its storage, each on devices of its own; give --storage and leave out "
+            "--processes"
+        )
+    chosen(devices)
     sweep = search.sweep
     check_record(record)
     given = with_truths(sweep.experiment, sweep.truth_seeds, sweep.frames, report)
@@ -114,7 +124,7 @@ def run_search(search: Search, record: str | Path | None = None, progress: Progr
         if within(search, first):
             study.enqueue_trial(first, skip_if_exists=True)
     batch = sweep.at_once or max(min(search.trials // 12, 16), 4)
-    runner, finished = Runner(given, prepare(given, report), batch), _finished(study)
+    runner, finished = Runner(given, prepare(given, report), batch, devices), _finished(study)
     probe = {name: ends[0] for name, ends in search.ranges.items()}
     runner.check_effects([probe], [sweep.config(probe)])
     while len(finished) < search.trials:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.cache import content_hash, numerics
+from jaxsrda.core.devices import Devices, chosen
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import key_of
 from jaxsrda.experiment.experiment import Experiment
@@ -109,14 +110,19 @@ def check_setting(given: Experiment, config: Any) -> None:
     dataclasses.replace(given, config=config, model=model_for(given, config), truth=None, truth_seeds=None)
 
 
-def run_sweep(sweep: Sweep, record: str | Path | None = None, progress: Progress | None = None) -> SweepResult:
+def run_sweep(
+    sweep: Sweep, record: str | Path | None = None, progress: Progress | None = None, devices: Devices = "all"
+) -> SweepResult:
     """The scores of all settings, each as `assimilate` of that setting has them to rounding.
 
     record: a JSON file that is written after each compiled call; settings that it holds already, of the same experiment
-    and the same code, are not run again.  A setting that diverged has no scores (NaN, in the file null).  Raises
-    ValueError for a record of another experiment, and for options without effect on the method, before any run.
+    and the same code, are not run again.  A setting that diverged has no scores (NaN, in the file null).  devices: as
+    `run` takes them, by default all; a mesh has the axes `setting`, `case` (truths) and `member`, or some of them.
+    Raises ValueError for a record of another experiment, for options without effect on the method, and for devices that
+    there are not, before any run.
     """
     report = progress or (lambda *_: None)
+    chosen(devices)
     check_record(record)
     given = with_truths(sweep.experiment, sweep.truth_seeds, sweep.frames, report)
     kept = Record.of(record, given, sweep.by, experiment_key(given))
@@ -125,7 +131,7 @@ def run_sweep(sweep: Sweep, record: str | Path | None = None, progress: Progress
     if not waiting:
         kept.write(sweep.settings)
         return SweepResult(given, sweep.by, kept.ordered(sweep.settings), {"compile": 0.0, "run": 0.0})
-    runner = Runner(given, prepare(given, report), sweep.at_once)
+    runner = Runner(given, prepare(given, report), sweep.at_once, devices)
     configs = {text_of(setting): sweep.config(setting) for setting in waiting}
     runner.check_effects(waiting, list(configs.values()))
     for part, size in runner.parts(waiting, list(configs.values())):

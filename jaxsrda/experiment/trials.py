@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsrda.core.devices import leading
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.provenance import same_code, stamped, this_run
 from jaxsrda.core.records import described
@@ -159,8 +160,8 @@ class Record:
         return tuple(self.trials[name] for name in dict.fromkeys([*names, *self.trials]) if name in self.trials)
 
     def write(self, settings: Sequence[Setting]) -> None:
-        """Write the file, atomically."""
-        if self.path is None:
+        """Write the file, atomically; of several processes one does."""
+        if self.path is None or not leading():
             return
         trials = self.ordered(settings)
         ranked = sorted(trials, key=lambda trial: trial.loss(self.header["by"]))

@@ -139,6 +139,18 @@ def silent(layout: Layout, probability: float) -> Layout:
     return Layout(f"{layout.name}+silent:{probability:g}", layout.capacity, place)
 
 
+def paused(layout: Layout, first: int, last: int) -> Layout:
+    """`layout` with all sensors silent at the assimilation times number `first` to `last`, both counted."""
+    if not 0 <= first <= last:
+        raise ValueError(f"paused: expected times first ≤ last from 0 on, got {first} and {last}")
+
+    def place(fixed_key, time_key, time):
+        positions, mask = layout.place(fixed_key, time_key, time)
+        return positions, mask & ((jnp.asarray(time) < first) | (jnp.asarray(time) > last))
+
+    return Layout(f"{layout.name}+paused:{first}-{last}", layout.capacity, place)
+
+
 def on_grid(grid: ChannelGrid, i: Array, j: Array, mask: Array) -> tuple[Array, Array]:
     """Positions of grid points (i, j); masked slots are put on an inner point."""
     dx, dy = grid.spacing

@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxsrda.core.devices import placed, shared
 from jaxsrda.core.files import write_npz
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.training.windows import Windows
@@ -25,10 +27,14 @@ class Fill(NamedTuple):
 
 
 class Buffer(NamedTuple):
-    """Windows (capacity, …), and the lots that they came in, oldest first; those overwritten altogether are gone."""
+    """Windows (capacity, …), and the lots that they came in, oldest first; those overwritten altogether are gone.
+
+    mesh: its axis `data` divides the windows, which it has to divide; None for one device.
+    """
 
     windows: Windows
     fills: tuple[Fill, ...] = ()
+    mesh: Mesh | None = None
 
     @property
     def filled(self) -> int:
@@ -36,17 +42,28 @@ class Buffer(NamedTuple):
         return max((fill.place + fill.count for fill in self.fills), default=0)
 
 
-def empty_buffer(capacity: int, model: ModelConfig) -> Buffer:
+def empty_buffer(capacity: int, model: ModelConfig, mesh: Mesh | None = None) -> Buffer:
     """A buffer of no windows, in half precision."""
-    shape = capacity, model.nx, model.ny
-    return Buffer(
-        Windows(jnp.zeros((*shape, model.channels), jnp.float16), jnp.zeros((*shape, model.frames), jnp.float16))
-    )
+    where = None if mesh is None else NamedSharding(mesh, PartitionSpec("data"))
+    depths = model.channels, model.frames
+    parts = (jnp.zeros((capacity, model.nx, model.ny, n), jnp.float16, device=where) for n in depths)
+    return Buffer(Windows(*parts), mesh=mesh)
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def _write(held: Windows, new: Windows, place: Array) -> Windows:
-    return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, place, 0), held, new)
+@functools.partial(jax.jit, static_argnums=3, donate_argnums=0)
+def _write(held: Windows, new: Windows, place: Array, mesh: Mesh | None) -> Windows:
+    if mesh is None:
+        return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, place, 0), held, new)
+
+    def own(held: Windows, new: Windows, place: Array) -> Windows:
+        """A device's part: the compiler would bring all windows to every device."""
+        size, count = len(held.condition), len(new.condition)
+        at = place + jnp.arange(count, dtype=jnp.int32) - size * jax.lax.axis_index("data")
+        at = jnp.where((at >= 0) & (at < size), at, size)  # beyond the end, where nothing is written
+        return jax.tree.map(lambda a, b: a.at[at].set(b, mode="drop"), held, new)
+
+    data = PartitionSpec("data")
+    return shared(own, mesh, (data, PartitionSpec(), PartitionSpec()), data)(held, new, place)
 
 
 def write(buffer: Buffer, new: Windows) -> Buffer:
@@ -65,7 +82,8 @@ def write(buffer: Buffer, new: Windows) -> Buffer:
 def put(buffer: Buffer, new: Windows, fill: Fill) -> Buffer:
     """The buffer with a lot of windows in its place."""
     kept = [old for old in buffer.fills if old.place < fill.place or old.place + old.count > fill.place + fill.count]
-    return Buffer(_write(buffer.windows, new, jnp.int32(fill.place)), (*kept, fill))
+    place = placed(jnp.int32(fill.place), buffer.mesh)
+    return buffer._replace(windows=_write(buffer.windows, new, place, buffer.mesh), fills=(*kept, fill))
 
 
 # On disk --------------------------------------------------------------------------------------
@@ -89,6 +107,7 @@ def restored(folder: Path, empty: Buffer, fills: list[Fill]) -> Buffer:
         try:
             with np.load(path, allow_pickle=False) as loaded:
                 new = Windows(jnp.asarray(loaded["condition"]), jnp.asarray(loaded["correction"]))
+                new = placed(new, empty.mesh)
         except Exception as error:  # numpy raises half a dozen kinds on a damaged file
             raise ValueError(f"{path}: cannot be read ({error}); remove the folder to start anew") from None
         buffer = put(buffer, new, fill)

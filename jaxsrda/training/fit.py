@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from jaxsrda.core.devices import gathered, placed
 from jaxsrda.diffsrda.model import Model, ModelConfig
 from jaxsrda.training import stream_run
 from jaxsrda.training.loss import TrainConfig
@@ -65,20 +67,20 @@ def fit(
         raise ValueError("latent: a model that draws in a latent needs its autoencoder, and no other does")
     done = stream_run.run(model, config, stream, programs, truths, origin, report, folder)
     frozen = origin.params if config.part == "denoiser" else None
-    fixed = Fixed(frozen, origin.space)
-    state, scale = done.state, jnp.asarray(done.scale)
+    fixed = placed(Fixed(frozen, origin.space), programs.mesh)
+    state, scale = done.state, placed(jnp.asarray(done.scale), programs.mesh)
     candidates = {f"average {length}": p for length, p in zip(config.averages, state.averages)} | {"last": state.params}
     candidates = {name: fixed.whole(params) for name, params in candidates.items()}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in candidates}
     held = []
     for maker, (error, count) in programs.errors.items():
         make, runs = programs.makers[maker]
-        copies = truths.held_out[np.arange(runs) % len(truths.held_out)]
-        windows = make(jax.random.key(0x686F), copies, Policy(candidates["last"], scale))
+        copies = stream_run.lot(truths.held_out, np.arange(runs) % len(truths.held_out), programs.mesh)
+        windows = make(placed(jax.random.key(0x686F), programs.mesh), copies, Policy(candidates["last"], scale))
         windows = jax.tree.map(lambda a, n=count: a[:n], windows)
         held.append(host(windows, SAMPLE))
         for name, params in candidates.items():
-            row = {key: float(value) for key, value in error(Policy(params, scale), origin.space, windows).items()}
+            row = {key: float(value) for key, value in error(Policy(params, scale), fixed.space, windows).items()}
             rows[name].append(row)
             report({"kind": "end of training", "maker": maker, "weights": name, **row})
     validation = {
@@ -86,7 +88,7 @@ def fit(
     }
     best = min(validation, key=lambda name: validation[name]["loss"])
     return Fitted(
-        Model(model, candidates[best], np.asarray(done.scale), origin.space),
+        Model(model, on_one(candidates[best], programs.mesh), np.asarray(done.scale), origin.space),
         int(state.step) * config.batch,
         done.windows,
         done.curve,
@@ -95,3 +97,8 @@ def fit(
         jax.tree.map(lambda *parts: np.concatenate(parts), *held),
         done.seconds,
     )
+
+
+def on_one(params: Any, mesh: Mesh | None) -> Any:
+    """Weights that a mesh's devices hold, on one device of this process."""
+    return params if mesh is None else jax.tree.map(jnp.asarray, gathered(params))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import math
 import platform
 import time
 from collections.abc import Callable
@@ -14,7 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from jaxsrda.core.devices import Devices, leading, mesh_of, placed
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described, renamed
@@ -36,7 +39,7 @@ from jaxsrda.training.loss import TrainConfig, check_loss
 from jaxsrda.training.programs import Making, check_capacity, makers, programs
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import StreamConfig, host
-from jaxsrda.training.stream_run import Origin, Report, Truths
+from jaxsrda.training.stream_run import Origin, Report, Truths, lot
 from jaxsrda.training.truths import BLOCK
 from jaxsrda.training.windows import Windows
 
@@ -104,11 +107,14 @@ def train(
     folder: Path | None = None,
     progress: Progress = lambda *_: None,
     report: Report = lambda _: None,
+    devices: Devices = None,
 ) -> tuple[Fitted, dict[str, Any]]:
     """Train a model and write its weights to `out` and its record beside it (.json); returns both.
 
-    folder: for checkpoints, windows and the curve, by default beside `out`.  Killed and called again, it goes on.
-    report: told of each line of the curve, refill and validation (`stream_run.Report`).
+    folder: for checkpoints, windows and the curve, by default beside `out`.  Killed and called again, it goes on, on
+    these devices or others.  report: told of each line of the curve, refill and validation (`stream_run.Report`).
+    devices: None for one, `all`, how many, or a mesh with the axis `data`; they share windows and batches out, so they
+    have to divide the batch and the capacity.  The autoencoder of a latent model is trained on one.
     Raises ValueError for bad configurations before any work.
     """
     check_writable(out, (".npz",))
@@ -118,8 +124,9 @@ def train(
     whose = policy if isinstance(policy, str) else model_hash(policy)
     data = job.data[0]
     testbed, stream = data.testbed, job.stream.settled(job.model)
+    mesh = mesh_of(devices, data=math.gcd(job.training.batch, stream.capacity))
     setup = Setup(testbed, default_climatology(testbed))
-    made = makers(setup, job.model, job.data, stream, policy)
+    made = makers(setup, job.model, job.data, stream, policy, mesh)
     check_capacity(made, stream.capacity)
     everything = truths_of(data, data.runs, lambda done, total: progress(f"{data.truth_level.name} runs", done, total))
     truths = Truths(everything[: -job.held_out], everything[-job.held_out :])
@@ -128,24 +135,27 @@ def train(
     origin = Origin() if model is None else Origin(model.params, model.scale, model.space)
     coded: dict[str, Any] = {}
     if job.model.latent and origin.space is None:
-        space, coded = latent_space(job, functools.partial(first_windows, made, truths, job.model, origin), report)
+        first = functools.partial(first_windows, made, truths, job.model, origin, mesh)
+        space, coded = latent_space(job, first, report)
         origin = origin._replace(space=space)
         if origin.params is not None:  # the denoiser of another space is no start
             fresh = denoiser_part(job.model, network(job.model).initial(job.training.seed))
             origin = origin._replace(params=with_denoiser(origin.params, fresh))
     folder = out.with_suffix(".train") if folder is None else folder
-    own = programs(job.model, job.training, stream, made, described([job.data, whose]))
+    own = programs(job.model, job.training, stream, made, described([job.data, whose]), mesh)
     fitted = with_covariance(fit(job.model, job.training, stream, own, truths, origin, report, folder))
     record = record_of(job, fitted, parent) | {"autoencoder": coded}
     record["seconds"] |= {"truths": gathered - began}
-    write_curve(folder / "curve.csv", fitted.curve)
-    # A denoiser alone is stored alone if everyone has the rest.
-    base = job.init if job.training.part == "denoiser" and job.init in released() else ""
-    record["sha256"] = save_model(out, fitted.model, record, base)
-    write_json(out.with_suffix(".json"), record)  # before the cycling, which weights that diverge do not survive
-    if job.cycling:
-        record["cycling"] = cycling_scores(fitted.model, testbed, VALIDATION_TRUTHS[: job.cycling], progress)
-    write_json(out.with_suffix(".json"), record)
+    record["devices"] = 1 if mesh is None else mesh.size
+    if leading():
+        write_curve(folder / "curve.csv", fitted.curve)
+        # A denoiser alone is stored alone if everyone has the rest.
+        base = job.init if job.training.part == "denoiser" and job.init in released() else ""
+        record["sha256"] = save_model(out, fitted.model, record, base)
+        write_json(out.with_suffix(".json"), record)  # before the cycling, which weights that diverge do not survive
+        if job.cycling:
+            record["cycling"] = cycling_scores(fitted.model, testbed, VALIDATION_TRUTHS[: job.cycling], progress)
+        write_json(out.with_suffix(".json"), record)
     return fitted, record
 
 
@@ -189,13 +199,16 @@ def policy_of(job: Job) -> Model:
     return model
 
 
-def first_windows(made: dict[str, Making], truths: Truths, model: ModelConfig, origin: Origin) -> Windows:
+def first_windows(
+    made: dict[str, Making], truths: Truths, model: ModelConfig, origin: Origin, mesh: Mesh | None = None
+) -> Windows:
     """Some windows of the first maker's on training truths, before any training."""
     maker = next(iter(made.values()))
     params = network(model).initial(0) if origin.params is None else origin.params
     scale = np.full(model.frames, 0.5, np.float32) if origin.scale is None else origin.scale
-    runs = truths.training[np.arange(maker.runs) % len(truths.training)]
-    return host(jax.jit(maker.make)(jax.random.key(0), runs, Policy(params, jnp.asarray(scale))), SAMPLE)
+    runs = lot(truths.training, np.arange(maker.runs) % len(truths.training), mesh)
+    key, policy = placed((jax.random.key(0), Policy(params, jnp.asarray(scale))), mesh)
+    return host(jax.jit(maker.make)(key, runs, policy), SAMPLE)
 
 
 def latent_space(job: Job, windows: Callable[[], Windows], report: Report) -> tuple[LatentSpace, dict[str, Any]]:
@@ -255,7 +268,7 @@ def record_of(job: Job, fitted: Fitted, parent: dict[str, Any]) -> dict[str, Any
         "milestones": fitted.validations[-MOST_LINES:],
         "seconds": fitted.seconds,
         "windows_per_second": fitted.samples / max(1e-9, fitted.seconds["training"]),
-        "machine": f"{platform.machine()}, {jax.devices()[0].device_kind}",
+        "machine": f"{platform.machine()}, {jax.local_devices()[0].device_kind}",
         "versions": {name: importlib.metadata.version(name) for name in ("jaxsrda", "jax", "flax", "optax")},
     }
 

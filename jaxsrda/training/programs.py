@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.latent import LatentSpace
@@ -39,11 +40,17 @@ class Making(NamedTuple):
 
 
 def makers(
-    setup: Setup, model: ModelConfig, data: tuple[DataConfig, ...], stream: StreamConfig, policy: Model | str = "own"
+    setup: Setup,
+    model: ModelConfig,
+    data: tuple[DataConfig, ...],
+    stream: StreamConfig,
+    policy: Model | str = "own",
+    mesh: Mesh | None = None,
 ) -> dict[str, Making]:
     """Makers by name, `prior` and `prior, dense`, for each training set.
 
-    policy: whose cycling windows are of, the model's `own`, that of another one, or `none`, the priors' alone.
+    policy: whose cycling windows are of, the model's `own`, that of another one, or `none`, the priors' alone.  mesh:
+    its axis `data` shares the runs out, where it divides them.
     Errors are computed on windows of the first layout of each prior.
     """
     made = {}
@@ -58,7 +65,8 @@ def makers(
                 make = sources.forecasts(here, model, sensing, each.starts)
             else:
                 cycler = policy.config if isinstance(policy, Model) else model
-                make = sources.cycled(here, cycler, each.prior, sensing, each.members, policy != "none")
+                parts = None if mesh is None or runs % mesh.size else mesh
+                make = sources.cycled(here, cycler, each.prior, sensing, each.members, policy != "none", parts)
                 if isinstance(policy, Model):
                     make = sources.of_policy(make, Policy(policy.params, jnp.asarray(policy.scale)))
             first = cycles * sensing.parts(runs)[0][1].stop
@@ -91,21 +99,32 @@ def errors(
 class Programs(NamedTuple):
     """What a stream runs: steps of `make_steps`; makers by name, each with its number of runs, in the order that they
     fill the buffer; errors by name of a maker, on the first of its windows, and how many; what: the makers' settings,
-    as JSON has them, which tell one training from another."""
+    as JSON has them, which tell one training from another; mesh: of devices that share windows out, None for one."""
 
     steps: Callable
     makers: dict[str, tuple[Maker, int]]
     errors: dict[str, tuple[Callable, int]]
     what: Any = None
+    mesh: Mesh | None = None
 
 
 def programs(
-    model: ModelConfig, config: TrainConfig, stream: StreamConfig, made: dict[str, Making], what: Any = None
+    model: ModelConfig,
+    config: TrainConfig,
+    stream: StreamConfig,
+    made: dict[str, Making],
+    what: Any = None,
+    mesh: Mesh | None = None,
 ) -> Programs:
     """The programs of a job, compiled when they are first called."""
-    steps = jax.jit(make_steps(model, config, stream.dispatch), donate_argnums=0)
-    scored = {name: (jax.jit(errors(model, config, m.checked)), m.checked) for name, m in made.items() if m.checked}
-    return Programs(steps, {name: (jax.jit(m.make), m.runs) for name, m in made.items()}, scored, what)
+    everywhere = None if mesh is None else NamedSharding(mesh, PartitionSpec())
+    steps = jax.jit(make_steps(model, config, stream.dispatch, mesh), donate_argnums=0, out_shardings=everywhere)
+    scored = {
+        name: (jax.jit(errors(model, config, m.checked), out_shardings=everywhere), m.checked)
+        for name, m in made.items()
+        if m.checked
+    }
+    return Programs(steps, {name: (jax.jit(m.make), m.runs) for name, m in made.items()}, scored, what, mesh)
 
 
 def windows_shape(model: ModelConfig, count: int) -> Windows:

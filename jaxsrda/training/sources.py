@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.core.devices import shared
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig
@@ -133,12 +135,19 @@ class Policy(NamedTuple):
 
 
 def cycled(
-    setup: Setup, model: ModelConfig, prior: str, sensing: Sensing, members: int = 30, looped: bool = True
+    setup: Setup,
+    model: ModelConfig,
+    prior: str,
+    sensing: Sensing,
+    members: int = 30,
+    looped: bool = True,
+    mesh: Mesh | None = None,
 ) -> Callable[[Array, Array, Policy], Windows]:
     """A function (key, truths (R, frames, nx, ny), policy) → windows (R · n, …) of a prior, the first assimilation time
     of each run left out.
 
     looped: the prior goes on from the policy's mean, as it does in the model's own cycling; else it is left alone.
+    mesh: each device cycles runs of its own along the axis `data`, which has to divide them; None for one device.
     """
     check_choice("prior", prior, PRIORS)
     restart = PRIORS[prior].restart if looped else "open"
@@ -148,15 +157,21 @@ def cycled(
         truths = truths.astype(setup.dtype)
         sensor_key, run_key = jax.random.split(key)
         observed = observe_runs(sensor_key, setup, sensing, truths)
-        loop: Any = model.conditioning
-        if looped:
-            loop = mean_draw(Model(model, policy.params, policy.scale))  # type: ignore[arg-type]
 
-        def run(key: Array, truth: Array, observed: Observations) -> Windows:
-            out = observed_windows(setup, made, tuple(jax.random.split(key)), truth, observed, loop, restart)
-            return jax.tree.map(lambda a: a[1:, 0], out)
+        def runs(policy: Policy, keys: Array, truths: Array, observed: Observations) -> Windows:
+            loop: Any = model.conditioning
+            if looped:
+                loop = mean_draw(Model(model, policy.params, policy.scale))  # type: ignore[arg-type]
 
-        out = jax.vmap(run)(jax.random.split(run_key, len(truths)), truths, observed)
+            def run(key: Array, truth: Array, observed: Observations) -> Windows:
+                out = observed_windows(setup, made, tuple(jax.random.split(key)), truth, observed, loop, restart)
+                return jax.tree.map(lambda a: a[1:, 0], out)
+
+            return jax.vmap(run)(keys, truths, observed)
+
+        whole, data = PartitionSpec(), PartitionSpec("data")
+        each = shared(runs, mesh, (whole, data, data, data), data)
+        out = each(policy, jax.random.split(run_key, len(truths)), truths, observed)
         # A run whose cycle was lost (early policies may) is replaced by one that was not.
         axes = tuple(range(1, out.condition.ndim))
         sound = jnp.isfinite(out.condition).all(axes) & jnp.isfinite(out.correction).all(axes)

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_fraction
+from jaxsrda.core.devices import divided, whole
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network, with_denoiser
 from jaxsrda.networks.layers import on_cpu
@@ -86,11 +87,12 @@ class StreamConfig:
         """The same with numbers for this device: on CPUs a few runs and one step at once, and `HELD_BY_CPU` bytes."""
         memory = HELD_BY_CPU
         if not on_cpu():
-            memory = HELD_BY_DEVICE * (jax.devices()[0].memory_stats() or {}).get("bytes_limit", 16e9)
+            memory = HELD_BY_DEVICE * (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", 16e9)
         window = 2 * model.nx * model.ny * (model.channels + model.frames)
+        most = int(min(65_536, memory / window))
         return dataclasses.replace(
             self,
-            capacity=self.capacity or int(min(65_536, memory / window)),
+            capacity=self.capacity or max(most - most % 64, 1),  # devices share it
             dispatch=self.dispatch or (1 if on_cpu() else 25),
             side_by_side=self.side_by_side or (8 if on_cpu() else 256),
         )
@@ -106,17 +108,18 @@ def first_state(model: ModelConfig, config: TrainConfig, params: Any = None) -> 
     return TrainState(params, moments, tuple(jax.tree.map(jnp.copy, params) for _ in config.averages), jnp.int32(0))
 
 
-def make_steps(model: ModelConfig, config: TrainConfig, dispatch: int) -> Callable:
+def make_steps(model: ModelConfig, config: TrainConfig, dispatch: int, mesh: Mesh | None = None) -> Callable:
     """steps(state, fixed, windows, filled, rate, scale, key) → (state, mean metrics): `dispatch` steps in one program.
 
-    filled: how many of the windows there are; rate: the learning rate; scale: (frames,) of corrections.
+    filled: how many of the windows there are; rate: the learning rate; scale: (frames,) of corrections.  mesh: its axis
+    `data` divides windows and batches; the compiler takes gradients from all devices.  The batch is the same on any.
     """
     rule = direction(config.clip, config.weight_decay)
 
     def one(fixed: Fixed, windows: Windows, filled: Array, rate: Array, scale: Array, key: Array, state: TrainState):
         pick_key, augment_key, loss_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         picked = draws.integers(pick_key, (config.batch,), 0, filled)
-        batch = jax.tree.map(lambda a: a[picked], windows)
+        batch = divided(jax.tree.map(lambda a: a[picked], windows), mesh, "data")
         batch = augment(augment_key, batch, model.conditioning, model.symmetries)
 
         loss = objective(model, config, scale, *fixed)  # type: ignore[arg-type]
@@ -182,4 +185,4 @@ def window_errors(
 
 def host(windows: Windows, count: int) -> Windows:
     """Up to `count` windows, evenly spread, in host memory."""
-    return jax.tree.map(lambda a: np.asarray(a[:: max(1, len(a) // count)][:count]), windows)
+    return jax.tree.map(lambda a: whole(a[:: max(1, len(a) // count)][:count]), windows)

@@ -13,9 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
 from jaxsrda.core import draws
 from jaxsrda.core.checkpoints import Checkpoints
+from jaxsrda.core.devices import agreed, gathered, leading, placed
 from jaxsrda.core.records import described
 from jaxsrda.core.trees import digest
 from jaxsrda.diffsrda.latent import LatentSpace
@@ -109,11 +111,12 @@ class Work:
     ):
         self.model, self.config, self.stream = model, config, stream
         self.programs, self.truths, self.origin, self.report = programs, truths, origin, report
+        self.mesh = programs.mesh
         self.key = jax.random.key(config.seed)
-        self.state = first_state(model, config, origin.params)
-        self.fixed = Fixed(origin.params if config.part == "denoiser" else None, origin.space)
+        self.state = placed(first_state(model, config, origin.params), self.mesh)
+        self.fixed = placed(Fixed(origin.params if config.part == "denoiser" else None, origin.space), self.mesh)
         self.scale = origin.scale
-        self.buffer = buffers.empty_buffer(stream.capacity, model)
+        self.buffer = buffers.empty_buffer(stream.capacity, model, self.mesh)
         self.curve: list[dict[str, float]] = []
         self.validations: list[dict[str, Any]] = []
         self.spent = {"data": 0.0, "training": 0.0, "validation": 0.0, "all": 0.0}
@@ -125,7 +128,7 @@ class Work:
     def policy(self) -> Policy:
         """What cycles: the first average of the weights; before corrections have a scale, one half."""
         units = np.full(self.model.frames, 0.5, np.float32) if self.scale is None else self.scale
-        return Policy(self.fixed.whole(self.state.averages[0]), jnp.asarray(units))
+        return Policy(self.fixed.whole(self.state.averages[0]), placed(jnp.asarray(units), self.mesh))
 
     def taken(self, runs: int) -> Array:
         """The next truths: every one once a round, in a new order each."""
@@ -133,17 +136,21 @@ class Work:
         first = self.counts["truths"]
         self.counts["truths"] += runs
         places = [divmod(number, total) for number in range(first, first + runs)]
-        return self.truths.training[np.array([order(self.config.seed, turn, total)[i] for turn, i in places])]
+        numbers = np.array([order(self.config.seed, turn, total)[i] for turn, i in places])
+        return lot(self.truths.training, numbers, self.mesh)
 
     def refill(self, name: str, folder: Path | None) -> None:
         """New windows of a maker."""
         since = time.perf_counter()
         make, runs = self.programs.makers[name]
-        lot = self.buffer.fills[-1].number + 1 if self.buffer.fills else 0
-        new = make(draws.stream(self.key, "refill", lot + 1), self.taken(runs), self.policy())
+        number = self.buffer.fills[-1].number + 1 if self.buffer.fills else 0
+        key = placed(draws.stream(self.key, "refill", number + 1), self.mesh)
+        new = make(key, self.taken(runs), self.policy())
         row = self.errors(name, new, "training") if self.scale is not None else {}
         if folder is not None:
-            buffers.save_fill(folder, lot, jax.tree.map(np.asarray, new))
+            fill = gathered(new)
+            if leading():
+                buffers.save_fill(folder, number, fill)
         self.buffer = buffers.write(self.buffer, new)
         jax.block_until_ready(self.buffer.windows.condition)
         self.counts["windows"] += len(new.condition)
@@ -154,7 +161,7 @@ class Work:
     def due(self) -> bool:
         """Whether new windows are: their share of the time, or of the samples, is not used up."""
         if self.config.minutes:
-            return self.spent["data"] < self.stream.data_share * self.spent["all"]
+            return agreed(self.spent["data"] - self.stream.data_share * self.spent["all"]) < 0
         return self.counts["windows"] - self.counts["first"] < self.stream.data_share * self.counts["samples"]
 
     def errors(self, name: str, windows: Windows, seen: str) -> dict[str, float]:
@@ -172,8 +179,9 @@ class Work:
         since = time.perf_counter()
         for name in self.programs.errors:
             make, runs = self.programs.makers[name]
-            copies = self.truths.held_out[np.arange(runs) % len(self.truths.held_out)]
-            row = self.errors(name, make(draws.stream(self.key, "held out"), copies, self.policy()), "held out")
+            copies = lot(self.truths.held_out, np.arange(runs) % len(self.truths.held_out), self.mesh)
+            key = placed(draws.stream(self.key, "held out"), self.mesh)
+            row = self.errors(name, make(key, copies, self.policy()), "held out")
             self.report({"kind": "validation", "maker": name, "samples": self.counts["samples"], **row})
         self.spent["validation"] += time.perf_counter() - since
 
@@ -188,7 +196,8 @@ class Work:
                 self.refill(name, folder)
             self.counts["first"] = self.counts["windows"]
         if self.scale is None:
-            self.scale = np.asarray(correction_scale(self.buffer.windows.correction, jnp.int32(self.buffer.filled)))
+            filled = placed(jnp.int32(self.buffer.filled), self.mesh)
+            self.scale = gathered(correction_scale(self.buffer.windows.correction, filled))
         saved, pending = time.perf_counter(), None
         while (fraction := self.fraction(before, began)) < 1:
             if fraction >= self.counts["checks"] / stream.validate:
@@ -200,14 +209,15 @@ class Work:
             since = time.perf_counter()
             step = self.counts["samples"] // config.batch
             rate = learning_rate(config.learning_rate, fraction, step, config.warmup_steps, config.cooling)
-            numbers = jnp.int32(self.buffer.filled), rate, jnp.asarray(self.scale)
-            self.state, metrics = self.programs.steps(self.state, self.fixed, self.buffer.windows, *numbers, self.key)
+            numbers = jnp.int32(self.buffer.filled), rate, jnp.asarray(self.scale), self.key
+            numbers = placed(numbers, self.mesh)
+            self.state, metrics = self.programs.steps(self.state, self.fixed, self.buffer.windows, *numbers)
             self.counts["samples"] += stream.dispatch * config.batch
             # Told one dispatch late, so that the next one is under way already.
             self.tell(pending, before + time.perf_counter() - began)
             pending = {"samples": self.counts["samples"], "fraction": fraction, "rate": float(rate)}, metrics
             self.spent["training"] += time.perf_counter() - since
-            if store is not None and time.perf_counter() - saved > SAVE_EVERY:
+            if store is not None and agreed(time.perf_counter() - saved) > SAVE_EVERY:
                 self.tell(pending, before + time.perf_counter() - began)
                 pending = None
                 self.save(store, folder)
@@ -221,7 +231,7 @@ class Work:
 
     def fraction(self, before: float, began: float) -> float:
         """Of the budget spent."""
-        self.spent["all"] = before + time.perf_counter() - began
+        self.spent["all"] = agreed(before + time.perf_counter() - began)
         return self.config.spent(self.spent["all"], self.counts["samples"])
 
     def tell(self, pending: tuple[dict[str, float], dict[str, Array]] | None, seconds: float) -> None:
@@ -252,8 +262,17 @@ class Work:
         return json.dumps(named)
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:
-        """A checkpoint; windows lie beside it, those that it does not need are removed after it is written."""
-        arrays = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(self.state))}
+        """A checkpoint; windows lie beside it, those that it does not need are removed after it is written.
+
+        The first process writes it, and the others wait until it is there.
+        """
+        if leading():
+            self.write(store, folder)
+        agreed(0.0)
+
+    def write(self, store: Checkpoints, folder: Path | None) -> None:
+        """The state, its notes, and no more windows than it needs."""
+        arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.state))}
         notes = {
             "curve": self.curve,
             "validations": self.validations,
@@ -267,20 +286,24 @@ class Work:
             buffers.tidy(folder, self.buffer.fills)
 
     def restore(self, store: Checkpoints, folder: Path) -> None:
-        """Go on from the last checkpoint, if there is one."""
+        """Go on from the last checkpoint, if there is one, whatever devices wrote it."""
         steps = store.steps()
         if not steps:
             return
-        template = {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(self.state))}
-        kept = store.restore(steps[-1], template)
-        leaves = [kept.arrays[str(i)] for i in range(len(kept.arrays))]
-        self.state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
+        kept = store.restore(steps[-1])
+        leaves = [jnp.asarray(kept.arrays[str(i)]) for i in range(len(kept.arrays))]
+        self.state = placed(jax.tree.unflatten(jax.tree.structure(self.state), leaves), self.mesh)
         notes = kept.notes
         self.curve, self.validations = notes["curve"], notes["validations"]
         self.spent, self.counts = notes["spent"], notes["counts"]
         self.scale = np.asarray(notes["scale"], np.float32)
         fills = [buffers.Fill(*fill) for fill in notes["fills"]]
         self.buffer = buffers.restored(folder, self.buffer, fills)
+
+
+def lot(truths: Array, numbers: np.ndarray, mesh: Mesh | None) -> Array:
+    """Some of the truths, shared out among the devices of a mesh."""
+    return truths[numbers] if mesh is None else placed(np.asarray(truths)[numbers], mesh, "data")
 
 
 @functools.lru_cache(4)

@@ -7,6 +7,7 @@ tests/project/test_mutations.py does the same under pytest.  A mutation that no 
 
 from __future__ import annotations
 
+from mutations.benchmark import BENCHMARK
 from mutations.core import CORE
 from mutations.cycling import CYCLING
 from mutations.diffsrda import DIFFSRDA
@@ -33,6 +34,7 @@ MUTATIONS = (
     *DIFFSRDA,
     *EXPERIMENT,
     *TRAINING,
+    *BENCHMARK,
 )
 
 __all__ = ["MUTATIONS", "PACKAGE", "ROOT", "Mutation", "copy_package", "failed", "mutate", "run_tests"]

@@ -1,4 +1,4 @@
-"""Cycles, tallies and sweeps."""
+"""Cycles, tallies, sweeps and devices."""
 
 from __future__ import annotations
 
@@ -39,5 +39,36 @@ CYCLING = (
         "s[1:].mean()",
         "s.mean()",
         ("cycling/test_cycle.py::test_a_sweep_is_its_runs_and_compiles_once",),
+    ),
+    Mutation(
+        "windows of one device on all",
+        "training/buffer.py",
+        '- size * jax.lax.axis_index("data")',
+        "",
+        ("training/test_devices.py::test_a_buffer_on_eight_devices_holds_what_one_does",),
+    ),
+    Mutation(
+        "devices by the first count alone",
+        "core/devices.py",
+        "key=lambda parts: (math.prod(parts), parts)",
+        "key=lambda parts: parts",
+        ("experiment/test_devices.py::test_parts_divide_the_counts_and_keep_most_devices_busy",),
+    ),
+    Mutation(
+        "what leads fields is not divided",
+        "core/devices.py",
+        "len(shape) >= len(lead) + 3",
+        "len(shape) >= len(lead) + 4",
+        (
+            "experiment/test_devices.py::test_leading_axes_are_divided_and_those_of_fields",
+            "experiment/test_devices.py::test_eight_devices_are_one",
+        ),
+    ),
+    Mutation(
+        "members left where they are",
+        "cycling/spread.py",
+        "return state, window._replace(omega=omega)",
+        "return assimilator.step(key, state, observations)",
+        ("experiment/test_devices.py::test_eight_devices_are_one",),
     ),
 )

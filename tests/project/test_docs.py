@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -50,9 +51,19 @@ def commands():
 def test_commands_parse(command, monkeypatch):
     """Every `jaxsrda` line is accepted by the command line (its work is replaced)."""
     done = []
-    for kind in (main.Simulate, main.Train, main.Assimilate, main.Evaluate, main.Sweep, main.Report, main.Info):
+    kinds = (
+        main.Simulate,
+        main.Train,
+        main.Assimilate,
+        main.Evaluate,
+        main.Sweep,
+        main.Benchmark,
+        main.Report,
+        main.Info,
+    )
+    for kind in kinds:
         monkeypatch.setattr(kind, "run", lambda self: done.append(self))
-    assert main.main(command.split()[1:]) == 0 and len(done) == 1
+    assert main.main(shlex.split(command)[1:]) == 0 and len(done) == 1
 
 
 def test_a_command_for_everything():
@@ -62,6 +73,7 @@ def test_a_command_for_everything():
         "assimilate",
         "evaluate",
         "sweep",
+        "benchmark",
         "report",
     }
 

@@ -30,7 +30,8 @@ LAW: dict[str, tuple[str, ...]] = {
     "diffsrda": DIFFSRDA,
     "experiment": (*DIFFSRDA, "diffsrda"),
     "training": (*DIFFSRDA, "diffsrda", "experiment"),
-    "app": (*DIFFSRDA, "diffsrda", "experiment", "training"),
+    "benchmark": (*DIFFSRDA, "diffsrda", "experiment"),
+    "app": (*DIFFSRDA, "diffsrda", "experiment", "training", "benchmark"),
 }
 """Which rooms each room may import."""
 

@@ -27,8 +27,8 @@ if not all(folder.is_dir() for folder in FOLDERS):
 OF_EXPERIMENTS = sorted((ROOT / "experiments").glob("*.py"))
 STUDIES = [path for path in sorted((ROOT / "benchmarks" / "studies").glob("*.py")) if path.name != "__init__.py"]
 SCRIPTS = [*OF_EXPERIMENTS, *STUDIES, ROOT / "benchmarks" / "tune_filters.py"]
-HELPERS = {"common.py"}
-"""Imported by scripts, run by nobody."""
+HELPERS = {"common.py", "three_d_var.py"}
+"""Imported by scripts, or a method that `jaxsrda benchmark` loads; run by nobody."""
 
 MODULES = sorted(path for folder in FOLDERS for path in folder.rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in SCRIPTS]

@@ -42,6 +42,7 @@ CHANGES = {
     "experiments/sensor_shift": ("rows", "8-4/oi", "scores", "maer", "high"),
     "experiments/soak": ("rows", "enkf-sr", "blocks", "maer", 0, 3),
     "experiments/target_level": ("rows", 0, "maer", "mean"),
+    "experiments/truth_agreement": ("difference", 0, 23),
     "experiments/training_length": ("rows", "8 runs, all times", "scores", "maer", "mean"),
     "benchmarks/convolution": ("convolutions", 0, "forward_gflops"),
     "benchmarks/cycle": ("methods", "enkf-hr", "cycle_seconds"),
@@ -62,6 +63,11 @@ CHANGES = {
     },
     "benchmarks/tune_enkf-hr": ("runs", 0, "mean", "maer"),
     "benchmarks/tune_enkf-sr": ("runs", 0, "mean", "maer"),
+    **{
+        name: ("tasks", next(iter(row["tasks"])), "per_truth", "maer", 0)
+        for name, row in RECORDS.items()
+        if name.startswith("leaderboard/")
+    },
     **{
         name: ("subjects", list(record["subjects"])[-1], 0, "compile_seconds")
         for name, record in RECORDS.items()
@@ -97,6 +103,61 @@ def test_a_changed_number_changes_a_page(name):
     inner[last] *= 1.5
     changed = pages(RECORDS | {name: record})
     assert changed.keys() == PAGES.keys() and changed != PAGES
+
+
+def ranked(text, task):
+    """The lines of the tables of a task on the leaderboard as rank, method, and ratio to the reference; their text."""
+    section = text.split(f"### {task} (jet-v1)")[1].split("###")[0]
+    lines = [line.split(" | ") for line in section.splitlines() if re.match(r"\| \d+ \|", line)]
+    return [(line[0].strip("| "), line[1].strip("`"), line[-1].strip(" |")) for line in lines], section
+
+
+def test_rows_are_ranked_among_those_of_the_same_truths():
+    from experiments.tables.leaderboard import leaderboard_page
+
+    def row(name, values, digests="abc", **more):
+        seeds = list(range(len(values)))
+        entry = {"seeds": seeds, "members": 1, "per_truth": {"maer": values}, "provenance": run_of()} | more
+        found = {"name": "jet-v1", "fingerprint": "f", "tasks": ["lattice-8", "sparse"], "truth_seeds": [0, 1, 2]}
+        truths = {str(seed): digests[seed] for seed in seeds}
+        tasks, cost = {"lattice-8": entry}, {"reference": "enkf-lagrange", "ratio": 0.25}
+        return {
+            "name": name,
+            "protocol": found,
+            "truths": truths,
+            "tasks": tasks,
+            "cost": cost,
+            "command": f"run {name}",
+        }
+
+    beside = {"method": "enkf-lagrange", "seeds": [0, 1, 2], "per_truth": {"maer": [0.1, 0.1, 0.1]}}
+    rows = [
+        row("enkf-lagrange", [0.1, 0.2, 0.4]),
+        row("worse", [0.2, 0.4, 0.8]),
+        row("few", [0.01]),
+        row("elsewhere", [0.2, 0.2, 0.2], "xyz", reference=beside),
+    ]
+    text = leaderboard_page({f"leaderboard/jet-v1/{row['name']}": row for row in rows})
+    found, section = ranked(text, "lattice-8")
+    assert found == [
+        ("1", "enkf-lagrange", "1.000 [1.000, 1.000]"),
+        ("2", "worse", "2.000 [2.000, 2.000]"),
+        ("1", "elsewhere", "2.000 [2.000, 2.000]"),
+        ("1", "few", "0.100 [0.100, 0.100]"),
+    ]
+    assert "3 truths (seeds 0, 1, 2), those of another machine:" in section and "1 truth (seeds 0):" in section
+    assert "| `few` | | 0.010 (1) | – | 0.25 |" in text and "| `worse` | | 0.467 | – | 0.25 |" in text
+    assert "- `worse`: `run worse`" in text and "### sparse" not in text
+
+
+def test_rows_are_of_the_protocols_of_today():
+    from jaxsrda import PROTOCOLS
+
+    for name, row in RECORDS.items():
+        if name.startswith("leaderboard/"):
+            _, protocol, stem = name.split("/")
+            assert row["name"] == stem and row["protocol"]["fingerprint"] == PROTOCOLS[protocol].fingerprint, name
+            assert row["command"].startswith("jaxsrda benchmark ") and row["tasks"]
 
 
 def test_verdicts_follow_the_numbers():

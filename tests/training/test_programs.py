@@ -42,7 +42,7 @@ def asked(monkeypatch):
     """What makers were asked for, in the place of them."""
     calls = []
 
-    def cycled(where, model, prior, sensing, members, looped):
+    def cycled(where, model, prior, sensing, members, looped, mesh):
         calls.append((prior, sensing.layouts, members, looped, model, where.sensors[0].noise_std))
         return lambda key, truths, policy: policy
 

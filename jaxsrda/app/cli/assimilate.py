@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jaxsrda.app.cli.common import check_outputs, console, layout, origin, progress_bar, say
+from jaxsrda.app.cli.devices import OnDevices
 from jaxsrda.app.cli.effects import refuse_idle
 from jaxsrda.app.cli.following import earlier, followed
 
@@ -20,7 +21,7 @@ LAYOUT = "lattice:8"
 
 
 @dataclasses.dataclass
-class Assimilate:
+class Assimilate(OnDevices):
     """Run the twin experiment with one method: truth, observations, cycles, scores, pictures."""
 
     method: str = "diffsrda"
@@ -198,6 +199,7 @@ class Assimilate:
         from jaxsrda.app.datasets import DATASET_SUFFIXES
         from jaxsrda.app.fields import read_fields
         from jaxsrda.core.checks import check_positive, check_seed
+        from jaxsrda.core.devices import chosen, leading
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
         from jaxsrda.experiment.registry import configured_model
@@ -207,6 +209,7 @@ class Assimilate:
         if self.out is not None:
             check_writable(self.out, DATASET_SUFFIXES)
         check_outputs(self.json, self.plot)
+        chosen(self.shared)
         check_positive("truths", 1 if self.truths is None else self.truths)
         check_positive("cycles", 1 if self.cycles is None else self.cycles)
         check_seed("seed", self.seed + (self.truths or 1) - 1)
@@ -232,8 +235,9 @@ class Assimilate:
 
             given = followed(self, given, read, carry, progress)
             say(*(() if given.truth is None else given.truth.notes))
-            result = run(given, progress)
-        self.write(given, result)
+            result = run(given, progress, self.shared)
+        if leading():
+            self.write(given, result)
 
     def write(self, given: Any, result: Any) -> None:
         """Files first, then the table."""

@@ -58,10 +58,13 @@ def command_of(name: str, options: Any) -> str:
     words = ["jaxsrda", name]
     for field in dataclasses.fields(options):
         value, flag = getattr(options, field.name), field.name.replace("_", "-")
-        if field.default is dataclasses.MISSING:
-            words.append(str(value))  # positional
+        if field.default is dataclasses.MISSING or "Positional" in str(field.type):
+            words += [str(value)] if value != field.default else []
         elif value == field.default:
             continue
+        elif isinstance(value, tuple) and value and isinstance(value[0], tuple):  # an option that may be repeated
+            for each in value:
+                words += [f"--{flag}", *map(str, each)]
         elif isinstance(field.default, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:

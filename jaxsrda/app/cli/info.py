@@ -11,7 +11,7 @@ from jaxsrda.app.cli.planning import check_planning, show_plan
 
 @dataclasses.dataclass
 class Info:
-    """Show methods, levels, layouts, operators, versions and devices; or, with --plan, what a run will cost."""
+    """Show methods, levels, layouts, operators, protocols, versions and devices; or, with --plan, what a run costs."""
 
     testbed: str = "jet"
     """The flow: jet, jet-small, or your own as module:name."""
@@ -47,6 +47,7 @@ class Info:
         import jax
         from rich.table import Table
 
+        from jaxsrda.benchmark.protocol import PROTOCOLS
         from jaxsrda.core import cache
         from jaxsrda.core.files import write_json
         from jaxsrda.core.records import described
@@ -72,7 +73,10 @@ class Info:
         methods = {name: described(method.config) for name, method in METHODS.items()}
         if self.json is not None:
             payload = {"versions": versions, "devices": devices, "levels": levels, "methods": methods}
-            write_json(self.json, payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS)})
+            write_json(
+                self.json,
+                payload | {"layouts": list(LAYOUTS), "operators": list(OPERATORS), "protocols": list(PROTOCOLS)},
+            )
         console.print(", ".join(f"{name} {version}" for name, version in versions.items()), "on", ", ".join(devices))
         console.print(f"cache: {cache.cache_dir()}")
         title = f"Levels of {flow.name} ({', '.join(TESTBEDS)}, or module:name)"
@@ -94,3 +98,4 @@ class Info:
         console.print("released weights:", ", ".join(released()) or "none")
         console.print("layouts:", ", ".join(f"{name}:N" for name in LAYOUTS), "(+dropout:P, +silent:P)")
         console.print("operators:", ", ".join(OPERATORS))
+        console.print("protocols of the benchmark:", ", ".join(PROTOCOLS))

@@ -7,13 +7,17 @@ import io
 import os
 import re
 import sys
+import traceback
 import warnings
 from typing import Annotated, Any
 
 import tyro
 
 from jaxsrda.app.cli.assimilate import Assimilate
+from jaxsrda.app.cli.benchmark import Benchmark
 from jaxsrda.app.cli.cache import Cache
+from jaxsrda.app.cli.common import console
+from jaxsrda.app.cli.devices import OnDevices, leave
 from jaxsrda.app.cli.evaluate import Evaluate
 from jaxsrda.app.cli.faults import remedy
 from jaxsrda.app.cli.info import Info
@@ -24,7 +28,7 @@ from jaxsrda.app.cli.train import Train
 from jaxsrda.core.cache import keep_programs
 
 DESCRIPTION = """High-resolution ensemble analyses of a chaotic ocean jet: simulate, train, assimilate, evaluate, sweep,
-report, info, cache.
+benchmark, report, info, cache.
 
 Exit codes: 0 done, 2 bad input, options or resources (one line, no traceback), 130 interrupted.
 """
@@ -35,6 +39,7 @@ Command = (
     | Annotated[Assimilate, tyro.conf.subcommand("assimilate")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Sweep, tyro.conf.subcommand("sweep")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Cache, tyro.conf.subcommand("cache")]
@@ -63,6 +68,23 @@ def refuse_old(arguments: list[str]) -> None:
         name = argument.split("=")[0]
         if name in new_names:
             raise ValueError(f"{name}: is now {new_names[name]}; use that name")
+
+
+def number_of(command: Any) -> int:
+    """The number of this process among several, which have met by then; only the first one prints."""
+    if not isinstance(command, OnDevices):
+        return 0
+    command.join()
+    if not command.several:
+        return 0
+    import jax
+
+    console.quiet = jax.process_index() > 0
+    return jax.process_index()
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """A warning that another process says."""
 
 
 def _line(message: Warning | str, *_: object, **__: object) -> None:
@@ -106,12 +128,14 @@ def one_line(box: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments (by default the process's), run, and return the exit code."""
     _bear_any_text()
+    number, several = 0, False
     try:
         refuse_old(sys.argv[1:] if arguments is None else arguments)
         command = parse(arguments)
+        number, several = number_of(command), getattr(command, "several", False)
         keep_programs()
         with warnings.catch_warnings():
-            warnings.showwarning = _line
+            warnings.showwarning = _nothing if number else _line
             command.run()  # type: ignore[union-attr]
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -121,7 +145,10 @@ def main(arguments: list[str] | None = None) -> int:
         _no_more_output()
         return 0
     except Exception as error:
-        if (line := remedy(error)) is None:
+        line = remedy(error)
+        if several:  # the others cannot go on without this one, and it must not wait for them
+            leave(f"process {number}: {line or traceback.format_exc()}", 2 if line else 1, met=True)
+        if line is None:
             raise
         print(f"jaxsrda: {line}", file=sys.stderr)
         return 2

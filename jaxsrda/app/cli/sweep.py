@@ -10,13 +10,14 @@ from typing import Any
 import tyro
 
 from jaxsrda.app.cli.common import check_outputs, console, layout, progress_bar, say
+from jaxsrda.app.cli.devices import OnDevices
 
 GUIDING = ("guidance", "guide_on")
 """Options that decide which sensors an experiment may have."""
 
 
 @dataclasses.dataclass
-class Sweep:
+class Sweep(OnDevices):
     """Try settings of one method on validation truths: a grid, random draws, a list, or an adaptive search."""
 
     method: str = "enkf-sr"
@@ -158,10 +159,13 @@ class Sweep:
 
     def run(self) -> None:
         """Check everything, run, write files, print the table."""
+        from jaxsrda.core.devices import chosen, leading
         from jaxsrda.experiment import sweep
         from jaxsrda.experiment.search import Search, require_optuna, run_search
 
         self.check()
+        devices = "all" if self.shared is None else self.shared
+        chosen(devices)
         if self.search is not None:
             require_optuna()
         settings = self.settings(choices=self.search is None)
@@ -179,11 +183,12 @@ class Sweep:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             if search is None:
-                result = sweep.run_sweep(planned, self.json, progress)
+                result = sweep.run_sweep(planned, self.json, progress, devices)
             else:
-                result = run_search(search, self.json, progress)
+                result = run_search(search, self.json, progress, devices)
         say(*result.experiment.truth.notes)
-        self.write(result)
+        if leading():
+            self.write(result)
 
     def write(self, result: Any) -> None:
         """Files first, then the table of the best."""

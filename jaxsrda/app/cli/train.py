@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsrda.app.cli.common import console, progress_bar
+from jaxsrda.app.cli.devices import OnDevices
 from jaxsrda.core.progress import duration
 
 LOSSES = ("regression", "diffusion", "crps_points", "relative_l1", "perplexity")
@@ -19,7 +20,7 @@ LINE_EVERY = 30.0
 
 
 @dataclasses.dataclass
-class Train:
+class Train(OnDevices):
     """Train a diffusion model: training runs, windows, weights, record, loss curve, and a test in the real cycle."""
 
     out: Path
@@ -153,6 +154,7 @@ class Train:
 
     def run(self) -> None:
         """Train with progress, write everything, and print the scores."""
+        from jaxsrda.core.devices import leading
         from jaxsrda.training.job import train
 
         job = self.job()
@@ -165,7 +167,9 @@ class Train:
             def show(text: str, fraction: float) -> None:
                 bar.update(task, description=text, completed=round(100 * fraction), total=100, refresh=True)
 
-            fitted, record = train(job, self.out, progress=progress, report=Told(show))
+            fitted, record = train(job, self.out, progress=progress, report=Told(show), devices=self.shared)
+        if not leading():
+            return
         try:  # the picture is a luxury of jaxsrda[plot]
             from jaxsrda.app.plotting import plot_curve
 
