@@ -10,6 +10,9 @@ from rich.table import Table
 
 COLUMNS = ("case", "compile, s", "least, ms", "median, ms", "a unit, µs", "unit", "memory, MB", "GFLOP/s", "of roof")
 
+ACROSS = 4
+"""Columns of the picture."""
+
 console = Console() if Console().is_terminal else Console(width=160)
 """Where tables go; wide where nobody looks on."""
 
@@ -73,16 +76,24 @@ def picture(record: dict[str, Any], path: Path) -> None:
             lines.setdefault((name, axis), {}).setdefault(", ".join(kept), []).append(row)
     if not lines:
         return
-    figure, axes = plt.subplots(2, len(lines), figsize=(3.2 * len(lines), 5.5), squeeze=False, layout="constrained")
-    for column, ((name, axis), some) in enumerate(lines.items()):
+    across = min(len(lines), ACROSS)
+    down = 2 * -(-len(lines) // across)
+    figure, axes = plt.subplots(down, across, figsize=(3.4 * across, 2.5 * down), squeeze=False, layout="constrained")
+    for each in axes.flat:
+        each.set_axis_off()
+    for place, ((name, axis), some) in enumerate(lines.items()):
+        pair = [axes[2 * (place // across) + row, place % across] for row in (0, 1)]
+        unit = next(iter(some.values()))[0]["unit"]
         for label, rows in some.items():
             x = [row["size"][axis] for row in rows]
-            for place, key, scale in ((0, "seconds_per_unit", 1.0), (1, "memory_bytes", 1e-6)):
-                axes[place, column].loglog(x, [row[key] * scale for row in rows], "o-", label=label)
-        axes[0, column].set_title(f"{name}: s a {next(iter(some.values()))[0]['unit']}", fontsize=8)
-        axes[1, column].set_xlabel(axis)
-        axes[1, column].set_title("memory, MB", fontsize=8)
-        if any(some):
-            axes[0, column].legend(fontsize=6)
+            for on, key, scale in zip(pair, ("seconds_per_unit", "memory_bytes"), (1.0, 1e-6)):
+                on.loglog(x, [row[key] * scale for row in rows], "o-", label=label)
+        for on, what in zip(pair, (f"{name}: seconds a {unit}", f"{name}: memory, MB")):
+            on.set_axis_on()
+            on.set_title(what, fontsize=8)
+            on.tick_params(which="both", labelsize=7)
+        pair[1].set_xlabel(axis, fontsize=8)
+        if len(some) > 1:
+            pair[0].legend(fontsize=7)
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -28,7 +28,7 @@ def step(network: str, batch: int, bfloat16: bool) -> Made:
 
 def cases(quick: bool) -> list[Case]:
     """Growth with the batch."""
-    sizes = [("small", 4, False)] if quick else [("small", n, half) for half in (False, True) for n in (4, 16, 64)]
+    sizes = [("tiny", 4, False)] if quick else [("small", n, half) for half in (False, True) for n in (4, 16, 64)]
     return [
         Case(
             f"training step, {network}, batch {batch}, {'bfloat16' if half else 'float32'}",

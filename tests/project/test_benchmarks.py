@@ -247,6 +247,34 @@ def test_an_output_that_cannot_be_written_is_refused_before_any_work(capsys):
     assert "expected an existing folder" in capsys.readouterr().err
 
 
+def test_the_page_shows_every_case_and_the_ratios(record):
+    from experiments.tables.suite import suite as section
+
+    rows = [
+        row_of("theirs", 2.0, 2e9, peer="exponax", grid=128, members=1, points=128 * 128) | {"flops": None},
+        row_of("rk2", 90.0, scheme="rk2", steps=2000, frames=96),
+    ]
+    whole = {"compile_seconds": 1.0, "unit": "step", "flops": 1e9, "moved_bytes": 1.0, "share_of_roof": 0.25}
+    made = record | {
+        "subjects": record["subjects"] | {"solver": [row | whole for row in rows]},
+        "left_out": ["pyqg-jax is not installed"],
+        "agreement": {"exponax": 1.2e-5},
+        "errors": {"16": 4e-6},
+        "ratios": {
+            "peers": [{"grid": 128, "members": 1, "of": "jaxsrda", "to": "exponax", "ratio": 0.375}],
+            "paper": {"16": 62.4},
+        },
+    }
+    text = section({"benchmarks/suite": made})
+    for shown in ("product 8", "product 16", "| rk2 | 1 | 90000 |", "25%", "pyqg-jax is not installed", "1.2e-05"):
+        assert shown in text, shown
+    assert "| exponax | 128 × 128 | 1 | 1.50 |" in text and "| 0.38 |" in text and "| 16 | 4.0e-06 | 62 |" in text
+    assert "`python -m benchmarks all --quick --out benchmarks/results/suite.json`" in text
+    alone = section({"benchmarks/suite": made, "benchmarks/suite_solver": made})
+    assert alone.count("### Solver") == 1 and "python -m benchmarks solver" in alone
+    assert section({}) == ""
+
+
 @pytest.mark.slow
 def test_a_quick_run_of_everything(tmp_path):
     """Every case compiles and runs; the record has what the page shows."""
