@@ -60,7 +60,9 @@ CONFIGS = [*jet().levels, Physics(), Physics(beta=0.3, width=1 / 3), *FILTERS.va
 def test_json_round_trip(value):
     text = to_json(value)
     assert from_json(type(value), text) == value
-    assert list(json.loads(text)) == [field.name for field in dataclasses.fields(value)]
+    # Options that came later are left out where they have no effect, so that older keys stay the same.
+    said = [field.name for field in dataclasses.fields(value) if "later" not in field.metadata]
+    assert list(json.loads(text)) == said
     assert hash(from_json(type(value), text)) == hash(value)
 
 

@@ -206,8 +206,8 @@ TRAINING = (
     Mutation(
         "the last average cycles",
         "training/stream_run.py",
-        "self.state.averages[0]), jnp",
-        "self.state.averages[-1]), jnp",
+        "self.fixed.whole(self.state.averages[0])",
+        "self.fixed.whole(self.state.averages[-1])",
         ("training/test_stream.py::test_the_policy_that_cycles_is_the_first_average",),
     ),
     Mutation(
