@@ -64,11 +64,4 @@ CYCLING = (
             "experiment/test_devices.py::test_eight_devices_are_one",
         ),
     ),
-    Mutation(
-        "members left where they are",
-        "cycling/spread.py",
-        "return state, window._replace(omega=omega)",
-        "return assimilator.step(key, state, observations)",
-        ("experiment/test_devices.py::test_eight_devices_are_one",),
-    ),
 )
