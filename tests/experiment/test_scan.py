@@ -82,7 +82,7 @@ def test_scores_alone_move_no_field(traces, monkeypatch):
 def test_the_carry_is_donated(traces):
     run()
     sensors = tuple(Sensors("own", each.measure, role=each.role) for each in SENSORS)
-    program = scan.program(Recipe("traced", CONFIG), sensors, "fields", 0)
+    program = scan.program(Recipe("traced", CONFIG), sensors, "fields", 0, None)
     (text,) = [c.as_text() for name, c in program.compiled.items() if name[0] == "advance"]
     assert "input_output_alias" in text
 
