@@ -24,6 +24,7 @@ def machine() -> dict[str, object]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
+        "cores_used": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": os.getloadavg()[0],
         "devices": [device.device_kind for device in jax.devices()],
         "python": platform.python_version(),

@@ -33,7 +33,7 @@ np.savez(sys.argv[1], omega=jaxsrda.simulate_truth(jaxsrda.jet(), [int(seed) for
 class Experiment:
     """Which truths."""
 
-    truths: int = 3
+    truths: int = 2
     """How many test truths, seeds 0, 1, …"""
     out: Path = Path(__file__).parent / "results" / "truth_agreement.json"
     """JSON record."""

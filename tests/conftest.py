@@ -6,6 +6,8 @@ of its own where there are enough.
 
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 
 CACHE = os.environ.get("JAXSRDA_CACHE")
@@ -69,3 +71,15 @@ def smallest(monkeypatch):
     network.cache_clear()
     yield
     network.cache_clear()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system, where one may be mounted; `helpers.fill` leaves little of it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

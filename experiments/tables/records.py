@@ -32,8 +32,11 @@ FOLDERS = {
 EXPERIMENT = "python experiments/{}.py"
 """Command of an experiment."""
 
-BENCHMARK = "python benchmarks/{}.py"
-"""Command of a benchmark."""
+BENCHMARK = "python -m benchmarks.studies.{}"
+"""Command of a benchmark with a record of its own."""
+
+TUNING = "python benchmarks/tune_filters.py"
+"""Command of the tuning of filters."""
 
 
 RENAMED = {

@@ -7,6 +7,7 @@ from typing import Any
 from experiments.tables.accelerator import accelerator
 from experiments.tables.origin import noted
 from experiments.tables.records import Records, benchmark
+from experiments.tables.suite import suite
 from experiments.tables.text import bullets, page, prose, table
 from experiments.tables.tuning import tuning
 
@@ -306,7 +307,7 @@ def residual_covariance(records: Records) -> str:
 
 def benchmarks_page(records: Records) -> str:
     """The page."""
-    sections = (speed, cycles, accelerator, work_precision, tuning, convolution, transforms, residual_covariance)
+    sections = (suite, speed, cycles, accelerator, work_precision, tuning, convolution, transforms, residual_covariance)
     return page(
         "# Benchmarks",
         prose(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.tables.origin import noted
-from experiments.tables.records import Records, benchmark
+from experiments.tables.records import TUNING, Records
 from experiments.tables.text import prose, table
 
 TUNED = ("enkf-hr", "enkf-sr", "enkf-dual", "enkf-lagrange", "oi-lagrange", "enkf-dual-lagrange")
@@ -68,7 +68,7 @@ def rows(method: str, runs: list[dict[str, Any]]) -> str:
         options = " ".join(f"--{knob} {config[knob]:g}" for knob in KNOBS)
         if run["label"].get("frames"):
             options += f" --frames {run['label']['frames']}"
-        command = benchmark("tune_filters", method, f"--members {config['members']}", options)
+        command = f"{TUNING} {method} --members {config['members']} {options}"
         cells = [f"{config[knob]:g}" for knob in KNOBS]
         cells += [f"{run['mean'][score]:.3f}" for score in ("maer", "crps", "spread_skill")]
         if run is best[0]:

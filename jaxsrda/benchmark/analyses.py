@@ -62,6 +62,7 @@ def score_analyses(
             add(given.read(name), plan, name, truths, row)
         if other is not None and setup is not None:
             compare(row, other, Scorer(plan, protocol.task(name), setup, truths), progress)
+    row.save()
     return row
 
 

@@ -100,6 +100,7 @@ def run_benchmark(
             compare(row, other, scorer, progress)
         if row.cost_is_due(plan.reference, plan.reuse_any_code):
             row.put_cost(name, measure(given, other, scorer.setup, scorer.observed(), found.seed))
+    row.save()  # text about it may be new where nothing was left to do
     return row
 
 

@@ -64,16 +64,15 @@ def mesh_of(devices: Devices, **counts: int) -> Mesh | None:
     else:
         parts = divisions(len(own), tuple(counts.values()))
         mesh = Mesh(np.array(own[: math.prod(parts)]).reshape(parts), tuple(counts))
-    told = ", ".join(f"{mesh.shape[name]} of {name} {count}" for name, count in counts.items())
+    told = ", ".join(f"{name} {count} into {mesh.shape[name]}" for name, count in counts.items())
     idle = {device.process_index for device in jax.devices()} - {each.process_index for each in mesh.devices.flat}
     if idle:
         raise ValueError(
-            f"devices: {mesh.size} of {len(jax.devices())} have work, the parts that counts divide into ({told}), and "
-            "some processes none; change the counts, or take fewer processes or all devices"
+            f"devices: {mesh.size} of {len(jax.devices())} would have work ({told}) and some processes none; take all "
+            "devices, other counts or fewer processes"
         )
     if mesh.size < len(own):
-        what = f"{mesh.size} of {len(own)} have work, the parts that counts divide into ({told})"
-        warnings.warn(f"devices: {what}", stacklevel=3)
+        warnings.warn(f"devices: {mesh.size} of {len(own)} have work, counts divide no further ({told})", stacklevel=3)
     return mesh if mesh.size > 1 else None
 
 

@@ -26,6 +26,7 @@ from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import Numbers
 from jaxsrda.experiment.result import summarized
 from jaxsrda.experiment.scan import CASES, WHOLE, Inputs, Program, Recipe, program_of
+from jaxsrda.filters.analysis import AT_ONCE
 from jaxsrda.flow.grid import ChannelGrid
 
 CPU_BUDGET = 2**30
@@ -46,7 +47,9 @@ def settings_at_once(config: Any, inputs: Inputs, devices: int = 1) -> int:
     testbed = inputs.setup.testbed
     truths, _, sensors = inputs.observed.values.shape
     points, itemsize = math.prod(testbed.grid.shape), inputs.observed.values.dtype.itemsize
-    window = getattr(config, "members", 1) * testbed.window * points + points * sensors
+    # Covariances between sensors, and what of those to the grid an analysis holds at once.
+    covariances = sensors * sensors + min(points * sensors, AT_ONCE)
+    window = getattr(config, "members", 1) * testbed.window * points + covariances
     copies = NETWORK_COPIES if isinstance(config, DiffSRDAConfig) else COPIES
     device = jax.local_devices()[0]
     stats = device.memory_stats() if device.platform != "cpu" else None

@@ -70,7 +70,11 @@ class Result:
 
 
 class DivergedError(ValueError):
-    """A method's ensemble stopped being finite."""
+    """A method's ensemble stopped being finite: that of the truth number `truth`, as `told`."""
+
+    def __init__(self, truth: int, told: str):
+        super().__init__(f"truth {truth}, {told}")
+        self.truth, self.told = truth, told
 
 
 def check_healthy(history: History, interval: float, first_cycle: int = 0) -> None:
@@ -84,9 +88,10 @@ def check_healthy(history: History, interval: float, first_cycle: int = 0) -> No
         speed = np.asarray(history.speeds.speed)[truth, i]
         seen = speed[np.isfinite(speed)]
         raise DivergedError(
-            f"truth {truth}, time {(first_cycle + i) * interval:g}: the ensemble is no longer finite "
+            truth,
+            f"time {(first_cycle + i) * interval:g}: the ensemble is no longer finite "
             f"(largest speed seen {seen.max() if seen.size else np.nan:.3g}); lower the additive noise or inflation, "
-            "or the strength of a guidance, or check the observations"
+            "or the strength of a guidance, or check the observations",
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxsrda.core import costs
 from jaxsrda.core.devices import divided, gathered, placed, shared
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.trees import copied
@@ -147,9 +148,22 @@ class Program:
         truth: Array | np.ndarray | None,
         carry: Carry,
         reject: Array | None = None,
+        compute: bool = True,
     ) -> tuple[Carry, History]:
-        """All truths side by side over the cycles of `observed`; the carry is donated."""
+        """All truths side by side over the cycles of `observed`, or the shapes of it alone; the carry is donated."""
+        if not compute:
+            inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
+            return jax.eval_shape(self._advancing(), *inputs)
+        by_case = placed((keys, observed, truth), self.mesh, "case")
+        testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
+        return self.call(("advance",), self._advancing(), testbed, climatology, carry, *by_case, reject, donate=2)
 
+    def planned(self, setup: Setup, keys: Any, observed: Observations, truth: Any, carry: Carry) -> costs.Compiled:
+        """What `advance` is for these shapes, compiled and not kept; nothing is run."""
+        inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, None
+        return costs.compiled(self._advancing(), *inputs, donate=2)
+
+    def _advancing(self) -> Any:
         def advance(testbed, climatology, carry, keys, observed, truth, reject):
             assimilator = self.assimilator(testbed, climatology)
             if reject is not None:
@@ -166,9 +180,7 @@ class Program:
             carry, history = each(*inputs)
             return self.laid(carry), history
 
-        by_case = placed((keys, observed, truth), self.mesh, "case")
-        testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
-        return self.call(("advance",), whole, testbed, climatology, carry, *by_case, reject, donate=2)
+        return whole
 
     def shapes(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
         """The shapes of what a function returns, traced at its first call by that name for such arguments."""
@@ -181,10 +193,9 @@ class Program:
         """A function of arguments, compiled at its first call by that name for arguments of these shapes."""
         key = (*name, *signature(arguments))
         if key not in self.compiled:
-            began = time.perf_counter()
-            jitted = jax.jit(function, donate_argnums=donate)
-            self.compiled[key] = jitted.lower(*arguments).compile()
-            self.seconds += time.perf_counter() - began
+            made = costs.compiled(function, *arguments, donate=donate)
+            self.compiled[key] = made.program
+            self.seconds += made.lower + made.compile
         return self.compiled[key](*arguments)
 
 
@@ -195,7 +206,7 @@ def signature(arguments: Any) -> tuple[Any, ...]:
 
 
 @functools.lru_cache(PROGRAMS)
-def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int, mesh: Mesh | None = None) -> Program:
+def program(recipe: Recipe, sensors: tuple[Sensors, ...], keep: Keep, first: int, mesh: Mesh | None) -> Program:
     """The program of a recipe for sensors that measure the same and have the same roles, the same first time, and the
     same devices."""
     return Program(recipe, sensors, keep, first, mesh)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.cache import cached_npz, entry, scratch_dir
+from jaxsrda.core.cache import cached_npz, unfinished
 from jaxsrda.core.progress import Progress, duration
 from jaxsrda.core.records import key_of
 from jaxsrda.flow.climatology import CLIMATOLOGY_RUNS, Climatology, from_runs, simulate_climatology
@@ -51,8 +51,8 @@ def simulate_truth(
         run = Run(testbed, at, frames, seed=seed)
         what = f"truth {seed}, about {duration(estimate_seconds(run))}"
         progress(what, 0, frames)
-        parts = scratch_dir() / entry(f"{name}-{seed}", key).with_suffix(".parts").name
-        omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total))
+        parts = unfinished(f"{name}-{seed}", key)
+        omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total), keep=True)
         return {"omega": to_analysis_grid(omega, testbed)}
 
     return np.stack([cached_npz(f"{name}-{seed}", key, functools.partial(compute, seed))["omega"] for seed in seeds])

@@ -1,8 +1,9 @@
 """Ensemble analyses in observation space: localization, EnKF, ETKF, LETKF, EnSF.
 
 Ensembles are (M, nx, ny); `predicted` (M, p) is the ensemble seen through the observation operator.
-No state × state matrix is ever formed: the largest array is (grid points, sensors).  Masked sensors
-have no effect, so a time without observations returns the background.
+No state × state matrix is ever formed, and of an array (grid points, sensors) at most `AT_ONCE` numbers at a time: the
+EnKF's largest are then its (sensors, sensors) covariances.  Masked sensors have no effect, so a time without
+observations returns the background.
 """
 
 from __future__ import annotations
@@ -47,8 +48,14 @@ def localization(a: Array, b: Array, half_width: Array) -> Array:
 
 # Analyses -------------------------------------------------------------------------------------
 
+AT_ONCE = 2**23
+"""Numbers, of an array with a row for each grid point, that an analysis holds at once (32 MiB in float32)."""
+
 LEAST_VARIANCE = 1e-4
 """Least variance of an observation relative to the background's: one sensor shrinks a spread at most 100-fold."""
+
+LOCAL = 24
+"""Sensors that a column of the LETKF takes, the nearest."""
 
 OUT_OF_REACH = 1e3
 """Distance of a masked sensor: beyond any localization, and finite for derivatives."""
@@ -84,19 +91,36 @@ def departures(predicted: Array, observations: Observations, params: FilterParam
     )
 
 
+def points_at_once(row: int, points: int) -> int:
+    """How many grid points of `points` go side by side if each takes `row` numbers: `AT_ONCE` in all."""
+    return min(max(AT_ONCE // max(row, 1), 1), points)
+
+
 def gain_increments(
-    anomalies: Array, seen: Departures, innovations: Array, to_sensors: Array, between_sensors: Array
+    anomalies: Array, seen: Departures, innovations: Array, here: Array, sensors: Array, half_width: Array
 ) -> Array:
     """Kalman increments (n, m) for innovations (p, m): (ρ∘P Hᵀ)(ρ∘H P Hᵀ + R)⁻¹ d, by Cholesky.
 
-    anomalies: (M, n) of the state; to_sensors (n, p), between_sensors (p, p): localization weights.
+    anomalies: (M, n) of the state at positions here (n, 2); sensors: their positions (p, 2); half_width: of ρ.  Where
+    ρ∘P Hᵀ (n, p) has more than `AT_ONCE` numbers its rows go in batches.
     """
     dof = anomalies.shape[0] - 1
-    innovation_cov = between_sensors * matmul(seen.anomalies.T, seen.anomalies) / dof + jnp.diag(seen.variance)
-    lower = cholesky(innovation_cov)
+    between = localization(sensors, sensors, half_width)
+    lower = cholesky(between * matmul(seen.anomalies.T, seen.anomalies) / dof + jnp.diag(seen.variance))
     weights = solve(lower, solve(lower, innovations), transposed=True)
-    cross = to_sensors * matmul(anomalies.T, seen.anomalies) / dof
-    return matmul(cross, weights)
+
+    def rows(anomalies: Array, here: Array) -> Array:
+        return matmul(localization(here, sensors, half_width) * matmul(anomalies, seen.anomalies) / dof, weights)
+
+    batch = points_at_once(len(sensors), len(here))
+    if batch == len(here):
+        return rows(anomalies.T, here)
+
+    @jax.checkpoint  # a derivative would keep every batch's covariances
+    def row(point: tuple[Array, Array]) -> Array:
+        return rows(*(part[None] for part in point))[0]
+
+    return jax.lax.map(row, (anomalies.T, here), batch_size=batch)
 
 
 def perturbations(key: Array, members: int, seen: Departures) -> Array:
@@ -120,14 +144,14 @@ def enkf(
     members = ensemble.shape[0]
     seen = departures(predicted, observations, params)
     states = ensemble.reshape(members, -1)
-    here = grid_positions(grid, ensemble.dtype)
     innovations = seen.innovation[None] + perturbations(key, members, seen) - seen.anomalies
     increments = gain_increments(
         states - states.mean(0, keepdims=True),
         seen,
         jnp.where(observations.mask[None], innovations, 0).T,
-        localization(here, observations.positions, params.localization),
-        localization(observations.positions, observations.positions, params.localization),
+        grid_positions(grid, ensemble.dtype),
+        observations.positions,
+        params.localization,
     )
     return ensemble + increments.T.reshape(ensemble.shape)
 
@@ -181,7 +205,7 @@ def letkf(
     predicted: Array,
     observations: Observations,
     params: FilterParams,
-    local: int = 24,
+    local: int = LOCAL,
 ) -> Array:
     """Local ETKF: an ETKF at each grid point from its `local` nearest sensors, R divided by ρ.
 
@@ -190,21 +214,23 @@ def letkf(
     states = ensemble.reshape(ensemble.shape[0], -1)
     mean = states.mean(0, keepdims=True)
     scaled, innovation = whitened(predicted, observations, params)
-    here = grid_positions(grid, ensemble.dtype)
-    away = jnp.where(observations.mask, distance(here, observations.positions), OUT_OF_REACH)
-    nearness, nearest = jax.lax.top_k(-away, min(local, observations.capacity))
-    weight = jnp.where(observations.mask[nearest], gaspari_cohn(-nearness / params.localization), 0)
+    sensors = min(local, observations.capacity)
 
     @jax.checkpoint  # a derivative would keep every iteration of every column's root
-    def column(point):
-        anomalies, weight, nearest = point
-        taper = sqrt(weight)
+    def column(point: tuple[Array, Array]) -> tuple[Array, Array]:
+        anomalies, here = point
+        away = jnp.where(observations.mask, distance(here[None], observations.positions)[0], OUT_OF_REACH)
+        nearness, nearest = jax.lax.top_k(-away, sensors)
+        taper = sqrt(jnp.where(observations.mask[nearest], gaspari_cohn(-nearness / params.localization), 0))
         increment, updated = square_root_update(
             anomalies[:, None], scaled[:, nearest] * taper[None], innovation[nearest] * taper
         )
         return increment[0], updated[:, 0]
 
-    increment, anomalies = jax.lax.map(column, ((states - mean).T, weight, nearest), batch_size=grid.ny)
+    # Of each column its sensors' distances, their anomalies, and some small square matrices.
+    batch = min(points_at_once(observations.capacity + 4 * sensors * len(ensemble), states.shape[1]), grid.ny)
+    columns = (states - mean).T, grid_positions(grid, ensemble.dtype)
+    increment, anomalies = jax.lax.map(column, columns, batch_size=batch)
     return (mean + increment[None] + anomalies.T).reshape(ensemble.shape)
 
 

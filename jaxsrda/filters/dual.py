@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
-from jaxsrda.filters.analysis import departures, gain_increments, localization, perturbations
+from jaxsrda.filters.analysis import departures, gain_increments, perturbations
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.filters.inflation import adapted, relax_perturbations, relax_spread
 from jaxsrda.flow.forecasts import ForecastModel, recentre, to_fields
@@ -70,8 +70,9 @@ def dual_filter(
             delta.reshape(members, -1),
             sensed,
             jnp.where(observations.mask[None], innovations, 0).T,
-            localization(grid_positions(grid, dtype), observations.positions, params.localization),
-            localization(observations.positions, observations.positions, params.localization),
+            grid_positions(grid, dtype),
+            observations.positions,
+            params.localization,
         ).T.reshape(-1, *grid.shape)
         return control + increments[:controls], delta + increments[controls:]
 

@@ -9,7 +9,7 @@ with K = nx // 3 and L = 2(ny−1) // 3, the modes that the 2/3 rule keeps.  ψ 
 u = −∂ψ/∂y lives on cosines.  The transforms are products with the truncated basis matrices: they use
 the wall symmetry (no doubled domain), skip the dealiased modes, need no complex numbers, and run
 at the speed of matrix products, which on CPU beats FFTs up to 256 × 129; only at 1024 × 513 are
-FFTs ahead, by less than a factor of two (`benchmarks/transforms.py`).  All functions take one field;
+FFTs ahead, by less than a factor of two (`benchmarks/studies/transforms.py`).  All functions take one field;
 map over more with `jax.vmap`.
 """
 

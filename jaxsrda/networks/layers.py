@@ -108,7 +108,7 @@ def convolve(padded: Array, kernel: Array) -> Array:
     On CPU one matrix product: the taps in y are gathered side by side, [B, X+2, Y, 3 C] @ [3 C, 3 O], and those in x
     are the three parts of its result, shifted and added.  In bfloat16 that is several times faster than XLA's
     convolution, and its weight gradient, the product of the same two arrays the other way round, is too in any type
-    (`benchmarks/convolution.py`).  Elsewhere both are XLA's own.
+    (`benchmarks/studies/convolution.py`).  Elsewhere both are XLA's own.
     """
     return _convolve_with_gradient(padded, kernel) if on_cpu() else _convolve_xla(padded, kernel)
 

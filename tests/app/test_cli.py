@@ -279,7 +279,7 @@ def test_files_are_there_before_the_table(tmp_path, monkeypatch, capsys, truth_f
 )
 def test_bad_options_are_refused_at_once(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(run_module, "run_parts", lambda *_: pytest.fail("worked"))
     monkeypatch.setattr("jaxsrda.experiment.truth.simulate_truth", lambda *_, **options: pytest.fail("worked"))
     truth = [] if {"--truth", "--truth-level"} & set(arguments) else ["--truth", truth_file]
     testbed = [] if "--testbed" in arguments else ON_SMALL
@@ -594,7 +594,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
 
 def test_parts_of_another_run_are_refused(tmp_path):
     store = Checkpoints(tmp_path / "parts", "other", keep=None)
-    store.save(1, {"omega": np.zeros((1, 16, 9)), "state": np.zeros((11, 6))})
+    store.save_part(0, 1, {"omega": np.zeros((1, 16, 9)), "state": np.zeros((11, 6))}, {})
     store.close()
     with pytest.raises(ValueError, match="holds a checkpoint of other work"):
         simulate_resumable(Run(SMALL, SMALL.forecast, 3), tmp_path / "parts")
@@ -613,6 +613,50 @@ def test_info(capsys, tmp_path):
     assert cli.main(["info", *ON_SMALL, "--json", str(tmp_path / "small.json")]) == 0
     assert json.loads((tmp_path / "small.json").read_text())["levels"]["hr"]["nx"] == 64
     assert "128 × 65" in capsys.readouterr().out
+
+
+def rates_file(tmp_path):
+    """A record with a rate of each kind."""
+    from jaxsrda.experiment.rates import KINDS, Rate
+
+    path = tmp_path / "rates.json"
+    path.write_text(json.dumps({"rates": [Rate(kind, 1000, 10, 1e-9)._asdict() for kind in KINDS]}))
+    return path
+
+
+def test_a_plan_is_printed_and_written(capsys, tmp_path, monkeypatch):
+    from jaxsrda.experiment import plan
+
+    monkeypatch.setattr(plan, "memory_of", lambda outline: (3_500_000_000, 12.0))
+    rates, out = rates_file(tmp_path), tmp_path / "plan.json"
+    asked = ["--method", "enkf-hr", "--grid", "256", "129", "--members", "30", "--sensors", "500", "--truths", "4"]
+    assert cli.main(["info", "--plan", *asked, "--rates", str(rates), "--json", str(out)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "enkf-hr of 30 members on 256 × 129 points, 500 sensors, 4 truths × 24 cycles" in printed
+    assert "3.5 GB" in printed and "rates.json" in printed
+    made = json.loads(out.read_text())
+    assert made["grid"] == [256, 129] and made["memory_bytes"] == 3_500_000_000 and "--plan" in made["command"]
+    # Twice the analysis level's points in x, so twice its steps.
+    assert made["flops"]["forecasts, hr"] == 4 * 24 * 4 * 30 * 4 * 50 * 8 * 171 * 129 * (171 // 2 + 256)
+    assert set(made["seconds"]) == set(made["flops"])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--members", "3"], "--members: has no effect without --plan; add --plan or leave it out"),
+        (["--plan", "--level", "uhr", "--grid", "64", "33"], "--grid: expected either a level or a grid, got both"),
+        (["--plan", "--level", "huge"], "level: expected one of lr, hr, fine, uhr; got 'huge'"),
+        (["--plan", "--grid", "63", "33"], "expected an even nx"),
+        (["--plan", "--method", "enkf"], "method: expected one of"),
+        (["--plan", "--members", "1"], "members: expected at least 2 for a filter, got 1"),
+        (["--plan", "--steps", "4"], "steps: are those of a sampler, and this method has none"),
+        (["--plan", "--sensors", "0"], "sensors: expected at least 1, got 0"),
+        (["--plan", "--rates", "none.json"], "rates: expected a record of `python -m benchmarks"),
+    ],
+)
+def test_plans_that_mean_nothing_are_refused(capsys, arguments, message):
+    fails(capsys, ["info", *arguments], message)
 
 
 def test_exit_codes_of_the_process(tmp_path):
@@ -671,7 +715,7 @@ def test_assimilate_goes_on_from_a_folder(tmp_path, capsys, truth):
 )
 def test_bad_ways_to_go_on_are_refused(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(run_module, "run_parts", lambda *_: pytest.fail("worked"))
     fails(capsys, ["assimilate", *ON_SMALL, "--method", "enkf-sr", "--truth", truth_file, *arguments], message)
 
 
@@ -699,7 +743,7 @@ def test_parts_behind_a_gap_are_run_anew(tmp_path, monkeypatch, fault):
     else:
         for data in (path for path in (parts / "4").rglob("*") if path.is_file()):
             data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
-    with pytest.warns(UserWarning, match=r"parts: the part up to frame [45] is damaged or has a gap; run anew"):
+    with pytest.warns(UserWarning, match=r"parts: the part up to [45] is damaged or has a gap; run anew"):
         omega = simulate_resumable(run, parts, progress=lambda n, total: done.append(n))
     assert done == list(range(3, 11)) and not parts.exists()
     np.testing.assert_array_equal(omega, simulate_resumable(run, tmp_path / "other"))

@@ -45,14 +45,14 @@ def test_eight_devices_are_one():
     """Two truths by four members; noise drawn in float32 and sums in another order leave rounding alone."""
     (row,) = sharded(2, "2x4", "toy")
     assert row["off"] < 1e-6 and row["gone_on"] < 1e-6 and row["said"] == []
-    assert row["work"] < 0.5
+    assert row["work"] < 0.4  # truths alone would leave half
 
 
 @pytest.mark.slow
 def test_what_does_not_divide_is_shared_by_fewer():
     (row,) = sharded(3, "8", "toy")
     assert row["off"] < 1e-6
-    assert row["said"] == ["devices: 6 of 8 have work, the parts that counts divide into (3 of case 3, 2 of member 4)"]
+    assert row["said"] == ["devices: 6 of 8 have work, counts divide no further (case 3 into 3, member 4 into 2)"]
 
 
 @pytest.mark.slow
@@ -60,7 +60,7 @@ def test_what_does_not_divide_is_shared_by_fewer():
 def test_eight_devices_are_one_for_every_method(method):
     (row,) = sharded(2, "8", method)
     assert row["off"] < (1e-6 if method in FILTERS else 1e-4), row  # networks compute in float32
-    alone = "devices: 2 of 8 have work, the parts that counts divide into (2 of case 2, 1 of member 1)"
+    alone = "devices: 2 of 8 have work, counts divide no further (case 2 into 2, member 1 into 1)"
     assert row["said"] == ([alone] if method == "cnn" else [])
     assert row["work"] < (0.6 if method == "cnn" else 0.5), row  # truths alone would leave half
 

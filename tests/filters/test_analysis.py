@@ -282,6 +282,42 @@ def test_letkf_takes_the_nearest_sensors():
     np.testing.assert_allclose(got[:, 3, 3], alone[:, 3, 3], atol=1e-11)
 
 
+# Batches
+
+
+@pytest.mark.parametrize("name", ["enkf", "letkf"])
+@pytest.mark.parametrize("at_once", [1, 60])
+def test_batches_of_grid_points_give_the_same_numbers(name, at_once, monkeypatch):
+    ensemble, observations, params = fields(0), sensors(), parameters(localization=0.9)
+    whole = run(name, ensemble, observations, params)
+    monkeypatch.setattr(analysis_module, "AT_ONCE", at_once)  # a row is 5 numbers long: 12 batches do not divide 84
+    assert analysis_module.points_at_once(5, POINTS) == max(at_once // 5, 1) < POINTS
+    batches = quick_jit(
+        lambda: analysis_module.ANALYSES[name](
+            jax.random.key(0), GRID, ensemble, seen_by(ensemble, observations), observations, params
+        )
+    )()
+    np.testing.assert_allclose(batches, whole, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name, squares", [("enkf", 2), ("letkf", 0)])
+def test_memory_with_thousands_of_sensors_is_bounded(name, squares):
+    """HR and 8192 sensors: `squares` arrays (sensors, sensors), and never one of (points, sensors)."""
+    grid, count, members = ChannelGrid(128, 65), 8192, 8
+
+    def zeros(*shape, dtype="float32"):
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    observations = Observations(zeros(count), zeros(count, 2), zeros(count, dtype=bool), zeros(count))
+    shapes = zeros(members, *grid.shape), zeros(members, count), observations
+    params = parameters("float32", localization=0.5)
+    analyse = jax.jit(lambda *given: ANALYSES[name](jax.random.key(0), grid, *given, params))
+    used = analyse.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+    square, whole = 4 * count**2, 4 * count * grid.nx * grid.ny
+    assert used < squares * square + 4 * 4 * analysis_module.AT_ONCE
+    assert used - squares * square < whole
+
+
 # Masks
 
 
@@ -300,13 +336,13 @@ def test_masked_sensors_are_as_good_as_removed(name, dtype="float64"):
         def given(observations, noise):
             seen = analysis_module.departures(seen_by(ensemble, observations), observations, params)
             innovations = jnp.where(observations.mask, seen.innovation + noise - seen.anomalies, 0).T
-            here = geometry.grid_positions(GRID, dtype)
             return analysis_module.gain_increments(
                 ensemble.reshape(MEMBERS, -1),
                 seen,
                 innovations,
-                analysis_module.localization(here, observations.positions, params.localization),
-                analysis_module.localization(observations.positions, observations.positions, params.localization),
+                geometry.grid_positions(GRID, dtype),
+                observations.positions,
+                params.localization,
             )
 
         noise = np.random.default_rng(0).normal(size=(MEMBERS, 5)).astype(dtype)

@@ -157,15 +157,15 @@ FILTERS = (
     Mutation(
         "covariance between sensors not localized",
         "filters/analysis.py",
-        "innovation_cov = between_sensors * matmul(",
-        "innovation_cov = matmul(",
+        "cholesky(between * matmul(",
+        "cholesky(matmul(",
         (analysis("test_enkf_is_its_formula"),),
     ),
     Mutation(
         "covariance to sensors not localized",
         "filters/analysis.py",
-        "cross = to_sensors * matmul(",
-        "cross = matmul(",
+        "localization(here, sensors, half_width) * matmul(anomalies",
+        "matmul(anomalies",
         (analysis("test_enkf_is_its_formula"),),
     ),
     Mutation(
@@ -192,8 +192,8 @@ FILTERS = (
     Mutation(
         "LETKF tapers twice",
         "filters/analysis.py",
-        "taper = sqrt(weight)",
-        "taper = weight",
+        "taper = sqrt(jnp.where(",
+        "taper = (jnp.where(",
         (analysis("test_letkf_is_an_etkf_of_the_sensors_near_each_point"),),
     ),
     Mutation(

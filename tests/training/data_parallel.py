@@ -99,12 +99,17 @@ def steps(folder):
 def process(folder, port, number):
     """A training of two processes, with a checkpoint on the way: the curve that each of them has."""
     jax.distributed.initialize(f"localhost:{port}", 2, number, cluster_detection_method="deactivate")
+    try:
+        mesh_of("all", data=3)
+        refused = ""
+    except ValueError as error:
+        refused = str(error)
     mesh = mesh_of("all", data=8)
     own, truths = made(mesh), stream_run.Truths(jnp.zeros((6, 2, 3, 3)), jnp.zeros((1, 2, 3, 3)))
     for samples in (16, 24):
         training = dataclasses.replace(TRAINING, samples=samples)
         done = stream_run.run(MODEL, training, STREAM, own, truths, folder=folder)
-    return {"curve": [[row["samples"], row["loss"]] for row in done.curve], "devices": mesh.size}
+    return {"curve": [[row["samples"], row["loss"]] for row in done.curve], "devices": mesh.size, "refused": refused}
 
 
 if __name__ == "__main__":

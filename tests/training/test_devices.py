@@ -68,6 +68,9 @@ def test_two_processes_train_as_one(tmp_path):
     pair = [started(1, "process", tmp_path / "shared", port, number) for number in (1, 0)]
     one, two = (told(process) for process in pair)
     assert one == two and one["devices"] == 2
+    assert one["refused"].startswith(
+        "devices: 1 of 2 would have work (data 3 into 1) and some processes none; take all"
+    )
     whole = found("steps", tmp_path)["curves"]["1"]
     np.testing.assert_allclose(one["curve"], whole, rtol=1e-3)
 

@@ -1,6 +1,6 @@
 """One cycle of every method, scores included, in one process: seconds to compile, seconds a cycle, temporary memory.
 
-    python benchmarks/cycle.py --out benchmarks/results/cycle.json
+    python -m benchmarks.studies.cycle --out benchmarks/results/cycle.json
 
 Each method runs its preset on one truth (seed 0, fine level) with lattice 8; the time of a cycle is the
 median over those after the first.
@@ -16,9 +16,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import tyro
-from machine import machine
 
 import jaxsrda
+from benchmarks.machine import machine
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.observing.observations import observation_key
@@ -40,7 +40,7 @@ class Benchmark:
     """Its sampler, by default the preset's."""
     cycles: int = 5
     """Cycles timed for each."""
-    out: Path = Path(__file__).parent / "results" / "cycle.json"
+    out: Path = Path(__file__).parents[1] / "results" / "cycle.json"
     """JSON record."""
 
 

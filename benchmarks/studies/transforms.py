@@ -1,6 +1,6 @@
 """Sine and cosine × Fourier transforms: matrix products, FFTs on the doubled domain, half-length FFTs.
 
-    python benchmarks/transforms.py --out benchmarks/results/transforms.json
+    python -m benchmarks.studies.transforms --out benchmarks/results/transforms.json
 
 Each variant keeps the spectral form that suits it (so none pays for another's layout) and is first
 checked against the matrix products of `jaxsrda.flow.grid`.  Timed: one inverse and one forward
@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from machine import machine
-from solver import compiled, seconds
 
 import jaxsrda
+from benchmarks.machine import machine
+from benchmarks.studies.solver import compiled, seconds
 from jaxsrda.core.linalg import matmul
 from jaxsrda.core.provenance import stamped
 from jaxsrda.flow.grid import bases

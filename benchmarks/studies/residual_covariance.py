@@ -1,6 +1,6 @@
 """How what a model draws is correlated in space and between frames: the covariance that guidance by `oi` takes.
 
-    python benchmarks/residual_covariance.py                      # the released model, windows of its own cycling
+    python -m benchmarks.studies.residual_covariance  # the released model, windows of its own cycling
 
 Residuals r = (truth − guess − mean)/scale of validation windows, in the units that samples are drawn in: variance of
 the orthonormal Fourier × sine coefficients by wavenumber, and correlations between frames, as training estimates them
@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from machine import machine
 from rich.console import Console
 
 import jaxsrda
+from benchmarks.machine import machine
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.diffsrda.covariance import estimate_residual_covariance
@@ -44,7 +44,7 @@ class Measure:
     """Training runs; the last 8 are used."""
     windows: int = 64
     """Windows, evenly through them."""
-    out: Path = Path(__file__).parent / "results" / "residual_covariance.json"
+    out: Path = Path(__file__).parents[1] / "results" / "residual_covariance.json"
     """JSON record."""
 
 

@@ -1,6 +1,6 @@
 """The networks' convolutions on this machine: forward and with both gradients, own product against XLA's convolution.
 
-    python benchmarks/convolution.py --out benchmarks/results/convolution.json
+    python -m benchmarks.studies.convolution --out benchmarks/results/convolution.json
 
 Sizes are those of the preset small at a batch of 16; a training step of that preset comes last.  GFLOP/s count the
 products of the convolution alone, three times over where gradients are taken.
@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from machine import machine
 
 import jaxsrda
+from benchmarks.machine import machine
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.networks.layers import DIMENSIONS, convolve
@@ -39,7 +39,7 @@ class Benchmark:
     """Calls timed; the median counts."""
     network: str = "small"
     """Preset of the training step."""
-    out: Path = Path(__file__).parent / "results" / "convolution.json"
+    out: Path = Path(__file__).parents[1] / "results" / "convolution.json"
     """JSON record."""
 
 

@@ -1,7 +1,7 @@
 """What guidance costs: seconds of a draw with each method over those of an unguided one, compile time apart.
 
-    python benchmarks/guidance.py                                  # released weights, 512 new sensors
-    python benchmarks/guidance.py --weights latent-kl-small        # through a decoder
+    python -m benchmarks.studies.guidance                                  # released weights, 512 new sensors
+    python -m benchmarks.studies.guidance --weights latent-kl-small        # through a decoder
 
 Thirty members, four steps, one condition of noise (cost does not depend on it).  Methods take turns, so that a busy
 machine slows all alike; the ratio is that of medians.
@@ -17,11 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
-from machine import machine
 from rich.console import Console
 from rich.table import Table
 
 import jaxsrda
+from benchmarks.machine import machine
 from jaxsrda.core.files import write_json
 from jaxsrda.core.provenance import stamped, this_run
 
@@ -75,7 +75,7 @@ def main(benchmark: Benchmark) -> None:
         rows[name] = stamped({"compile": row["compile"], "seconds": median, "ratio": ratio})
         table.add_row(name, f"{row['compile']:.1f}", f"{median:.3f}", f"{rows[name]['ratio']:.2f}")
     Console().print(table)
-    out = benchmark.out or Path(__file__).parent / "results" / f"guidance_{Path(benchmark.weights).stem}.json"
+    out = benchmark.out or Path(__file__).parents[1] / "results" / f"guidance_{Path(benchmark.weights).stem}.json"
     settings = {key: value for key, value in dataclasses.asdict(benchmark).items() if key != "out"}
     write_json(out, stamped({"settings": settings, "machine": machine(), "rows": rows}))
 

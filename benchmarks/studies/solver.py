@@ -1,7 +1,7 @@
 """The solver's cost: work against precision, a full run, a tendency, and an EnKF analysis.
 
-    python benchmarks/solver.py --out benchmarks/results/solver.json
-    taskset -c 0 python benchmarks/solver.py --parts tendency        # one core for both sides
+    python -m benchmarks.studies.solver --out benchmarks/results/solver.json
+    taskset -c 0 python -m benchmarks.studies.solver --parts tendency        # one core for both sides
 
 Compile and run times are apart; where two programs are compared, their runs alternate and the
 median counts, since the machine may be shared.
@@ -22,9 +22,9 @@ import numpy as np
 import scipy
 import scipy.fft
 from jax import Array
-from machine import machine
 
 import jaxsrda
+from benchmarks.machine import machine
 from jaxsrda.core.provenance import stamped, this_run
 from jaxsrda.filters.analysis import enkf
 from jaxsrda.flow.jet import truth_key
