@@ -124,7 +124,7 @@ def summarized(
         summary = {name: s.mean(1) for name, s in series.items()} | summary
         summary |= spread_skill_of_blocks(summary)
         with jax.debug_nans(False):  # where nothing was counted, NaN is meant
-            sums = jax.device_get(_summarize(grid, tally))
+            sums = jax.tree.map(np.asarray, _summarize(grid, tally))
         statistics = [{k: v[i] for k, v in sums.items()} for i in range(len(history.finite))]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
