@@ -6,6 +6,8 @@ of its own where there are enough.
 
 import os
 import re
+import shutil
+import subprocess
 import tempfile
 
 CACHE = os.environ.get("JAXSRDA_CACHE")
@@ -22,6 +24,7 @@ if WORKER and hasattr(os, "sched_setaffinity"):
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 from timing import listed  # noqa: E402
 
 # Small arrays: the time goes into compiling, so compile fast rather than well.  Processes that tests start do not.
@@ -30,6 +33,10 @@ quick = f"{flags} --xla_backend_optimization_level=0 --xla_llvm_disable_expensiv
 os.environ["XLA_FLAGS"] = os.environ["QUICK_XLA_FLAGS"] = quick
 jax.devices()  # reads the flags
 os.environ["XLA_FLAGS"] = flags
+
+# The same examples in every run; `--hypothesis-profile=default` tries new ones.
+settings.register_profile("fixed", deadline=None, max_examples=20, derandomize=True, database=None)
+settings.load_profile("fixed")
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -64,3 +71,15 @@ def smallest(monkeypatch):
     network.cache_clear()
     yield
     network.cache_clear()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small file system, where one may be mounted; `helpers.fill` leaves little of it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("no file system may be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

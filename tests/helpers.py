@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def states(dtype="float64"):
         start = TESTBED.start(jax.random.key(0), GRID, dtype)
         rows, columns = 1 + jnp.arange(start.shape[0]), 1 + jnp.arange(start.shape[1])
         waves = jax.random.normal(jax.random.key(1), (4, *start.shape), dtype)
-        return start + waves / (rows[:, None] * columns).astype(dtype)
+        return start[None] + waves / (rows[:, None] * columns[None]).astype(dtype)[None]
 
     return draw()
 
@@ -66,7 +67,7 @@ def truth(cycles=3, dtype="float64", seed=0):
     """Frames (4 · cycles, nx, ny) that drift slowly: not a run, but something to observe and to score against."""
     a, b = (to_physical(GRID, states(dtype)[(seed + i) % 4]) for i in range(2))
     part = jnp.linspace(0, 1, 4 * cycles, dtype=dtype)[:, None, None]
-    return (1 - part) * a + part * b
+    return (1 - part) * a[None] + part * b[None]
 
 
 @once
@@ -106,3 +107,10 @@ def training_programs(model, config, windows, dispatch=1):
     steps = quick_jit(make_steps(model, config, dispatch))
     nothing = jnp.zeros((1, 2, 3, 3), jnp.float16)
     return Programs(steps, made, {"all": (quick_jit(errors(model, config, count)), count)}), Truths(nothing, nothing)
+
+
+def fill(folder, left):
+    """Leave so many bytes of a file system; returns the file that takes the others."""
+    ballast, about = folder / "ballast", os.statvfs(folder)
+    ballast.write_bytes(bytes(about.f_bavail * about.f_frsize - left))
+    return ballast

@@ -19,8 +19,9 @@ def layouts(records: Records) -> str:
         [
             "## Other sensors",
             prose(
-                f"MAER with its interval over {some['truths']} test truths, and spread–skill, with the settings and "
-                "the weights of `lattice:8`: nothing was tuned for the other layouts. The network of "
+                f"MAER with its interval over {some['truths']} test truths, and spread–skill. `enkf-lagrange` and "
+                "`enkf-sr` have settings of their own on each lattice down to `lattice:12`; everything else has the "
+                "settings and the weights of `lattice:8`. The network of "
                 "`diffsrda/carried/gaussian` met `lattice:4` to `lattice:12`, moving points, drop-out and silence in "
                 f"training, and no tracks. The command is `{experiment('layouts')}`."
             ),

@@ -100,9 +100,9 @@ def task_section(rows: list[Row], protocol: str, task: str) -> Iterable[str]:
     yield f"### {task} ({protocol})"
     most = max(map(len, groups))
     for number, (truths, group) in enumerate(sorted(groups.items(), key=lambda item: (-len(item[0]), -len(item[1])))):
-        seeds = [truth.partition(":")[0] for truth in truths]
+        seeds = [int(truth.partition(":")[0]) for truth in truths]
         another = ", those of another machine" if number and len(truths) == most else ""
-        yield f"{len(truths)} truth{'s' * (len(truths) > 1)} (seeds {', '.join(seeds)}){another}:"
+        yield f"{len(truths)} truth{'s' * (len(truths) > 1)} ({named(seeds)}){another}:"
         reference = next((row for row in rows if row["name"] == REFERENCE and has(row, task, truths)), None)
         lines = []
         for rank, row in enumerate(sorted(group, key=lambda row: maer(row, task)["mean"]), 1):
@@ -111,6 +111,14 @@ def task_section(rows: list[Row], protocol: str, task: str) -> Iterable[str]:
             cells = ["–" if each is None else interval(bootstrap(each)) for each in values]
             lines.append([rank, f"`{row['name']}`", entry["members"], *cells, ratio(row, reference, task)])
         yield table(["", "method", "members", *SCORES.values(), "MAER ratio"], lines)
+
+
+def named(seeds: list[int]) -> str:
+    """Seeds in words."""
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+    return f"seeds {seeds[0]} to {seeds[-1]}" if whole else f"seeds {', '.join(map(str, seeds))}"
 
 
 def has(row: Row, task: str, truths: Iterable[str]) -> bool:

@@ -29,21 +29,24 @@ DATASET_SUFFIXES = (".nc", ".zarr")
 
 
 def write_dataset(path: str | Path, dataset: xarray.Dataset) -> None:
-    """Write an xarray dataset as NetCDF 4 (.nc) or Zarr (.zarr), compressed, atomically.
+    """Write an xarray dataset as NetCDF 4 (.nc) or Zarr (.zarr), compressed, with checksums, atomically.
 
     Raises ValueError as `check_writable` does.
     """
     with atomic_path(path, DATASET_SUFFIXES) as temporary:
         encoding: dict[Any, dict[str, Any]] = {name: {"_FillValue": None} for name in dataset.variables}
         if temporary.suffix == ".zarr":
+            import numcodecs
+
+            checked = {"compressors": [numcodecs.Zstd(level=3, checksum=True)]}
             for name, variable in dataset.variables.items():
-                if variable.dtype.kind == "f":  # a chunk that gets lost reads as NaN then, not as zeros
-                    encoding[name] = {"_FillValue": np.nan}
+                # A chunk that gets lost reads as NaN then, not as zeros.
+                encoding[name] = checked | ({"_FillValue": np.nan} if variable.dtype.kind == "f" else {})
             dataset.to_zarr(temporary, mode="w", encoding=encoding, zarr_format=2, consolidated=True)
             return
-        for name, variable in dataset.data_vars.items():
+        for name, variable in dataset.variables.items():
             if variable.ndim and variable.size:
-                encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
+                encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True, "fletcher32": True}
         dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxsrda.core.checks import check_choice
-from jaxsrda.core.files import require_packages
+from jaxsrda.core.files import read_npz, require_packages
 from jaxsrda.flow.labelled import Labelled, known, labelled
 
 if TYPE_CHECKING:
@@ -70,11 +70,12 @@ def _load_numpy(path: Path, name: str) -> Found:
     if isinstance(loaded, np.ndarray):
         return Labelled(loaded, source=str(path)), {}
     with loaded:
-        if name in loaded.files:
-            points = {key: loaded[key] for key in loaded.files if known(key) in ("x", "y", "time")}
-            coords = {key: Labelled(each, source=key) for key, each in points.items() if each.ndim == 1}
-            return Labelled(loaded[name], coords=coords, source=f"{path}: {name}"), dict.fromkeys(loaded.files, True)
-        return None, {key: loaded[key].ndim > 1 for key in loaded.files} if name else dict.fromkeys(loaded.files, True)
+        names = loaded.files
+    if name in names:
+        arrays = read_npz(path, {name, *(key for key in names if known(key) in ("x", "y", "time"))})
+        coords = {key: Labelled(each, source=key) for key, each in arrays.items() if each.ndim == 1 and key != name}
+        return Labelled(arrays[name], coords=coords, source=f"{path}: {name}"), dict.fromkeys(names, True)
+    return None, {key: a.ndim > 1 for key, a in read_npz(path).items()} if name else dict.fromkeys(names, True)
 
 
 def _load_xarray(path: Path, name: str) -> Found:

@@ -50,6 +50,11 @@ def scratch_dir() -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.gettempdir())
 
 
+def unfinished(name: str, config_json: str) -> Path:
+    """The folder for unfinished work on an entry; `cached_npz` removes it once the entry is written."""
+    return scratch_dir() / entry(name, config_json).with_suffix(".parts").name
+
+
 def numerics() -> dict[str, Any]:
     """What all numbers depend on: the package's numerics, the precision, and the random number generator."""
     return {
@@ -93,7 +98,8 @@ def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, A
 
     `config_json` must hold all that the arrays depend on but NUMERICS, the precision and the random number generator,
     which count everywhere.  Of several processes one computes and the others wait.  A damaged file is warned about,
-    computed and written anew; a folder that cannot be written is only warned about.
+    computed and written anew; a folder that cannot be written is only warned about.  What `compute` left in the folder
+    `unfinished` is removed once its arrays are written.
     """
     path = entry(name, config_json)
     with contextlib.suppress(OSError):
@@ -107,6 +113,7 @@ def cached_npz(name: str, config_json: str, compute: Callable[[], Mapping[str, A
         arrays = {key: np.asarray(array) for key, array in compute().items()}
         try:
             write_npz(path, **arrays, **{ABOUT: json.dumps(_about(name))})
+            shutil.rmtree(unfinished(name, config_json), ignore_errors=True)
         except (OSError, ValueError) as error:
             warnings.warn(f"cache: could not write {path} ({error}); set JAXSRDA_CACHE to another folder", stacklevel=2)
     return arrays

@@ -26,6 +26,13 @@ def check_positive(name: str, value: float) -> float:
     return value
 
 
+def check_not_negative(name: str, value: float) -> float:
+    """`value` if it is a finite number, zero or above, else ValueError."""
+    if not np.isfinite(value) or value < 0:
+        raise ValueError(f"{name}: expected a finite number, 0 or above, got {value!r}")
+    return value
+
+
 def check_fraction(name: str, value: float) -> float:
     """`value` if it is at least 0 and below 1, else ValueError."""
     if not 0 <= value < 1:

@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,10 @@ def atomic_path(path: str | Path, suffixes: Sequence[str]) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir():
-            for each in temporary.rglob("*"):
-                _on_disk(each)
-            _swap(_on_disk(temporary), path)
+            _swap(on_disk(temporary), path)
         else:
-            os.replace(_on_disk(temporary), path)
-        _on_disk(path.parent)
+            os.replace(on_disk(temporary), path)
+        on_disk(path.parent, inside=False)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -86,8 +84,11 @@ def atomic_path(path: str | Path, suffixes: Sequence[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _on_disk(path: Path) -> Path:
-    """`path`, once the system has written the file, or the folder's list of names, to the disk."""
+def on_disk(path: Path, inside: bool = True) -> Path:
+    """`path`, once the system has written the file to the disk, or the folder's list of names and what is inside."""
+    if path.is_dir() and inside:
+        for each in path.rglob("*"):
+            on_disk(each, inside=False)
     if path.is_dir() and os.name == "nt":  # folders have no such thing there
         return path
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -131,14 +132,16 @@ def write_npz(path: str | Path, /, **arrays: Any) -> None:
         np.savez(temporary, **arrays)
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, its checksums compared; nothing that it holds is run.
+def read_npz(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file, or those of some names, their checksums compared; nothing that it holds is run.
 
     Raises OSError, ValueError or zipfile.BadZipFile for a file that is not whole.
     """
     with zipfile.ZipFile(path) as archive:
         # Each member is read to its end: numpy reads no more than a header asks for, and then compares nothing.
-        members = {name.removesuffix(".npy"): io.BytesIO(archive.read(name)) for name in archive.namelist()}
+        there = {name.removesuffix(".npy"): name for name in archive.namelist()}
+        wanted = [name for name in there if names is None or name in names]
+        members = {name: io.BytesIO(archive.read(there[name])) for name in wanted}
     return {name: np.lib.format.read_array(member, allow_pickle=False) for name, member in members.items()}
 
 

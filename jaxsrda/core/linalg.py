@@ -25,6 +25,11 @@ def matmul(a: ArrayLike, b: ArrayLike) -> Array:
     return jnp.matmul(jnp.asarray(a, dtype), jnp.asarray(b, dtype), precision=jax.lax.Precision.HIGHEST)
 
 
+def trailing(a: Array, x: Array) -> Array:
+    """`a`, which goes along the last axes of x, with an axis of length 1 for each of the others."""
+    return a.reshape((1,) * (x.ndim - a.ndim) + a.shape)
+
+
 POOL_MAY_STARVE = jax.__version_info__ < (0, 12)
 
 

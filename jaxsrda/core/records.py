@@ -45,6 +45,13 @@ def described(config: Any) -> Any:
     return _plain(config, lambda function: getattr(function, "__name__", type(function).__name__))
 
 
+def flat(name: str, value: Any) -> dict[str, str]:
+    """What `described` gives as text by dotted names, so that two of them can be compared entry by entry."""
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    nested = {key: text for part, item in entries for key, text in flat(f"{name}.{part}", item).items()}
+    return nested or {name: json.dumps(value)}
+
+
 def _identity(function: Any) -> Any:
     """What tells a function from others: where it stands, its source, and all that it holds."""
     if isinstance(function, functools.partial):
@@ -87,7 +94,7 @@ def to_json(config: Any) -> str:
 
 
 def from_json(cls: type[ConfigT], text: str) -> ConfigT:
-    """The dataclass `cls` from JSON text; raises ValueError for bad JSON, an unknown or a missing field."""
+    """The dataclass `cls` from JSON text, sequences as tuples; ValueError for bad JSON, an unknown or missing field."""
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
@@ -97,9 +104,14 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
         unknown = sorted(set(values) - names) if isinstance(values, dict) else type(values).__name__
         raise ValueError(f"{cls.__name__}: expected fields among {sorted(names)}, got {unknown}")
     try:
-        return cls(**values)
+        return cls(**{name: _tupled(value) for name, value in values.items()})
     except TypeError as error:
         raise ValueError(f"{cls.__name__}: expected a value of the right type for every field: {error}") from None
+
+
+def _tupled(value: Any) -> Any:
+    """JSON knows lists alone; what configurations hold can be hashed."""
+    return tuple(map(_tupled, value)) if isinstance(value, list) else value
 
 
 def renamed(**new_names: str) -> Callable[[type[ConfigT]], type[ConfigT]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,25 @@ def flatten(params: Any) -> dict[str, jax.Array]:
     named = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
     # The last step into a variable is Flax's own affair, and its name has changed before.
     return {name.removesuffix(".value"): leaf for name, leaf in named.items()}
+
+
+def numbered(tree: Any) -> dict[str, Any]:
+    """The leaves of any tree as number → leaf, which can be stored whatever the containers are."""
+    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(tree))}
+
+
+def from_numbered(structure: Any, leaves: Mapping[str, Any]) -> Any:
+    """The tree of a structure (`jax.tree.structure`) from what `numbered` gave."""
+    return jax.tree.unflatten(structure, [leaves[str(i)] for i in range(len(leaves))])
+
+
+def copied(tree: Any) -> Any:
+    """The same numbers in memory of their own, on the device: no program is compiled for that."""
+
+    def copy(leaf: Any) -> jax.Array:
+        return jax.device_put(leaf, may_alias=False) if isinstance(leaf, jax.Array) else jax.device_put(np.array(leaf))
+
+    return jax.tree.map(copy, tree)
 
 
 def digest(arrays: dict[str, np.ndarray]) -> str:

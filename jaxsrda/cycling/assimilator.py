@@ -59,12 +59,14 @@ class Assimilator(NamedTuple):
 
 class Setup(NamedTuple):
     """What every method is given: the testbed, its climatology, the sets of sensors, and the number of the first
-    assimilation time, counted from time zero."""
+    assimilation time, counted from time zero; fields: (M, nx, ny) on the analysis grid to start from, None for random
+    members."""
 
     testbed: Testbed
     climatology: Climatology
     sensors: tuple[Sensors, ...] = (Sensors(),)
     first: int = 0
+    fields: Array | None = None
 
     @property
     def grid(self) -> ChannelGrid:
@@ -108,11 +110,17 @@ class Setup(NamedTuple):
         """States (M, 2K+1, L) of a model that do not know the truth, valid at the first assimilation time.
 
         At time zero they are the model's own, with climatological anomalies added if `noise` gives their key and size;
-        later, random climatological states of that time around its mean: a single one is the mean.
+        later, random climatological states of that time around its mean: a single one is the mean.  Where the setup
+        has `fields` they are these; fewer of them, each the mean of every so-manieth.  Raises ValueError for more.
         """
+        if self.fields is not None:
+            given = self.fields.astype(self.dtype if dtype is None else dtype)
+            if members > len(given):
+                raise ValueError(f"members: expected at most the {len(given)} fields to start from, got {members}")
+            return model.from_analysis_grid(jnp.stack([given[i::members].mean(0) for i in range(members)]))
         if self.first > 0:
             anomalies = self.climatology.draw(key, self.first, members, model.grid)
-            return self.climatology.mean_at(self.first, model.grid) + recentre(anomalies, 1.0)
+            return self.climatology.mean_at(self.first, model.grid)[None] + recentre(anomalies, 1.0)
         start = model.initial(key, members, self.dtype if dtype is None else dtype)
         if noise is None:
             return start
@@ -145,7 +153,7 @@ class Setup(NamedTuple):
         """
         after = self.observed(frames[:, 0], observations)
         if analysis is not None:
-            after = after - after.mean(0) + self.observed(analysis[:1], observations)
+            after = after - after.mean(0, keepdims=True) + self.observed(analysis[:1], observations)
         if speeds is None:
             zeros = jnp.zeros(self.testbed.window, frames.dtype)
             speeds = Speeds(zeros, zeros)

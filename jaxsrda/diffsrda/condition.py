@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_positive
-from jaxsrda.core.linalg import cholesky, matmul, solve
+from jaxsrda.core.linalg import cholesky, matmul, solve, trailing
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.testbed import Testbed
 from jaxsrda.observing.geometry import chord, distance, grid_positions
@@ -178,8 +178,8 @@ def krige(grid: ChannelGrid, departures: Array, observations: Observations, unit
     mask, at = observations.mask, observations.positions
     here = grid_positions(grid, departures.dtype)
     seen = mask.astype(departures.dtype)
-    between = jnp.exp(-distance(at, at) / units.kriging_length) * seen[:, None] * seen
-    to_grid = jnp.exp(-distance(here, at) / units.kriging_length) * seen
+    between = jnp.exp(-distance(at, at) / units.kriging_length) * seen[:, None] * seen[None]
+    to_grid = jnp.exp(-distance(here, at) / units.kriging_length) * seen[None]
     noise = jnp.where(mask, observations.variance / units.kriging_std**2, 1) + 1e-4
     lower = cholesky(between + jnp.diag(noise))
     explained = solve(lower, to_grid.T)  # L⁻¹cᵀ: its squares are what sensors explain
@@ -201,7 +201,7 @@ def fill(grid: ChannelGrid, values: Array, observations: Observations) -> Array:
 
     def covariance(a: Array) -> Array:
         r = 3**0.5 / FILL_LENGTH * chord(a, at)
-        return (1 + r) * jnp.exp(-r) * seen
+        return (1 + r) * jnp.exp(-r) * seen[None]
 
     lower = cholesky(covariance(at) * seen[:, None] + jnp.diag(1e-4 + (1 - seen)))
     weights = solve(lower, solve(lower, jnp.where(mask, values, 0)[:, None]), transposed=True)
@@ -282,4 +282,4 @@ def paper_channels(now: Snapshot, memory: Memory, units: Conditioning) -> Array:
 
 def mirror(condition: Array, units: Conditioning) -> Array:
     """The condition (…, nx, ny, channels) of the mirrored flow −ω(x, π − y), a symmetry of the testbed."""
-    return jnp.asarray(units.signs, condition.dtype) * condition[..., ::-1, :]
+    return trailing(jnp.asarray(units.signs, condition.dtype), condition) * condition[..., ::-1, :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from jax.core import Tracer
 
@@ -106,7 +107,7 @@ class DiffSRDAConfig:
         if self.sampler == "mean" and filters and self.restart == "each":
             raise ValueError("restart: sampler mean draws one field, expected restart mean or open with it, got each")
         check_positive("sigma_min", self.sigma_min)
-        if not self.sigma_max > self.sigma_min:
+        if not self.sigma_min < self.sigma_max < math.inf:
             raise ValueError(f"sigma_max: expected more than sigma_min {self.sigma_min}, got {self.sigma_max}")
 
 

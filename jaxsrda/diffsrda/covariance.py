@@ -89,7 +89,7 @@ def channel_covariance(
 
     def apply(u: Array, variance: Array) -> Array:
         turn = jnp.asarray(vectors, u.dtype)
-        own = jnp.asarray(variances, u.dtype)[..., None] * jnp.asarray(values, u.dtype)
+        own = jnp.asarray(variances[..., None] * values, u.dtype)
         hat = jax.vmap(functools.partial(to_spectral, grid), -1, -1)(u) @ turn
         kept = own * variance / (own + variance) * hat
         return jax.vmap(functools.partial(to_physical, grid), -1, -1)(kept @ turn.T)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsrda.core.linalg import trailing
 from jaxsrda.networks.autoencoder import PRESETS, AutoencoderConfig, functions
 from jaxsrda.networks.codebook import quantize
 from jaxsrda.networks.layers import to_patches
@@ -62,8 +63,8 @@ def units(preset: str, space: LatentSpace, size: Array) -> Array:
     batch = len(size)
     size = size.at[:, :, jnp.array([0, -1])].set(0)  # nothing is off on the walls
     points = jax.vmap(lambda a: to_patches(a[..., None], config.patch), -1, -1)(size)
-    pooled = jnp.sqrt((points * points).mean(3))  # [B, x, y, F]
-    return (pooled[..., None] * space.gain.astype(size.dtype)).reshape(batch, *pooled.shape[1:3], -1)
+    pooled = jnp.sqrt((points * points).mean(3))[..., None]  # [B, x, y, F, 1]
+    return (pooled * trailing(space.gain, pooled).astype(size.dtype)).reshape(batch, *pooled.shape[1:3], -1)
 
 
 def encoder_gain(preset: str, space: LatentSpace, guess: Array, truth: Array) -> Array:

@@ -13,6 +13,7 @@ from flax import nnx
 from jax import Array
 
 from jaxsrda.core.checks import check_choice, check_positive
+from jaxsrda.core.linalg import trailing
 from jaxsrda.diffsrda.condition import Conditioning, mirror
 from jaxsrda.diffsrda.covariance import ResidualCovariance
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames, latent_nodes, units
@@ -214,7 +215,7 @@ def encode(model: Model, conditions: Array) -> Features:
 def still_walls(scale: Array, ny: int) -> Array:
     """The scale (frames,) of corrections at every row, (ny, frames): zero on the walls, where vorticity is."""
     inside = jnp.ones((ny, 1), scale.dtype).at[jnp.array([0, -1])].set(0)
-    return scale * inside
+    return scale[None] * inside
 
 
 def latent_estimate(kind: ModelConfig, space: LatentSpace, guess: Array, features: Features, scale: Array):
@@ -224,6 +225,6 @@ def latent_estimate(kind: ModelConfig, space: LatentSpace, guess: Array, feature
     direct it is the guess alone, and s follows the scale (ny, frames) of corrections.
     """
     residual = kind.target == "residual"
-    estimate = guess + features.mean * scale if residual else guess
-    size = features.scale * scale if residual else jnp.broadcast_to(scale, guess.shape)
+    estimate = guess + features.mean * trailing(scale, guess) if residual else guess
+    size = features.scale * trailing(scale, guess) if residual else jnp.broadcast_to(scale, guess.shape)
     return encode_frames(kind.latent, space, estimate), units(kind.latent, space, size)

@@ -91,8 +91,8 @@ def dual_prior(setup: Setup, members: int, params: FilterParams) -> Prior:
     inner = dual_filter(setup, control_model, member_model, members, params)
 
     def ahead(state: DualState) -> Array:
-        perturbations = member_model.to_analysis_grid(state.members_hat - state.members_hat.mean(0))
-        return control_model.to_analysis_grid(state.control_hat.mean(0)) + perturbations
+        perturbations = member_model.to_analysis_grid(state.members_hat - state.members_hat.mean(0, keepdims=True))
+        return control_model.to_analysis_grid(state.control_hat.mean(0, keepdims=True)) + perturbations
 
     def restart(state: DualState, fields: Array, mode: str) -> DualState:
         one = (fields[0] if mode == "first" else fields.mean(0))[None]
@@ -116,7 +116,7 @@ def carried_ensemble_prior(setup: Setup, model: ForecastModel, members: int, par
     def restart(state: EnsembleState, fields: Array, mode: str) -> EnsembleState:
         if mode == "mean":
             start = model.from_analysis_grid(fields.mean(0, keepdims=True))
-            own = state.omega_hat - state.omega_hat.mean(0)
+            own = state.omega_hat - state.omega_hat.mean(0, keepdims=True)
             return state._replace(omega_hat=model.forecast(start).ahead + own)
         start = model.from_analysis_grid(chosen(fields, members, mode))
         return state._replace(omega_hat=model.forecast(start).ahead)

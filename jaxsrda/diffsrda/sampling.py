@@ -13,6 +13,7 @@ from jax import Array
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_shape
+from jaxsrda.core.linalg import trailing
 from jaxsrda.diffsrda.condition import krige
 from jaxsrda.diffsrda.config import NOISES, DiffSRDAConfig
 from jaxsrda.diffsrda.covariance import smoothing
@@ -65,8 +66,8 @@ def placement(
     scale = scale[..., :frames]
     if space is None:
         if kind.target != "residual":
-            return lambda drawn: drawn[..., :frames] * scale
-        return lambda drawn: (features.mean + features.scale * drawn[..., :frames]) * scale
+            return lambda drawn: drawn[..., :frames] * trailing(scale, drawn)
+        return lambda drawn: (features.mean + features.scale * drawn[..., :frames]) * trailing(scale, drawn)
     guess, numbers = conditions[..., :frames] * kind.conditioning.field_scale, frames * kind.drawn[-1] // kind.frames
     centre, unit = latent_estimate(kind, space, guess, features, scale)
     return lambda drawn: decode_frames(kind.latent, space, centre + unit * drawn[..., :numbers]) - guess
@@ -126,7 +127,7 @@ def mean_draw(model: Model, members: int = 1) -> Draw:
 
     def draw(key: Array, conditions: Array, observations: Observations | None = None) -> Corrections:
         check_shape("conditions", conditions, (None, kind.nx, kind.ny, kind.channels))
-        mean = encode(model, conditions).mean * scale.astype(conditions.dtype)
+        mean = encode(model, conditions).mean * trailing(scale, conditions).astype(conditions.dtype)
         return Corrections(jnp.moveaxis(jnp.broadcast_to(mean, (members, *mean.shape[1:])), -1, 1))
 
     return Draw(draw, kind.conditioning, members)
@@ -208,7 +209,7 @@ def make_draw(
             corrections = place(samples(lambda one, x, sigma: denoiser(*one)(x, sigma), conditions=each))
         mean = None
         if kind.target == "residual" and config.centred and members > 1 and len(conditions) == 1:
-            mean, free = features.mean * by_frame, corrections
+            mean, free = features.mean * trailing(by_frame, conditions), corrections
             if model.space is not None:  # what an autoencoder loses of the mean itself
                 free = free - place(jnp.zeros((1, *kind.drawn), conditions.dtype)) + mean
             if stepwise:
@@ -230,6 +231,6 @@ def make_draw(
             return krige(grid, found.values - predict(grid, omega, found, sensors), found, units)[0]
 
         inside = jnp.sign(scale[:, 0]).astype(corrections.dtype)  # zero on the walls
-        return corrections.at[..., 0].add(inside * jax.vmap(gain)(first))
+        return corrections.at[..., 0].add(trailing(inside, first) * jax.vmap(gain)(first))
 
     return Draw(draw, units, members)

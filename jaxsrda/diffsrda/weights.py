@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.checks import check_choice
-from jaxsrda.core.files import write_npz
+from jaxsrda.core.files import read_npz, write_npz
 from jaxsrda.core.records import described, from_json, key_of
 from jaxsrda.core.trees import digest, eight_bits, flatten, from_eight_bits, half, unflatten
 from jaxsrda.diffsrda.condition import Conditioning
@@ -110,11 +110,10 @@ def load_model(source: str | Path) -> tuple[Model, dict[str, Any]]:
     if not path.exists():
         raise ValueError(f"weights: no file {path}; give a .npz written by `jaxsrda train`, or one of {released()}")
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            arrays = dict(loaded)
+        arrays = read_npz(path)
         header = json.loads(str(arrays.pop("header")))
         scale = arrays.pop("scale")
-    except Exception as error:  # numpy raises half a dozen kinds on a damaged file
+    except Exception as error:  # numpy and zipfile raise half a dozen kinds for a damaged file
         raise ValueError(
             f"{path}: expected weights written by `jaxsrda train`, could not read them ({error})"
         ) from None

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.cache import content_hash, numerics
 from jaxsrda.core.checkpoints import Checkpoints
-from jaxsrda.core.provenance import versions
-from jaxsrda.core.records import described, key_of
 from jaxsrda.core.trees import digest, flatten
 from jaxsrda.cycling.cycle import Carry
-from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.carry import next_time
 from jaxsrda.experiment.experiment import Experiment
-from jaxsrda.experiment.registry import configured_model
+from jaxsrda.experiment.identity import belongs
 from jaxsrda.experiment.run import recipe_of
 from jaxsrda.experiment.scan import program_of
 from jaxsrda.experiment.truth import default_climatology
@@ -40,7 +34,7 @@ def save_carry(path: str | Path, carry: Carry, experiment: Experiment) -> None:
             f"carry {path}: holds one of assimilation time {there[-1]} already, got {number}; choose another folder"
         )
     followed = None if experiment.truth is None else last_frame(experiment.truth.values)
-    notes = {"belongs": belongs(experiment), "sha256": digest(arrays), "followed": followed}
+    notes = {"belongs": belongs(experiment), "followed": followed}
     store.save(number, arrays, notes)
     store.close()
 
@@ -57,20 +51,20 @@ def load_carry(path: str | Path, experiment: Experiment) -> Carry:
     kept = store.restore(steps[-1])
     store.close()
     mine, its = belongs(experiment), kept.notes["belongs"]
-    for name in mine:
-        if mine[name] != its.get(name):
+    for name in {**mine, **its}:  # options with their defaults may be left out of either
+        if mine.get(name) != its.get(name):
             raise ValueError(
-                f"carry {path}: its {name} is {its.get(name)}, this run's is {mine[name]}; go on with what it was "
+                f"carry {path}: its {name} is {its.get(name)}, this run's is {mine.get(name)}; go on with what it was "
                 "made with, or choose another folder"
             )
-    if digest(kept.arrays) != kept.notes["sha256"]:
-        raise ValueError(f"carry {path}: its numbers do not match their SHA-256; it is damaged, remove the folder")
     climatology = experiment.climatology or default_climatology(experiment.testbed)
     setup = experiment.setup(climatology)._replace(first=int(kept.arrays["first"][0]))
-    keys = jax.vmap(jax.random.key)(np.zeros(kept.arrays["index"].shape, np.uint32))
+    keys = jax.eval_shape(jax.vmap(jax.random.key), np.zeros(kept.arrays["index"].shape, np.uint32))
     scored = "tally.frames" in kept.arrays
-    expected = program_of(recipe_of(experiment, setup), setup).begin(setup, keys, scored, float, compute=False)
-    leaves = [jnp.asarray(kept.arrays[name]) for name in flatten(expected._asdict()) if name in kept.arrays]
+    expected = program_of(recipe_of(experiment, setup), setup, experiment.keep).begin(
+        setup, keys, scored, float, compute=False
+    )
+    leaves = [jax.device_put(kept.arrays[name]) for name in flatten(expected._asdict()) if name in kept.arrays]
     if len(leaves) < len(kept.arrays) or len(leaves) < len(jax.tree.leaves(expected)):
         raise ValueError(f"carry {path}: it holds other arrays than {experiment.name} hands on; start anew")
     # By name and in the order of the dictionary, which the fields of a Carry have not.
@@ -85,33 +79,10 @@ def last_frame(truth: np.ndarray) -> str:
 def check_followed(path: str | Path, before: np.ndarray) -> None:
     """ValueError unless truths (truths, frames, nx, ny) end with the frame that the carry of a folder followed last."""
     store = Checkpoints(Path(path), "carry", KEPT)
-    followed = store.restore(store.steps()[-1]).notes.get("followed")
+    followed = store.notes(store.steps()[-1]).get("followed")
     store.close()
     if followed is not None and followed != last_frame(before):
         raise ValueError(
             f"carry {path}: the truth before this run is not the one that it followed; go on with the same truth, or "
             "choose another folder"
         )
-
-
-def belongs(experiment: Experiment) -> dict[str, Any]:
-    """What a carry belongs to, as text by name: a carry of anything else would go on with wrong numbers."""
-    testbed, method, model = experiment.testbed, experiment.method, experiment.model
-    if isinstance(experiment.config, DiffSRDAConfig):
-        from jaxsrda.diffsrda.weights import model_hash
-
-        model = configured_model(experiment.config) if model is None else model
-    flow = content_hash(key_of(testbed.numerics(*testbed.levels), testbed.frames_per_cycle))
-    sensors = [f"{each.role} {each.operator_name}" for each in experiment.sensors]
-    return {
-        "method": method if isinstance(method, str) else f"{experiment.name} {content_hash(key_of(method))}",
-        **{f"option {name}": str(value) for name, value in (described(experiment.config) or {}).items()},
-        "testbed": f"{testbed.name} {flow}",
-        "weights": "none" if model is None else model_hash(model),
-        "kinds of sensors": ", ".join(sensors),
-        "seed": str(experiment.seed),
-        "withhold": str(experiment.withhold),
-        "reject": str(experiment.reject),
-        "version of jaxsrda": versions()["jaxsrda"],
-        **{name: str(value) for name, value in numerics().items()},
-    }

@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.checks import check_choice, check_fraction, check_positive, check_seed
@@ -16,6 +17,7 @@ from jaxsrda.cycling.cycle import KEEP, Carry, Keep
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.prior import PRIORS
 from jaxsrda.experiment.carry import check_scored, interval, start_time
+from jaxsrda.experiment.first_members import at_start, read_members, with_members
 from jaxsrda.experiment.registry import METHODS, Config, check_config, check_model
 from jaxsrda.experiment.truth import truth_to_follow
 from jaxsrda.flow.climatology import Climatology
@@ -49,6 +51,9 @@ class Experiment:
     climatology: by default the testbed's own.  start: time of the first frame, a multiple of the time from one analysis
     to the next, by default the truth's, if it has times, else 0; members are then random climatological states of that
     time (of the climatology's last time, if that is earlier), and a truth that is simulated runs until then first.
+    members_from: fields to start from in the place of random members, (M, nx, ny) or with times, of which the one at
+    `start` is taken (an array, a DataArray, or the `Frames` of `read_members`, which they become); a method without an
+    ensemble of its own starts from their mean, of all others the configuration's members are as many.
     carry: where to go on from, that of an earlier `Result` of the same method and settings; start is then where that
     ended.  seed: of the noise and the members, and of the simulated truth; truth_seeds: which truths these are (by
     default 0, 1, …).  Observations depend on seed, truth seed and time alone, so every method meets the same.  keep:
@@ -71,6 +76,7 @@ class Experiment:
     climatology: Climatology | None = None
     withhold: float = 0.0
     start: float | None = None
+    members_from: Any = None
     carry: Carry | None = None
     seed: int = 0
     truth_seeds: Sequence[int] | None = None
@@ -85,8 +91,14 @@ class Experiment:
 
         self._check_method()
         put("sensors", (self.sensors,) if isinstance(self.sensors, Sensors) else tuple(self.sensors))
+        if self.members_from is not None:
+            put("members_from", read_members(self.members_from, self.testbed))
+            self._check_members_from()
         if isinstance(self.method, str):
-            put("config", check_config(self.method, self.config, layout_name(self.sensors)))
+            config = check_config(self.method, self.config, layout_name(self.sensors))
+            if self.members_from is not None:
+                config = with_members(self.method, config, len(self.members_from), self.config is None)
+            put("config", config)
         if self.model is not None and isinstance(self.config, DiffSRDAConfig):
             check_model(self.config, self.model, self.testbed)
         check_fraction("withhold", self.withhold)
@@ -114,6 +126,8 @@ class Experiment:
             raise TypeError(f"carry: expected that of a Result, got {type(self.carry).__name__}")
         told = self.truth.start if self.truth is not None and self.truth.timed else None
         put("start", start_time(self.start, self.testbed, self.carry, told))
+        if self.members_from is not None:
+            put("members_from", at_start(self.members_from, self.testbed, self.start))
         if self.start and self.carry is None and isinstance(self.method, Assimilator):
             raise ValueError("start: an Assimilator has members of its own; give a function Setup → Assimilator")
         self._check_reject()
@@ -141,7 +155,9 @@ class Experiment:
     def setup(self, climatology: Climatology) -> Setup:
         """What the method is given: a method that goes on has the setup that it began with."""
         began = self.first if self.carry is None else int(np.ravel(self.carry.first)[0])
-        return Setup(self.testbed, climatology, self.sensors, began)
+        members = None if self.members_from is None else self.members_from.values[:, 0]
+        fields = None if members is None else jnp.asarray(members, climatology.mean.dtype)
+        return Setup(self.testbed, climatology, self.sensors, began, fields)
 
     @property
     def name(self) -> str:
@@ -164,6 +180,12 @@ class Experiment:
                 f"method: expected a name, an Assimilator or a function Setup → Assimilator, got "
                 f"{type(self.method).__name__}"
             )
+
+    def _check_members_from(self) -> None:
+        if self.carry is not None:
+            raise ValueError("members_from: the carry has the members that the run goes on from; leave it out")
+        if isinstance(self.method, Assimilator):
+            raise ValueError("members_from: an Assimilator has its own; give a function Setup → Assimilator")
 
     def _check_guidance(self) -> None:
         new = any(each.role == "guiding" for each in self.sensors)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 
 from jaxsrda.cycling.cycle import Carry, History
 from jaxsrda.experiment.carry import next_time
@@ -68,7 +70,11 @@ class Result:
 
 
 class DivergedError(ValueError):
-    """A method's ensemble stopped being finite."""
+    """A method's ensemble stopped being finite: that of the truth number `truth`, as `told`."""
+
+    def __init__(self, truth: int, told: str):
+        super().__init__(f"truth {truth}, {told}")
+        self.truth, self.told = truth, told
 
 
 def check_healthy(history: History, interval: float, first_cycle: int = 0) -> None:
@@ -82,10 +88,17 @@ def check_healthy(history: History, interval: float, first_cycle: int = 0) -> No
         speed = np.asarray(history.speeds.speed)[truth, i]
         seen = speed[np.isfinite(speed)]
         raise DivergedError(
-            f"truth {truth}, time {(first_cycle + i) * interval:g}: the ensemble is no longer finite "
+            truth,
+            f"time {(first_cycle + i) * interval:g}: the ensemble is no longer finite "
             f"(largest speed seen {seen.max() if seen.size else np.nan:.3g}); lower the additive noise or inflation, "
-            "or the strength of a guidance, or check the observations"
+            "or the strength of a guidance, or check the observations",
         )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _summarize(grid: ChannelGrid, tally: Tally) -> dict[str, Array]:
+    """The statistics of tallies, truths leading, as one program."""
+    return jax.vmap(lambda sums: summarize(sums, grid))(tally)
 
 
 def summarized(
@@ -111,8 +124,8 @@ def summarized(
         summary = {name: s.mean(1) for name, s in series.items()} | summary
         summary |= spread_skill_of_blocks(summary)
         with jax.debug_nans(False):  # where nothing was counted, NaN is meant
-            sums = jax.vmap(lambda sums: summarize(sums, grid))(tally)
-        statistics = [{k: np.asarray(v[i]) for k, v in sums.items()} for i in range(len(history.finite))]
+            sums = jax.device_get(_summarize(grid, tally))
+        statistics = [{k: v[i] for k, v in sums.items()} for i in range(len(history.finite))]
         for name in ("spread_skill", "energy_distance_mean", "energy_distance_members"):
             summary[name] = np.array([s[name] for s in statistics])
     return series, {name: values for name, values in summary.items() if values is not None}, statistics

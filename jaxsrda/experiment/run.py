@@ -8,22 +8,25 @@ result.scores["maer"]                                 # mean and 95 % interval o
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
-from jaxsrda.core.devices import Devices, chosen, mesh_of
+from jaxsrda.core.devices import Devices, chosen
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
+from jaxsrda.core.trees import digest
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
+from jaxsrda.experiment.identity import check_kept
+from jaxsrda.experiment.parts import run_parts
 from jaxsrda.experiment.registry import configured_model
 from jaxsrda.experiment.result import Result, collect
-from jaxsrda.experiment.scan import Inputs, Recipe, run_scan
+from jaxsrda.experiment.scan import Inputs, Recipe
 from jaxsrda.experiment.truth import default_climatology, simulate_truth
 from jaxsrda.observing.observations import Observations, observation_key
 from jaxsrda.observing.operators import is_linear
@@ -35,35 +38,47 @@ def assimilate(
     truth: Any = None,
     progress: Progress | None = None,
     devices: Devices = None,
+    kept: str | Path | None = None,
+    at_once: int | None = None,
     **options: Any,
 ) -> Result:
-    """Run one method over a truth (or several, side by side) and score it: `run` of an `Experiment`.
+    """Run one method over a truth (or several) and score it: `run` of an `Experiment`.
 
-    options: the fields of `Experiment`, or in place of its sensors the flat ones of `from_options`.  devices: as `run`
-    takes them.  Raises ValueError or TypeError for bad input (before any work) and `DivergedError` for an ensemble that
-    did not stay finite.
+    devices, kept, at_once: as `run` takes them.  options: the fields of `Experiment`, or in place of its sensors the
+    flat ones of `from_options`.  Raises ValueError or TypeError for bad input (before any work) and `DivergedError` for
+    an ensemble that did not stay finite.
     """
-    return run(from_options(method, truth, **options), progress, devices)
+    return run(from_options(method, truth, **options), progress, devices, kept, at_once)
 
 
-def run(given: Experiment, progress: Progress | None = None, devices: Devices = None) -> Result:
+def run(
+    given: Experiment,
+    progress: Progress | None = None,
+    devices: Devices = None,
+    kept: str | Path | None = None,
+    at_once: int | None = None,
+) -> Result:
     """The result of an experiment, the same on any devices to rounding.
 
     devices: None for one, `all`, how many, or a `jax.sharding.Mesh` with the axes `case` (truths) and `member`; truths
-    and members go to as many as they divide into (`core.devices.mesh_of`).  Raises `DivergedError` for an ensemble that
-    did not stay finite, ValueError for devices that there are not.
+    and members go to as many as they divide into (`core.devices.mesh_of`).  kept: a folder for finished truths; the
+    same run, called again after a kill or an interrupt, goes on from it to the same numbers.  The folder stays: remove
+    it once the result is saved; several processes keep nothing.  at_once: how many truths go side by side, by default
+    all; with `kept` as many as suit the machine, one after the other on a CPU.  Raises `DivergedError` for an ensemble
+    that did not stay finite, ValueError for a folder of another run and for devices that there are not.
     """
     report = progress or (lambda *_: None)
     chosen(devices)
     if isinstance(given.config, DiffSRDAConfig) and given.model is None:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
+    if kept is not None:
+        check_kept(kept, given)
     setup, keys, observed, truth = prepare(given, report)
     recipe = recipe_of(given, setup)
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)
-    mesh = None if devices is None else mesh_of(devices, case=len(keys), member=recipe(setup).members)
     inputs = Inputs(setup, keys, observed, truth)
-    carry, history, seconds = run_scan(recipe, inputs, given.keep, progress, given.carry, mesh)
+    carry, history, seconds = run_parts(recipe, inputs, given, progress, kept, at_once, devices)
     result = collect(given.name, settings(given), given.testbed, observed, truth, carry, history, seconds)
     if given.withhold > 0:
         analyses = jnp.asarray(result.fields()[0][:, :: given.testbed.frames_per_cycle])
@@ -78,7 +93,7 @@ def prepare(given: Experiment, report: Progress) -> Inputs:
     truth, observed = _observed(given, report)
     report("climatology", 0, 1)
     climatology = default_climatology(given.testbed) if given.climatology is None else given.climatology
-    keys = jax.vmap(lambda number: jax.random.fold_in(jax.random.key(given.seed), number))(_numbers(given))
+    keys = _folded(jax.random.key(given.seed), _numbers(given))
     return Inputs(given.setup(climatology), keys, observed, truth)
 
 
@@ -102,6 +117,7 @@ def settings(given: Experiment) -> dict[str, Any]:
         "seed": given.seed,
         "start": given.start,
         "frames_per_cycle": given.testbed.frames_per_cycle,
+        "members_from": _members_record(given.members_from),
         "notes": [] if given.truth is None else list(given.truth.notes),
         "withhold": given.withhold,
         "reject": given.reject,
@@ -109,8 +125,21 @@ def settings(given: Experiment) -> dict[str, Any]:
     }
 
 
-def _numbers(given: Experiment) -> Array:
-    return jnp.asarray(list(given.truth_seeds or ()), jnp.uint32)
+def _members_record(members: Any) -> dict[str, Any] | None:
+    """What a record says of the members at the start, None where they are random."""
+    if members is None:
+        return None
+    sha256 = digest({"omega": np.ascontiguousarray(members.values, np.float32)})
+    return {"source": members.source, "members": len(members), "sha256": sha256, "notes": list(members.notes)}
+
+
+# One program each, whatever the seed.
+_folded = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))
+_observation_keys = jax.jit(jax.vmap(observation_key, (None, 0)))
+
+
+def _numbers(given: Experiment) -> np.ndarray:
+    return np.asarray(list(given.truth_seeds or ()), np.uint32)
 
 
 def recipe_of(given: Experiment, setup: Setup) -> Recipe:
@@ -133,7 +162,7 @@ def _observed(given: Experiment, report: Progress) -> tuple[np.ndarray | None, O
         report("truth", 0, 1)
         begin, seeds = given.first * given.testbed.frames_per_cycle, given.truth_seeds or (given.seed,)
         truth = simulate_truth(given.testbed, seeds, frames=begin + given.testbed.frames, progress=report)[:, begin:]
-    keys = jax.vmap(lambda number: observation_key(given.seed, number))(_numbers(given))
+    keys = _observation_keys(np.uint32(given.seed), _numbers(given))
     every = given.testbed.frames_per_cycle
     observed = observe_truths(keys, given.grid, jnp.asarray(truth), given.sensors, every, given.first)
     check_values(observed)

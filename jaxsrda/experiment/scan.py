@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxsrda.core import costs
 from jaxsrda.core.devices import divided, gathered, placed, shared
 from jaxsrda.core.progress import Progress
+from jaxsrda.core.trees import copied
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, Keep, run_cycles, start
@@ -109,21 +110,31 @@ class Program:
     def begin(self, setup: Setup, keys: Array, scored: bool, dtype: Any, compute: bool = True) -> Carry:
         """The carries of all truths before the first cycle, or their shapes alone."""
 
-        def begin(testbed: Any, climatology: Any, keys: Array) -> Carry:
-            assimilator = self.assimilator(testbed, climatology)
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+
+        def begin(testbed: Any, climatology: Any, fields: Array | None, keys: Array) -> Carry:
+            assimilator = self.assimilator(testbed, climatology, fields)
             grid = testbed.grid if scored else None
-            return jax.vmap(lambda key: start(assimilator, key, grid, dtype, self.first))(keys)
+            return self.over_truths(lambda key: start(assimilator, key, grid, dtype, self.first), keys)
 
+        name, by_all = ("begin", scored, dtype), (setup.testbed, setup.climatology, setup.fields)
         if not compute:
-            return jax.eval_shape(begin, setup.testbed, setup.climatology, keys)
-        each = shared(begin, self.mesh, (WHOLE, WHOLE, CASES), CASES)
-        inputs = *placed((setup.testbed, setup.climatology), self.mesh), placed(keys, self.mesh, "case")
-        return self.call(("begin", scored, dtype), lambda *inputs: self.laid(each(*inputs)), *inputs)
+            return self.shapes(name, begin, *by_all, keys)
+        each = shared(begin, self.mesh, (WHOLE, WHOLE, WHOLE, CASES), CASES)
+        inputs = *placed(by_all, self.mesh), placed(keys, self.mesh, "case")
+        return self.call(name, lambda *inputs: self.laid(each(*inputs)), *inputs)
 
-    def assimilator(self, testbed: Any, climatology: Any) -> Assimilator:
+    def assimilator(self, testbed: Any, climatology: Any, fields: Array | None = None) -> Assimilator:
         """The recipe's, its members spread over the devices."""
-        made = self.recipe(Setup(testbed, climatology, self.sensors, self.first))
+        made = self.recipe(Setup(testbed, climatology, self.sensors, self.first, fields))
         return spread_members(made, self.mesh)
+
+    def over_truths(self, function: Any, *by_truth: Any) -> Any:
+        """A function of one truth, mapped over the leading axis of its arguments; one truth alone, on one device, is
+        traced without it, which is quicker."""
+        if self.mesh is not None or len(by_truth[0]) > 1:
+            return jax.vmap(function)(*by_truth)
+        return jax.tree.map(lambda a: a[None], function(*jax.tree.map(lambda a: a[0], by_truth)))
 
     def laid(self, carry: Carry) -> Carry:
         """A carry, inside a program, as every program takes and gives it."""
@@ -137,8 +148,12 @@ class Program:
         truth: Array | np.ndarray | None,
         carry: Carry,
         reject: Array | None = None,
+        compute: bool = True,
     ) -> tuple[Carry, History]:
-        """All truths side by side over the cycles of `observed`; the carry is donated."""
+        """All truths side by side over the cycles of `observed`, or the shapes of it alone; the carry is donated."""
+        if not compute:
+            inputs = setup.testbed, setup.climatology, carry, keys, observed, truth, reject
+            return jax.eval_shape(self._advancing(), *inputs)
         by_case = placed((keys, observed, truth), self.mesh, "case")
         testbed, climatology, reject = placed((setup.testbed, setup.climatology, reject), self.mesh)
         return self.call(("advance",), self._advancing(), testbed, climatology, carry, *by_case, reject, donate=2)
@@ -157,7 +172,7 @@ class Program:
             def one(key: Array, observed: Observations, truth: Array | None, carry: Carry) -> tuple[Carry, History]:
                 return run_cycles(assimilator, key, observed, truth, carry, self.keep, testbed, self.recipe.joint)
 
-            return jax.vmap(one)(keys, observed, truth, carry)
+            return self.over_truths(one, keys, observed, truth, carry)
 
         each = shared(advance, self.mesh, (WHOLE, WHOLE, *[CASES] * 4, WHOLE), CASES)
 
@@ -167,15 +182,27 @@ class Program:
 
         return whole
 
+    def shapes(self, name: tuple[Any, ...], function: Any, *arguments: Any) -> Any:
+        """The shapes of what a function returns, traced at its first call by that name for such arguments."""
+        key = ("shapes", *name, *signature(arguments))
+        if key not in self.compiled:
+            self.compiled[key] = jax.eval_shape(function, *arguments)
+        return self.compiled[key]
+
     def call(self, name: tuple[Any, ...], function: Any, *arguments: Any, donate: int | tuple[int, ...] = ()) -> Any:
         """A function of arguments, compiled at its first call by that name for arguments of these shapes."""
-        leaves, structure = jax.tree.flatten(arguments)
-        key = (*name, structure, tuple(jax.typeof(leaf) for leaf in leaves))
+        key = (*name, *signature(arguments))
         if key not in self.compiled:
             made = costs.compiled(function, *arguments, donate=donate)
             self.compiled[key] = made.program
             self.seconds += made.lower + made.compile
         return self.compiled[key](*arguments)
+
+
+def signature(arguments: Any) -> tuple[Any, ...]:
+    """What a program is compiled for: the structure, shapes and types of its arguments."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple(jax.typeof(leaf) for leaf in leaves)
 
 
 @functools.lru_cache(PROGRAMS)
@@ -232,8 +259,7 @@ def run_scan(
         here = compiled.begin(setup, keys, truth is not None, dtype)
     else:
         check_carry(carry, compiled.begin(setup, keys, carry.tally is not None, dtype, compute=False))
-        here = jax.tree.map(jnp.array, carry)  # a copy: the scan takes what it is given
-        here = placed(here, mesh, "case", fields="member")
+        here = placed(copied(carry), mesh, "case", fields="member")  # the scan takes what it is given
     done = setup.first if carry is None else next_time(carry)
     for i in range(0, cycles, length):
         here, history = compiled.advance(setup, keys, *part(i), here, reject)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsrda.core.devices import Devices, chosen
+from jaxsrda.core.interrupts import interruptible
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.provenance import this_run
 from jaxsrda.core.records import described
@@ -26,7 +27,7 @@ from jaxsrda.experiment.options import check_traced, flat_options
 from jaxsrda.experiment.run import prepare
 from jaxsrda.experiment.runner import Runner, grouped
 from jaxsrda.experiment.space import DIGITS, LINEAR, Setting, check_range
-from jaxsrda.experiment.sweep import Sweep, experiment_key, with_truths
+from jaxsrda.experiment.sweep import Sweep, experiment_key, how_to_go_on, with_truths
 from jaxsrda.experiment.trials import Record, SweepResult, Trial, check_record
 
 FEWEST_EARLY = 2
@@ -127,13 +128,16 @@ def run_search(
     runner, finished = Runner(given, prepare(given, report), batch, devices), _finished(study)
     probe = {name: ends[0] for name, ends in search.ranges.items()}
     runner.check_effects([probe], [sweep.config(probe)])
-    while len(finished) < search.trials:
-        report("trial", len(finished), search.trials)
-        asked = [study.ask() for _ in range(min(batch, search.trials - len(finished)))]
-        _run_batch(search, study, runner, asked, batch)
-        finished = _finished(study)
-        kept.add(_trials(finished))
-        kept.write([])
+    with interruptible(how_to_go_on(search.storage)) as stopped:
+        while len(finished) < search.trials:
+            report("trial", len(finished), search.trials)
+            asked = [study.ask() for _ in range(min(batch, search.trials - len(finished)))]
+            _run_batch(search, study, runner, asked, batch)
+            finished = _finished(study)
+            kept.add(_trials(finished))
+            kept.write([])
+            if stopped():
+                raise KeyboardInterrupt
     report("trial", len(finished), search.trials)
     kept.add(_trials(finished))
     kept.write([])

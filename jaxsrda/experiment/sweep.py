@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxsrda.core.cache import content_hash, numerics
 from jaxsrda.core.devices import Devices, chosen
+from jaxsrda.core.interrupts import goes_on, interruptible
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import key_of
 from jaxsrda.experiment.experiment import Experiment
@@ -97,6 +98,8 @@ def check_swept(given: Experiment) -> None:
             "sweep: expected a method by name, got one of your own; name it with jaxsrda.register_method, or sweep "
             "its parameters with jaxsrda.sweep"
         )
+    if given.members_from is not None:
+        raise ValueError("members_from: a sweep draws the members of every setting; leave it out")
     if given.carry is not None:
         raise ValueError("carry: a sweep begins anew with every setting; leave it out")
     if given.observations is not None:
@@ -134,13 +137,21 @@ def run_sweep(
     runner = Runner(given, prepare(given, report), sweep.at_once, devices)
     configs = {text_of(setting): sweep.config(setting) for setting in waiting}
     runner.check_effects(waiting, list(configs.values()))
-    for part, size in runner.parts(waiting, list(configs.values())):
-        report("setting", done, total)
-        kept.add(runner.run(part, [configs[text_of(setting)] for setting in part], size))
-        kept.write(sweep.settings)
-        done += len(part)
+    with interruptible(how_to_go_on(record)) as stopped:
+        for part, size in runner.parts(waiting, list(configs.values())):
+            report("setting", done, total)
+            kept.add(runner.run(part, [configs[text_of(setting)] for setting in part], size))
+            kept.write(sweep.settings)
+            done += len(part)
+            if stopped():
+                raise KeyboardInterrupt
     report("setting", done, total)
     return SweepResult(given, sweep.by, kept.ordered(sweep.settings), runner.seconds)
+
+
+def how_to_go_on(record: str | Path | None) -> str:
+    """What an interrupted sweep says."""
+    return goes_on(record) if record is not None else "give a record, --json, and the same command will go on from it"
 
 
 def with_truths(given: Experiment, seeds: Sequence[int], frames: int | None, report: Progress) -> Experiment:

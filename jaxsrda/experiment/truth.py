@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsrda.core.cache import cached_npz, entry, scratch_dir
+from jaxsrda.core.cache import cached_npz, unfinished
 from jaxsrda.core.progress import Progress, duration
 from jaxsrda.core.records import key_of
 from jaxsrda.flow.climatology import CLIMATOLOGY_RUNS, Climatology, from_runs, simulate_climatology
@@ -51,8 +51,8 @@ def simulate_truth(
         run = Run(testbed, at, frames, seed=seed)
         what = f"truth {seed}, about {duration(estimate_seconds(run))}"
         progress(what, 0, frames)
-        parts = scratch_dir() / entry(f"{name}-{seed}", key).with_suffix(".parts").name
-        omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total))
+        parts = unfinished(f"{name}-{seed}", key)
+        omega = simulate_resumable(run, parts, progress=lambda done, total: progress(what, done, total), keep=True)
         return {"omega": to_analysis_grid(omega, testbed)}
 
     return np.stack([cached_npz(f"{name}-{seed}", key, functools.partial(compute, seed))["omega"] for seed in seeds])
@@ -68,7 +68,7 @@ def default_climatology(testbed: Testbed | None = None, runs: int = CLIMATOLOGY_
     kept = cached_npz(
         f"climatology-{testbed.name}", key, lambda: {"states": np.asarray(simulate_climatology(testbed, runs))}
     )
-    return from_runs(testbed.grid, jnp.asarray(kept["states"]), testbed.symmetries)
+    return jax.jit(from_runs, static_argnums=(0, 2))(testbed.grid, kept["states"], testbed.symmetries)
 
 
 def prepare_truth(truth: Any, testbed: Testbed | None = None, source: str = "truth", cycles: int = 2) -> np.ndarray:

@@ -82,7 +82,7 @@ def departures(predicted: Array, observations: Observations, params: FilterParam
     mask = observations.mask
     mean = predicted.mean(0)
     own = jnp.where(params.assumed_std > 0, params.assumed_std**2, observations.variance)
-    anomalies = jnp.where(mask, predicted - mean, 0)
+    anomalies = jnp.where(mask[None], predicted - mean[None], 0)
     least = LEAST_VARIANCE * jnp.max(jnp.sum(anomalies**2, 0), initial=0) / (len(predicted) - 1)
     return Departures(
         anomalies,
@@ -126,7 +126,7 @@ def gain_increments(
 def perturbations(key: Array, members: int, seen: Departures) -> Array:
     """Observation perturbations (M, p) ~ N(0, R) with mean zero over the members."""
     noise = draws.normal(key, (members, len(seen.variance)), seen.variance.dtype)
-    return (noise - noise.mean(0)) * jnp.sqrt(seen.variance)
+    return (noise - noise.mean(0, keepdims=True)) * jnp.sqrt(seen.variance)[None]
 
 
 Analysis = Callable[[Array, ChannelGrid, Array, Array, Observations, FilterParams], Array]
@@ -144,11 +144,11 @@ def enkf(
     members = ensemble.shape[0]
     seen = departures(predicted, observations, params)
     states = ensemble.reshape(members, -1)
-    innovations = seen.innovation + perturbations(key, members, seen) - seen.anomalies
+    innovations = seen.innovation[None] + perturbations(key, members, seen) - seen.anomalies
     increments = gain_increments(
-        states - states.mean(0),
+        states - states.mean(0, keepdims=True),
         seen,
-        jnp.where(observations.mask, innovations, 0).T,
+        jnp.where(observations.mask[None], innovations, 0).T,
         grid_positions(grid, ensemble.dtype),
         observations.positions,
         params.localization,
@@ -181,7 +181,7 @@ def whitened(predicted: Array, observations: Observations, params: FilterParams)
     """Anomalies R^{-1/2} H X′ / √(M−1), (M, p), and innovation R^{-1/2}(y − H x̄), (p,), for square-root filters."""
     seen = departures(predicted, observations, params)
     deviation = jnp.sqrt(seen.variance)
-    return seen.anomalies / deviation / math.sqrt(predicted.shape[0] - 1), seen.innovation / deviation
+    return seen.anomalies / deviation[None] / math.sqrt(predicted.shape[0] - 1), seen.innovation / deviation
 
 
 def etkf(
@@ -193,9 +193,9 @@ def etkf(
     al. (2007, doi:10.1016/j.physd.2006.11.008).  (M, nx, ny) → (M, nx, ny).
     """
     states = ensemble.reshape(ensemble.shape[0], -1)
-    mean = states.mean(0)
+    mean = states.mean(0, keepdims=True)
     increment, anomalies = square_root_update(states - mean, *whitened(predicted, observations, params))
-    return (mean + increment + anomalies).reshape(ensemble.shape)
+    return (mean + increment[None] + anomalies).reshape(ensemble.shape)
 
 
 def letkf(
@@ -212,7 +212,7 @@ def letkf(
     Hunt, Kostelich & Szunyogh (2007, doi:10.1016/j.physd.2006.11.008).  (M, nx, ny) → (M, nx, ny).
     """
     states = ensemble.reshape(ensemble.shape[0], -1)
-    mean = states.mean(0)
+    mean = states.mean(0, keepdims=True)
     scaled, innovation = whitened(predicted, observations, params)
     sensors = min(local, observations.capacity)
 
@@ -223,7 +223,7 @@ def letkf(
         nearness, nearest = jax.lax.top_k(-away, sensors)
         taper = sqrt(jnp.where(observations.mask[nearest], gaspari_cohn(-nearness / params.localization), 0))
         increment, updated = square_root_update(
-            anomalies[:, None], scaled[:, nearest] * taper, innovation[nearest] * taper
+            anomalies[:, None], scaled[:, nearest] * taper[None], innovation[nearest] * taper
         )
         return increment[0], updated[:, 0]
 
@@ -231,7 +231,7 @@ def letkf(
     batch = min(points_at_once(observations.capacity + 4 * sensors * len(ensemble), states.shape[1]), grid.ny)
     columns = (states - mean).T, grid_positions(grid, ensemble.dtype)
     increment, anomalies = jax.lax.map(column, columns, batch_size=batch)
-    return (mean + increment + anomalies.T).reshape(ensemble.shape)
+    return (mean + increment[None] + anomalies.T).reshape(ensemble.shape)
 
 
 def ensf(
@@ -269,12 +269,12 @@ def ensf(
         alpha, beta2 = 1 - 0.95 * t, t
         drift, diffusion2 = -0.95 / alpha, 1 + 2 * 0.95 / alpha * t
         centres = alpha * states
-        square = jnp.sum(z * z, 1)[:, None] - 2 * matmul(z, centres.T) + jnp.sum(centres * centres, 1)
+        square = jnp.sum(z * z, 1)[:, None] - 2 * matmul(z, centres.T) + jnp.sum(centres * centres, 1)[None]
         weights = jax.nn.softmax(-square / (2 * beta2), axis=1)
         score = (matmul(weights, centres) - z) / beta2
         # A likelihood step longer than the distance to the datum would overshoot it.
         pull = jnp.minimum((1 - t) * precision, 1 / (diffusion2 * dt))
-        score = score + pull * (values - z)
+        score = score + pull[None] * (values[None] - z)
         noise = draws.normal(jax.random.fold_in(noise_key, k), z.shape, z.dtype)
         return z - dt * (drift * z - diffusion2 * score) + jnp.sqrt(diffusion2 * dt) * noise, None
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.core.checks import check_fraction, check_positive
+from jaxsrda.core.checks import check_fraction, check_not_negative, check_positive
 from jaxsrda.core.records import renamed
 
 
@@ -57,7 +58,9 @@ class FilterConfig:
         check_positive("localization", self.localization)
         check_positive("inflation", self.inflation)
         check_fraction("adaptive", self.adaptive)
-        if self.substeps < 0 or not self.viscosity >= 0:
+        for name in ("additive", "initial", "rtps", "rtpp", "representativeness", "assumed_std"):
+            check_not_negative(name, getattr(self, name))
+        if self.substeps < 0 or not 0 <= self.viscosity < math.inf:
             raise ValueError(
                 f"substeps, viscosity: expected numbers above 0, or 0 for the model's own, got {self.substeps} and "
                 f"{self.viscosity}"
@@ -92,7 +95,27 @@ FILTERS: dict[str, FilterConfig] = {
 """Tuning by method for `lattice:8` and every layout without its own, true R; made by `benchmarks/tune_filters.py` where
 experiments/README.md says so, the others untuned."""
 
-LAYOUT_FILTERS: dict[str, dict[str, FilterConfig]] = {}
+LAYOUT_FILTERS: dict[str, dict[str, FilterConfig]] = {
+    "lattice:4": {
+        "enkf-lagrange": FilterConfig(members=40, localization=0.65, additive=0.01, rtps=0.5),
+        "enkf-sr": FilterConfig(
+            members=100, localization=0.6, additive=0.18, rtps=0.7, representativeness=0.025, inflation=1.04
+        ),
+    },
+    "lattice:6": {
+        "enkf-lagrange": FilterConfig(members=40, localization=1.2, additive=0.0056, rtps=0.5),
+        "enkf-sr": FilterConfig(
+            members=100, localization=0.6, additive=0.1, rtps=0.7, representativeness=0.4, inflation=1.08
+        ),
+    },
+    "lattice:12": {
+        "enkf-hr": FilterConfig(members=100, localization=1.6, additive=0.017, rtps=0.7),
+        "enkf-lagrange": FilterConfig(members=40, localization=1.6, additive=0.0056, rtps=0.3),
+        "enkf-sr": FilterConfig(
+            members=100, localization=1.5, additive=0.056, rtps=0.7, representativeness=0.4, inflation=0.96
+        ),
+    },
+}
 """Tuning for other layouts, by layout and method, from the same searches."""
 
 

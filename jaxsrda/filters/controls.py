@@ -38,7 +38,7 @@ def climatology(setup: Setup, members: int) -> Assimilator:
         return jnp.int32(setup.first)
 
     def step(key: Array, time: Array, observations: Observations) -> tuple[Array, Window]:
-        draws = setup.climatology.draw(key, time, members, grid) + setup.climatology.mean_at(time, grid)
+        draws = setup.climatology.draw(key, time, members, grid) + setup.climatology.mean_at(time, grid)[None]
         held = jnp.repeat(to_fields(grid, draws)[:, None], setup.testbed.frames_per_cycle, axis=1)
         return time + 1, setup.window(setup.assimilated(observations), held)
 

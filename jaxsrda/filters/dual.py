@@ -62,14 +62,14 @@ def dual_filter(
         is the only one), each member against perturbed anomalies.
         """
         sensed = departures(before, observations, params)
-        wanted = observations.values - setup.observed(control, observations)
+        wanted = observations.values[None] - setup.observed(control, observations)
         if controls > 1:
             wanted = wanted + perturbations(keys[1], controls, sensed)
         innovations = jnp.concatenate([wanted, perturbations(keys[0], members, sensed) - sensed.anomalies])
         increments = gain_increments(
             delta.reshape(members, -1),
             sensed,
-            jnp.where(observations.mask, innovations, 0).T,
+            jnp.where(observations.mask[None], innovations, 0).T,
             grid_positions(grid, dtype),
             observations.positions,
             params.localization,
@@ -81,14 +81,14 @@ def dual_filter(
         delta = relax_spread(delta, before, params.rtps)
         delta = relax_perturbations(delta, before, params.rtpp)
         noise = setup.climatology.draw(key, time, members, grid)
-        return delta - delta.mean(0) + to_fields(grid, recentre(noise, params.additive))
+        return delta - delta.mean(0, keepdims=True) + to_fields(grid, recentre(noise, params.additive))
 
     def forecast(control: Array, delta: Array, time: Array, inflation: Array) -> tuple[DualState, Array, Speeds]:
         """The state at the next time, the ensemble's frames (M, F − 1, nx, ny) until then, and top speeds."""
         ahead = control_model.forecast(control_model.from_analysis_grid(control))
-        member_ahead = member_model.forecast(member_model.from_analysis_grid(control.mean(0) + delta))
+        member_ahead = member_model.forecast(member_model.from_analysis_grid(control.mean(0, keepdims=True) + delta))
         frames = member_ahead.frames[:, 1:]
-        later = member_model.to_analysis_grid(frames - frames.mean(0))
+        later = member_model.to_analysis_grid(frames - frames.mean(0, keepdims=True))
         frames = control_model.to_analysis_grid(ahead.frames[owner, 1:]) + later
         # The larger of both, so that a member that is lost (NaN) shows at once.
         top = jax.tree.map(jnp.maximum, ahead.speeds, member_ahead.speeds)
@@ -97,14 +97,14 @@ def dual_filter(
     def step(key: Array, state: DualState, observations: Observations) -> tuple[DualState, Window]:
         observations = setup.assimilated(observations)
         analysis_key, control_key, noise_key = jax.random.split(key, 3)
-        perturbed = state.members_hat - state.members_hat.mean(0)
+        perturbed = state.members_hat - state.members_hat.mean(0, keepdims=True)
         raw = member_model.to_analysis_grid(perturbed)
         control = control_model.to_analysis_grid(state.control_hat)
         background = control.mean(0)
-        predicted = setup.observed(background + raw, observations)
+        predicted = setup.observed(background[None] + raw, observations)
         inflation = adapted(state.inflation, predicted, observations, params)
         prior = inflation * raw
-        before = setup.observed(background + prior, observations)
+        before = setup.observed(background[None] + prior, observations)
         keys = jnp.stack([analysis_key, control_key])
         control, delta = analysed(keys, control, prior, before, observations)
         delta = spread(noise_key, delta, prior, state.time)

@@ -15,7 +15,7 @@ from jaxsrda.observing.observations import Observations
 
 def inflate(ensemble: Array, factor: Array) -> Array:
     """Multiplicative inflation x̄ + λ x′ of an ensemble (M, …)."""
-    mean = ensemble.mean(0)
+    mean = ensemble.mean(0, keepdims=True)
     return mean + factor * (ensemble - mean)
 
 
@@ -24,11 +24,11 @@ def relax_spread(analysis: Array, background: Array, alpha: Array) -> Array:
 
     Whitaker & Hamill (2012, doi:10.1175/MWR-D-11-00276.1, eq. 2).
     """
-    mean = analysis.mean(0)
+    mean = analysis.mean(0, keepdims=True)
     spread_a, spread_b = deviation(analysis), deviation(background)
     safe = jnp.where(spread_a > 0, spread_a, 1)
     factor = jnp.where(spread_a > 0, alpha * (spread_b - spread_a) / safe, 0)
-    return analysis + (analysis - mean) * factor
+    return analysis + (analysis - mean) * factor[None]
 
 
 def relax_perturbations(analysis: Array, background: Array, alpha: Array) -> Array:
@@ -36,8 +36,8 @@ def relax_perturbations(analysis: Array, background: Array, alpha: Array) -> Arr
 
     Zhang, Snyder & Sun (2004, doi:10.1175/1520-0493(2004)132<1238:IOIEAO>2.0.CO;2, eq. 5).
     """
-    before = background - background.mean(0)
-    return analysis + alpha * (before - (analysis - analysis.mean(0)))
+    before = background - background.mean(0, keepdims=True)
+    return analysis + alpha * (before - (analysis - analysis.mean(0, keepdims=True)))
 
 
 # Adaptive inflation ---------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def from_runs(grid: ChannelGrid, states: Array, symmetries: tuple[str, ...] = SY
         mean = mean.at[:, 1:].set(0.0)
     if "reflection" in symmetries:
         mean = (mean + jax.vmap(lambda a: reflect_hat(grid, a))(mean)) / 2
-    return Climatology(mean, states - mean, grid, symmetries)
+    return Climatology(mean, states - mean[None], grid, symmetries)
 
 
 def training_key(seed: int | Array) -> Array:

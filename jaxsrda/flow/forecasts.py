@@ -100,4 +100,4 @@ def over_leading(function: Callable[[Array], Array], array: Array) -> Array:
 
 def recentre(draws: Array, amplitude: Array | float) -> Array:
     """Draws (M, …) with their mean over the members removed, times an amplitude."""
-    return amplitude * (draws - draws.mean(0))
+    return amplitude * (draws - draws.mean(0, keepdims=True))

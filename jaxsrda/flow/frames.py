@@ -15,9 +15,13 @@ import numpy as np
 
 from jaxsrda.flow.grid import ChannelGrid
 from jaxsrda.flow.labelled import NO_UNITS, Labelled, named
+from jaxsrda.flow.testbed import testbeds_on
 
 OFF = 0.02
 """By how much of the grid spacing a coordinate may be off: files round."""
+
+ANOTHER = "bring it to one of these first, or describe its flow as a Testbed"
+"""What to do with fields on a grid that no testbed has."""
 
 LATE = 1e-3
 """By how much of the time between frames a time may be off."""
@@ -107,7 +111,8 @@ def _grid(given: Labelled, shape: tuple[int, int], grids: Sequence[ChannelGrid],
             return grid
     shapes = list(dict.fromkeys(grid.shape for grid in grids))
     known = ", ".join(f"{nx} × {ny}" for nx, ny in shapes)
-    hint = "bring it to one of these first, or describe its flow as a Testbed"
+    fitting = testbeds_on(shape)
+    hint = f"it is that of testbed {fitting[0]}: choose it (--testbed {fitting[0]})" if fitting else ANOTHER
     sizes = given.values.shape
     if nameless and any(pair in shapes or pair[::-1] in shapes for pair in itertools.pairwise(sizes)):
         hint = (

@@ -173,7 +173,7 @@ def interpolate(grid: ChannelGrid, field: Array, shift: Pair, parity: int) -> Ar
     """
     dtype, (dx, dy) = field.dtype, grid.spacing
     x = jnp.asarray(np.arange(grid.nx)[:, None], dtype) + shift[0] / dx
-    y = jnp.asarray(np.arange(grid.ny), dtype) + shift[1] / dy
+    y = jnp.asarray(np.arange(grid.ny)[None], dtype) + shift[1] / dy
     cell_x, cell_y = jnp.floor(x), jnp.floor(y)
     # A frame of ghost points, 1 and 2 in x and 2 on either side in y, so that no point of the 4 × 4 needs wrapping.
     field = jnp.concatenate([parity * field[:, 2:0:-1], field, parity * field[:, -2:-4:-1]], axis=1)

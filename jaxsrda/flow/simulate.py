@@ -18,8 +18,9 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core.cache import content_hash
-from jaxsrda.core.checkpoints import Checkpoint, Checkpoints, DamagedCheckpointError
+from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.checks import check_choice, check_positive, check_seed, check_shape
+from jaxsrda.core.interrupts import goes_on, interruptible
 from jaxsrda.core.locks import locked
 from jaxsrda.core.records import key_of
 from jaxsrda.flow.grid import ChannelGrid, to_physical, to_spectral
@@ -189,20 +190,27 @@ def simulate_resumable(
     initial: np.ndarray | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     shorter: Callable[[int, int], None] = _shorter,
+    keep: bool = False,
 ) -> np.ndarray:
     """Vorticity (frames, nx, ny) of a run, frame by frame; finished parts are kept in `folder` until it is done.
 
-    Called again with the same run and start after a kill, it goes on from the last part and gives the same numbers.
+    Called again with the same run and start after a kill, it goes on from the last part and gives the same numbers; an
+    interrupt from the keyboard ends it after the frame that is under way, and keeps all.
     Where the step becomes unstable it goes back to the last frame at which the step was stable beyond doubt, and on
     with `SHORTER` times as many steps; `shorter(frame, steps)` is told, by default by a warning: up to that frame (the
-    start is 0) the step is the longer one.  The folder is removed at the end.  Raises ValueError if it holds parts of
-    another run or another process is at work there, and `UnstableStepError` if steps that were asked for are too few
-    from the start on, or `MOST` times as many are still too few.
+    start is 0) the step is the longer one.  The folder is removed at the end, unless whoever called `keep`s it until
+    the result is written.  Raises ValueError if it holds parts of another run or another process is at work there, and
+    `UnstableStepError` if steps that were asked for are too few from the start on, or `MOST` times as many are still
+    too few.
     """
     with locked(folder.with_name(folder.name + ".lock"), wait=False) as mine:
         if not mine:
             raise ValueError(f"{folder}: another process is at work on this run; wait for it, or choose another output")
-        return _resumed(run, folder, start_state(run, initial), progress, shorter)
+        with interruptible(goes_on(folder)) as stopped:
+            omega = _resumed(run, folder, start_state(run, initial), progress, shorter, stopped)
+        if folder.exists() and not keep:
+            shutil.rmtree(folder)
+        return omega
 
 
 def _resumed(
@@ -211,10 +219,11 @@ def _resumed(
     state: Array,
     progress: Callable[[int, int], None],
     shorter: Callable[[int, int], None],
+    stopped: Callable[[], bool],
 ) -> np.ndarray:
     grid, frame, steps = run.level.grid, run.testbed.frame, run.steps_a_frame
     store = Checkpoints(folder, content_hash(key_of(run, np.asarray(state).tobytes().hex())), keep=None)
-    saved_parts = _contiguous(store)
+    saved_parts = store.parts()
     parts = [np.asarray(part.arrays["omega"]) for part in saved_parts]
     lengths: list[list[int]] = []  # where the step was made shorter: frame, steps from there on
     if saved_parts:
@@ -254,31 +263,12 @@ def _resumed(
         if float(_speeds_batch(state[None], grid).rate[0]) <= stable_rate(frame / steps, run.scheme):
             sound = done, state
         progress(done, run.frames)
-        if time.perf_counter() - saved > SAVE_EVERY and done < run.frames:
+        if stopped() or (time.perf_counter() - saved > SAVE_EVERY and done < run.frames):
             parts.append(np.stack(fields))
             arrays = {"omega": parts[-1], "state": np.asarray(state), "sound": np.asarray(sound[1])}
-            store.save(done, arrays, {"shorter": lengths, "sound": sound[0]})
+            store.save_part(kept, done, arrays, {"shorter": lengths, "sound": sound[0]})
             fields, saved, kept = [], time.perf_counter(), done
+        if stopped():
+            raise KeyboardInterrupt
     store.close()
-    omega = np.concatenate([*parts, *([np.stack(fields)] if fields else [])])
-    if folder.exists():
-        shutil.rmtree(folder)
-    return omega
-
-
-def _contiguous(store: Checkpoints) -> list[Checkpoint]:
-    """The parts that follow on one another from the start; those from a gap or a damaged one on are removed."""
-    parts: list[Checkpoint] = []
-    for step in store.steps():
-        done = parts[-1].step if parts else 0
-        try:
-            part = store.restore(step)
-        except DamagedCheckpointError:
-            part = None
-        if part is None or done + len(part.arrays["omega"]) != step:
-            fault = f"{store.folder}: the part up to frame {step} is damaged or has a gap; run anew"
-            warnings.warn(fault, stacklevel=4)
-            store.drop(step)
-            break
-        parts.append(part)
-    return parts
+    return np.concatenate([*parts, *([np.stack(fields)] if fields else [])])

@@ -217,6 +217,11 @@ TESTBEDS: dict[str, Callable[[], Testbed]] = {"jet": jet, "jet-small": jet_small
 """Testbeds by name."""
 
 
+def testbeds_on(shape: tuple[int, int]) -> list[str]:
+    """The names of the testbeds whose analyses have so many points."""
+    return [name for name, make in TESTBEDS.items() if make().grid.shape == shape]
+
+
 def testbed(name: str) -> Testbed:
     """The testbed called `name`, or your own as module:name (a `Testbed` or a function that makes one).
 

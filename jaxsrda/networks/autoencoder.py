@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from jaxsrda.core.linalg import trailing
 from jaxsrda.networks.layers import Conv, ResBlock, from_patches, to_patches
 
 LOG_VARIANCE = (-20.0, 2.0)
@@ -101,7 +102,7 @@ class Autoencoder(nnx.Module):
             x = block(x)
         omega = self.config.field_scale * from_patches(self.head(x), self.config.patch)[..., 0]
         inside = jnp.ones(omega.shape[-1], omega.dtype).at[jnp.array([0, -1])].set(0)
-        return (omega * inside).astype(z.dtype)
+        return (omega * trailing(inside, omega)).astype(z.dtype)
 
 
 class Functions(NamedTuple):

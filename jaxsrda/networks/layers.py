@@ -14,6 +14,8 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
+from jaxsrda.core.linalg import trailing
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -93,7 +95,7 @@ def add_bias(x: Array, bias: Array) -> Array:
 
 
 def _bias(x: Array, bias: Array) -> Array:
-    return x + bias.astype(x.dtype)
+    return x + trailing(bias, x).astype(x.dtype)
 
 
 _bias_with_gradient = jax.custom_vjp(_bias)
@@ -189,7 +191,7 @@ class Dense(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features, jnp.float32))
 
     def __call__(self, x: Array) -> Array:
-        return x @ self.kernel[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        return x @ self.kernel[...].astype(x.dtype) + trailing(self.bias[...], x).astype(x.dtype)
 
 
 class GroupNorm(nnx.Module):
@@ -211,8 +213,8 @@ class GroupNorm(nnx.Module):
         mean = group_mean(x)
         variance = jnp.maximum(group_mean(x * x) - mean * mean, 0)
         # One factor and one shift a channel, so that x is read twice and written once, in its own type.
-        factor = jax.lax.rsqrt(variance + 1e-5) * self.scale[...]
-        return affine(x, factor, self.bias[...] - mean * factor)
+        factor = jax.lax.rsqrt(variance + 1e-5) * self.scale[...][None]
+        return affine(x, factor, self.bias[...][None] - mean * factor)
 
 
 class ResBlock(nnx.Module):
@@ -300,6 +302,6 @@ class Embedding(nnx.Module):
 
     def __call__(self, scalar: Array) -> Array:
         frequency = jnp.exp(jnp.linspace(np.log(0.25), np.log(32.0), 16)).astype(scalar.dtype)
-        angle = scalar[:, None] * frequency
+        angle = scalar[:, None] * frequency[None]
         waves = jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
         return jax.nn.silu(self.dense2(jax.nn.silu(self.dense1(waves))))

@@ -17,6 +17,7 @@ from jax import Array
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_fraction, check_shape
+from jaxsrda.core.linalg import trailing
 from jaxsrda.networks.layers import DIMENSIONS, Attention, Conv, Dense, Embedding, GroupNorm, convolve
 from jaxsrda.networks.registry import NetworkKind, Sizes, register_network
 from jaxsrda.networks.unet import Features
@@ -64,7 +65,7 @@ class NearConv(Conv):
     """A 3 × 3 convolution of rows without the far wall; stride 2 keeps every second node, so the near wall."""
 
     def __call__(self, x: Array) -> Array:
-        kernel, bias = self.kernel[...].astype(x.dtype), self.bias[...].astype(x.dtype)
+        kernel, bias = self.kernel[...].astype(x.dtype), trailing(self.bias[...], x).astype(x.dtype)
         padded = pad_near(x)
         if self.stride == 1:
             return convolve(padded, kernel) + bias

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
+from jaxsrda.core.linalg import trailing
 from jaxsrda.networks.layers import Conv, Dense, GroupNorm, from_patches, to_patches, upsample
 from jaxsrda.networks.registry import NetworkKind, Sizes, register_network
 from jaxsrda.networks.unet import Features
@@ -73,7 +74,7 @@ def layer_norm(x: Array, scale: Array, bias: Array) -> Array:
     wide = x.astype(jnp.float32)
     centred = wide - wide.mean(-1, keepdims=True)
     normal = centred * jax.lax.rsqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
-    return (normal * scale + bias).astype(x.dtype)
+    return (normal * trailing(scale, x) + trailing(bias, x)).astype(x.dtype)
 
 
 class TokenBlock(nnx.Module):
@@ -140,7 +141,7 @@ class SRDA(nnx.Module):
         for conv, norm in zip((None, *self.down), self.down_norms):
             x = x if conv is None else conv(to_patches(x, 2))
             x = jax.nn.silu(norm(x))
-        tokens = self.to_token(x.reshape(batch, config.frames, -1)) + self.places[...].astype(dtype)
+        tokens = self.to_token(x.reshape(batch, config.frames, -1)) + self.places[...][None].astype(dtype)
         for block in self.blocks:
             tokens = block(tokens)
         x = x + self.from_token(tokens).reshape(x.shape)

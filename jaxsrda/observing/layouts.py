@@ -83,7 +83,7 @@ def tracks(grid: ChannelGrid, count: int) -> Layout:
         start = 2 * np.pi * draws.uniform(start_key, (count, 1))
         slant = jnp.tan(np.pi / 6 * (1 + draws.uniform(slant_key, (count, 1))))
         side = jnp.where(draws.uniform(side_key, (count, 1)) < 0.5, 1.0, -1.0)
-        y = np.pi * (jnp.arange(POINTS_PER_GROUP, dtype=start.dtype) + 0.5) / POINTS_PER_GROUP
+        y = np.pi * (jnp.arange(POINTS_PER_GROUP, dtype=start.dtype)[None] + 0.5) / POINTS_PER_GROUP
         x = (start + side * slant * y) % (2 * np.pi)
         return inside(jnp.stack([x, jnp.broadcast_to(y, x.shape)], -1).reshape(-1, 2)), jnp.ones(x.size, bool)
 
@@ -97,9 +97,9 @@ def clusters(grid: ChannelGrid, count: int, radius: float = 0.4) -> Layout:
 
     def place(fixed_key, _, __):
         centre_key, point_key = jax.random.split(fixed_key)
-        centre = draws.uniform(centre_key, (count, 1, 2)) * jnp.array([2 * np.pi, np.pi - 2 * radius])
+        centre = draws.uniform(centre_key, (count, 1, 2)) * jnp.array([[[2 * np.pi, np.pi - 2 * radius]]])
         offset = radius / 2 * draws.normal(point_key, (count, POINTS_PER_GROUP, 2))
-        positions = (centre + jnp.array([0.0, radius]) + offset).reshape(-1, 2)
+        positions = (centre + jnp.array([[[0.0, radius]]]) + offset).reshape(-1, 2)
         dy = grid.spacing[1]
         y = jnp.clip(positions[:, 1], dy, np.pi - dy)
         return inside(jnp.stack([positions[:, 0] % (2 * np.pi), y], -1)), jnp.ones(len(positions), bool)

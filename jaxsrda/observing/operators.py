@@ -43,10 +43,9 @@ def vorticity(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
 
 def vorticity_spectral(grid: ChannelGrid, omega: Array, positions: Array) -> Array:
     """ω at the sensors, exact anywhere: the field's truncated series summed at each position."""
-    k = jnp.arange(1, grid.kmax + 1, dtype=omega.dtype)
-    kx = positions[:, :1] * k
+    kx = positions[:, :1] * jnp.arange(1, grid.kmax + 1, dtype=omega.dtype)[None]
     in_x = jnp.concatenate([jnp.ones_like(kx[:, :1]), jnp.cos(kx), jnp.sin(kx)], axis=1)
-    in_y = jnp.sin(positions[:, 1:] * jnp.arange(1, grid.lmax + 1, dtype=omega.dtype))
+    in_y = jnp.sin(positions[:, 1:] * jnp.arange(1, grid.lmax + 1, dtype=omega.dtype)[None])
     return jnp.sum(matmul(in_x, to_spectral(grid, omega)) * in_y, axis=1)
 
 
@@ -95,7 +94,7 @@ def block_mean(size: int) -> Operator:
         if size > min(grid.nx, grid.ny - 1):
             raise ValueError(f"block_mean: expected a size of at most {min(grid.nx, grid.ny - 1)}, got {size}")
         dx, dy = grid.spacing
-        ahead = jnp.arange(size, dtype=jnp.int32) - (size - 1) // 2
+        ahead = jnp.arange(size, dtype=jnp.int32)[None] - (size - 1) // 2
         i = jnp.rint(positions[:, 0] / dx).astype(jnp.int32)[:, None] + ahead
         j = jnp.rint(positions[:, 1] / dy).astype(jnp.int32)[:, None] + ahead
         last = grid.ny - 1
@@ -127,7 +126,7 @@ def operator(name: str) -> Operator:
 def probe(grid: ChannelGrid) -> tuple[Array, Array, Array]:
     """Two smooth fields [nx, ny] and three positions (3, 2), to try an operator on."""
     positions = jnp.asarray([[0.5, 0.7], [2.0, 1.6], [5.0, 2.5]], jnp.zeros(()).dtype)
-    x, y = jnp.asarray(grid.x, positions.dtype)[:, None], jnp.asarray(grid.y, positions.dtype)
+    x, y = jnp.asarray(grid.x, positions.dtype)[:, None], jnp.asarray(grid.y, positions.dtype)[None]
     return jnp.cos(x) * jnp.sin(y) + 0.5 * jnp.sin(2 * y), jnp.sin(2 * x) * jnp.sin(3 * y), positions
 
 

@@ -133,9 +133,10 @@ def with_role(observations: Observations, sensors: Sequence[Sensors], role: str)
 
 def check_values(observed: Observations) -> None:
     """ValueError for observations made of truths that are not finite, by an operator that does not bear them."""
-    if bad := int((observed.mask & ~jnp.isfinite(observed.values)).sum()):
+    mask = np.asarray(observed.mask)
+    if bad := int((mask & ~np.isfinite(observed.values)).sum()):
         raise ValueError(
-            f"operator: {bad} of {int(observed.mask.sum())} observations of the truth are NaN or infinite; expected "
+            f"operator: {bad} of {int(mask.sum())} observations of the truth are NaN or infinite; expected "
             "operators that are finite for all vorticities"
         )
 

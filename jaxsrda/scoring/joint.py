@@ -57,14 +57,14 @@ def energy_score(ensemble: Array, truth: Array) -> Array:
     Gneiting & Raftery (2007, doi:10.1198/016214506000001437, eq. 22).
     """
     members = check_ensemble(ensemble, truth)
-    off = (ensemble - truth).reshape(members, -1)
+    off = (ensemble - truth[None]).reshape(members, -1)
     skill = sqrt((off * off).mean(1)).mean()
     if members == 1:
         return skill
     # Distances of pairs from scalar products: ‖a − b‖² = ‖a‖² + ‖b‖² − 2 a·b.
     products = matmul(off, off.T) / off.shape[1]
     sizes = jnp.diagonal(products)
-    apart = sqrt(jnp.maximum(sizes[:, None] + sizes - 2 * products, 0) * (1 - jnp.eye(members, dtype=off.dtype)))
+    apart = sqrt(jnp.maximum(sizes[:, None] + sizes[None] - 2 * products, 0) * (1 - jnp.eye(members, dtype=off.dtype)))
     return skill - apart.sum() / (2 * members * (members - 1))
 
 

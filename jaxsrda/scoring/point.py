@@ -72,7 +72,7 @@ def crps(ensemble: Array, truth: Array) -> Array:
     2 Σ_i (2i − M − 1) x_(i) over the sorted members.  Source: Ferro (2014), doi:10.1002/qj.2270.
     """
     members = check_ensemble(ensemble, truth)
-    errors = ensemble - truth
+    errors = ensemble - truth[None]
     distance = jnp.abs(errors).mean()
     if members == 1:
         return distance

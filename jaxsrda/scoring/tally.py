@@ -165,7 +165,7 @@ def _count(index: Array, length: int) -> Array:
 
 def _rank_counts(key: Array, ensemble: Array, truth: Array) -> Array:
     """Points (M + 1) by the number of members below the truth; ties are broken at random."""
-    below, ties = (ensemble < truth).sum(0, dtype=jnp.int32), (ensemble == truth).sum(0, dtype=jnp.int32)
+    below, ties = (ensemble < truth[None]).sum(0, dtype=jnp.int32), (ensemble == truth[None]).sum(0, dtype=jnp.int32)
     above_ties = draws.uniform(key, truth.shape, truth.dtype) * (ties + 1).astype(truth.dtype)
     return _count(below + jnp.floor(above_ties).astype(jnp.int32), len(ensemble) + 1)
 
@@ -191,5 +191,5 @@ def _separations(nx: int) -> list[int]:
 def _structure(fields: Array) -> Array:
     """Structure functions (4, R) of orders 1 … 4 along x of fields [n, nx, ny], averaged over them."""
     shifted = jnp.stack([jnp.roll(fields, -r, axis=1) for r in _separations(fields.shape[1])])
-    step = jnp.abs(shifted - fields)
+    step = jnp.abs(shifted - fields[None])
     return jnp.stack([(step**p).mean((1, 2, 3)) for p in (1, 2, 3, 4)])

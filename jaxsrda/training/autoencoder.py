@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxsrda.core import draws
-from jaxsrda.core.cache import cached_npz, content_hash, entry, scratch_dir
+from jaxsrda.core.cache import cached_npz, content_hash, unfinished
 from jaxsrda.core.records import key_of
 from jaxsrda.core.trees import flatten, unflatten
 from jaxsrda.diffsrda.latent import LatentSpace
@@ -226,16 +225,14 @@ def trained_space(
     Kept in the cache, so it is trained once for each configuration; a killed training goes on.  Its gain is one until
     it is measured on windows (`latent.encoder_gain`).
     """
-    leftover: list[Path] = []
     named = [testbed.numerics(level), testbed.grid.shape, testbed.symmetries]
     name = key_of(PRESETS[preset], training, named, runs, held_out)
 
     def compute() -> dict[str, np.ndarray]:
         omega = training_runs(testbed, level, runs)
-        folder = scratch_dir() / entry(f"autoencoder-{preset}", name).with_suffix(".parts").name
+        folder = unfinished(f"autoencoder-{preset}", name)
         frames, held = (part.reshape(-1, *omega.shape[2:]) for part in (omega[:-held_out], omega[-held_out:]))
         fitted = fit_autoencoder(folder, preset, training, frames, held, report, testbed.symmetries)
-        leftover.append(folder)
         record = {
             "preset": preset,
             "config": dataclasses.asdict(PRESETS[preset]),
@@ -250,8 +247,6 @@ def trained_space(
         return weights | {"codes": fitted.codes, "record": np.array(json.dumps(record))}
 
     arrays = cached_npz(f"autoencoder-{preset}", name, compute)
-    for folder in leftover:  # only now that the result is kept
-        shutil.rmtree(folder, ignore_errors=True)
     config = PRESETS[preset]
     params = unflatten(functions(config).initial, chosen("params", arrays), "cache", f"autoencoder {preset!r}")
     space = LatentSpace(params, jnp.asarray(arrays["codes"]), jnp.ones(config.channels, jnp.float32))

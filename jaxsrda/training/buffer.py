@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxsrda.core.devices import placed, shared
-from jaxsrda.core.files import write_npz
+from jaxsrda.core.files import read_npz, write_npz
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.training.windows import Windows
 
@@ -105,10 +104,9 @@ def restored(folder: Path, empty: Buffer, fills: list[Fill]) -> Buffer:
     for fill in fills:
         path = path_of(folder, fill.number)
         try:
-            with np.load(path, allow_pickle=False) as loaded:
-                new = Windows(jnp.asarray(loaded["condition"]), jnp.asarray(loaded["correction"]))
-                new = placed(new, empty.mesh)
-        except Exception as error:  # numpy raises half a dozen kinds on a damaged file
+            new = Windows(**{name: jnp.asarray(array) for name, array in read_npz(path).items()})
+            new = placed(new, empty.mesh)
+        except Exception as error:  # numpy and zipfile raise half a dozen kinds for a damaged file
             raise ValueError(f"{path}: cannot be read ({error}); remove the folder to start anew") from None
         buffer = put(buffer, new, fill)
     return buffer
@@ -117,6 +115,6 @@ def restored(folder: Path, empty: Buffer, fills: list[Fill]) -> Buffer:
 def tidy(folder: Path, fills: tuple[Fill, ...]) -> None:
     """Remove the lots that are not among these."""
     wanted = {path_of(folder, fill.number) for fill in fills}
-    for path in folder.glob("windows-*.npz"):
+    for path in [*folder.glob("windows-*.npz"), *folder.glob(".windows-*.npz")]:  # the latter are half written
         if path not in wanted:
             path.unlink()

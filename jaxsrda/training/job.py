@@ -19,6 +19,7 @@ from jax.sharding import Mesh
 
 from jaxsrda.core.devices import Devices, leading, mesh_of, placed
 from jaxsrda.core.files import check_writable, write_json
+from jaxsrda.core.linalg import trailing
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described, renamed
 from jaxsrda.cycling.assimilator import Setup
@@ -39,7 +40,7 @@ from jaxsrda.training.loss import TrainConfig, check_loss
 from jaxsrda.training.programs import Making, check_capacity, makers, programs
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import StreamConfig, host
-from jaxsrda.training.stream_run import Origin, Report, Truths, lot
+from jaxsrda.training.stream_run import Origin, Report, Truths, check_kept, lot, work_of
 from jaxsrda.training.truths import BLOCK
 from jaxsrda.training.windows import Windows
 
@@ -115,7 +116,7 @@ def train(
     these devices or others.  report: told of each line of the curve, refill and validation (`stream_run.Report`).
     devices: None for one, `all`, how many, or a mesh with the axis `data`; they share windows and batches out, so they
     have to divide the batch and the capacity.  The autoencoder of a latent model is trained on one.
-    Raises ValueError for bad configurations before any work.
+    Raises ValueError for bad configurations, and for a folder of another training, before any work.
     """
     check_writable(out, (".npz",))
     began = time.perf_counter()
@@ -124,6 +125,9 @@ def train(
     whose = policy if isinstance(policy, str) else model_hash(policy)
     data = job.data[0]
     testbed, stream = data.testbed, job.stream.settled(job.model)
+    folder = out.with_suffix(".train") if folder is None else folder
+    what = data_of(job, whose, parent)
+    check_kept(folder, work_of(job.model, job.training, stream, what))
     mesh = mesh_of(devices, data=math.gcd(job.training.batch, stream.capacity))
     setup = Setup(testbed, default_climatology(testbed))
     made = makers(setup, job.model, job.data, stream, policy, mesh)
@@ -141,8 +145,7 @@ def train(
         if origin.params is not None:  # the denoiser of another space is no start
             fresh = denoiser_part(job.model, network(job.model).initial(job.training.seed))
             origin = origin._replace(params=with_denoiser(origin.params, fresh))
-    folder = out.with_suffix(".train") if folder is None else folder
-    own = programs(job.model, job.training, stream, made, described([job.data, whose]), mesh)
+    own = programs(job.model, job.training, stream, made, what, mesh)
     fitted = with_covariance(fit(job.model, job.training, stream, own, truths, origin, report, folder))
     record = record_of(job, fitted, parent) | {"autoencoder": coded}
     record["seconds"] |= {"truths": gathered - began}
@@ -157,6 +160,22 @@ def train(
             record["cycling"] = cycling_scores(fitted.model, testbed, VALIDATION_TRUTHS[: job.cycling], progress)
         write_json(out.with_suffix(".json"), record)
     return fitted, record
+
+
+def data_of(job: Job, policy: str, parent: dict[str, Any]) -> dict[str, Any]:
+    """What tells the data and the start of a job from those of others, in terms of JSON.
+
+    policy: `own`, `none`, or the digest of the weights whose cycling it is; parent: the record of those it starts from.
+    """
+    coded = described(job.autoencoder) if job.model.latent else "none"
+    start = parent.get("sha256", "none")
+    return {
+        "sets": described(job.data),
+        "policy": policy,
+        "init": start,
+        "held_out": job.held_out,
+        "autoencoder": coded,
+    }
 
 
 def begun(job: Job) -> tuple[Model | None, dict[str, Any]]:
@@ -237,7 +256,7 @@ def residual_covariance(model: Model, windows: Windows) -> ResidualCovariance:
     @jax.jit
     def residual(condition: jax.Array, correction: jax.Array) -> jax.Array:
         features = encode(model, condition)
-        return (correction / jnp.asarray(model.scale) - features.mean) / features.scale
+        return (correction / trailing(jnp.asarray(model.scale), correction) - features.mean) / features.scale
 
     parts = []
     for first in range(0, len(windows.condition), 8):

@@ -13,6 +13,8 @@ import numpy as np
 
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.files import atomic_path
+from jaxsrda.core.interrupts import goes_on, interruptible
+from jaxsrda.core.trees import from_numbered, numbered
 
 SAVE_EVERY = 120.0
 """Seconds of work that a kill can cost."""
@@ -57,6 +59,11 @@ def run(folder: Path, mark: str, work: Work, report: Report = lambda *_: None) -
     mark: what the training is; a folder of another one is refused.  Raises ValueError for a folder of another training,
     a corrupt checkpoint, and a loss that is not finite.
     """
+    with interruptible(goes_on(folder)) as stopped:
+        return _run(folder, mark, work, report, stopped)
+
+
+def _run(folder: Path, mark: str, work: Work, report: Report, stopped: Callable[[], bool]) -> Course:
     steps, size = work.steps, work.size
     folder.mkdir(parents=True, exist_ok=True)
     store = Checkpoints(folder, mark)
@@ -79,10 +86,12 @@ def run(folder: Path, mark: str, work: Work, report: Report = lambda *_: None) -
             curve.append({"samples": (i + 1) * size, **row})
             report((i + 1) * size, steps * size, row | {"samples_per_s": rate})
             # Only between two lines of the curve, so that a resumed curve has no seam.
-            if time.perf_counter() - saved > SAVE_EVERY or last:
+            if stopped() or time.perf_counter() - saved > SAVE_EVERY or last:
                 saved = time.perf_counter()
                 notes = {"curve": curve, "milestones": milestones, "seconds": spent + saved - began}
-                store.save(i + 1, _numbered(state), notes)
+                store.save(i + 1, numbered(state), notes)
+            if stopped():
+                raise KeyboardInterrupt
     store.close()
     write_curve(folder / "curve.csv", curve)
     return Course(state, curve, milestones, spent + time.perf_counter() - began)
@@ -101,12 +110,6 @@ def _restored(store: Checkpoints, start: Any) -> tuple[Any, list, list, float]:
     steps = store.steps()
     if not steps:
         return start, [], [], 0.0
-    kept = store.restore(steps[-1], _numbered(start))
-    leaves = [kept.arrays[str(i)] for i in range(len(kept.arrays))]
-    state = jax.tree.unflatten(jax.tree.structure(start), leaves)
+    kept = store.restore(steps[-1], numbered(start))
+    state = from_numbered(jax.tree.structure(start), kept.arrays)
     return state, kept.notes["curve"], kept.notes["milestones"], kept.notes["seconds"]
-
-
-def _numbered(state: Any) -> dict[str, jax.Array]:
-    """The state as number → array, which can be stored whatever the containers are."""
-    return {str(i): leaf for i, leaf in enumerate(jax.tree.leaves(state))}

@@ -14,6 +14,7 @@ from jax import Array
 
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_choice, check_fraction, check_positive, check_seed
+from jaxsrda.core.linalg import trailing
 from jaxsrda.core.records import renamed
 from jaxsrda.diffsrda.latent import LatentSpace, encode_frames
 from jaxsrda.diffsrda.model import ModelConfig, latent_estimate, network, still_walls, with_denoiser
@@ -107,7 +108,7 @@ def window_loss(
     training: features are dropped, where the network does so.  space: the autoencoder of a latent model, which stays.
     """
     net = network(model, config.bfloat16)
-    target = windows.correction.astype(jnp.float32) / norm
+    target = windows.correction.astype(jnp.float32) / trailing(norm, windows.correction)
     features = net.encode(params, windows.condition.astype(jnp.float32))
     off = target - features.mean
     regression = jnp.abs(off).mean()

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsrda.core import draws
+from jaxsrda.core.linalg import trailing
 from jaxsrda.diffsrda.model import ModelConfig, network, with_denoiser
 from jaxsrda.diffusion.denoiser import precondition
 from jaxsrda.diffusion.schedules import student_sigmas
@@ -40,7 +41,7 @@ def fair_crps(members: Array, truth: Array) -> Array:
     Ferro (2014, doi:10.1002/qj.2270).
     """
     count = len(members)
-    skill = jnp.abs(members - truth).mean()
+    skill = jnp.abs(members - truth[None]).mean()
     pairs = sum(jnp.abs(members[i] - members[j]).mean() for i in range(count) for j in range(i))
     return skill - pairs / (count * (count - 1))
 
@@ -65,7 +66,7 @@ def one_pass_loss(
         raise ValueError(f"noises: the fair CRPS compares members, expected 2 or more, got {members}")
     net = network(model, bfloat16)
     features = jax.lax.stop_gradient(net.encode(frozen, windows.condition.astype(jnp.float32)))
-    left = windows.correction.astype(jnp.float32) / norm - features.mean
+    left = windows.correction.astype(jnp.float32) / trailing(norm, windows.correction) - features.mean
     whole = with_denoiser(frozen, params)
     each = jax.tree.map(lambda a: jnp.tile(a, (members, *(1,) * (a.ndim - 1))), features)
 

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jaxsrda.core import draws
 from jaxsrda.core.checks import check_fraction
 from jaxsrda.core.devices import divided, whole
+from jaxsrda.core.linalg import trailing
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network, with_denoiser
 from jaxsrda.networks.layers import on_cpu
@@ -173,7 +174,7 @@ def window_errors(
         condition, correction = (a.astype(jnp.float32) for a in batch)
         features = encode(Model(model, policy.params, policy.scale), condition)  # type: ignore[arg-type]
         guess = condition[..., : model.frames] * model.conditioning.field_scale
-        off = correction - features.mean * policy.scale
+        off = correction - features.mean * trailing(policy.scale, correction)
         sums = [jnp.abs(a)[..., :-1].sum() for a in (off, correction, guess + correction)]
         return loss(params, key, batch, False)[1], jnp.stack(sums)
 

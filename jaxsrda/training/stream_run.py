@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +20,10 @@ from jax.sharding import Mesh
 from jaxsrda.core import draws
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.devices import agreed, gathered, leading, placed
-from jaxsrda.core.records import described
-from jaxsrda.core.trees import digest
+from jaxsrda.core.interrupts import goes_on, interruptible
+from jaxsrda.core.locks import locked
+from jaxsrda.core.records import described, flat
+from jaxsrda.core.trees import digest, from_numbered, numbered
 from jaxsrda.diffsrda.latent import LatentSpace
 from jaxsrda.diffsrda.model import ModelConfig
 from jaxsrda.training import buffer as buffers
@@ -85,12 +89,20 @@ def run(
     Raises ValueError for a loss that is not finite, and for a folder of another training.
     """
     work = Work(model, config, stream, programs, truths, origin, report)
-    store = None
-    if folder is not None:
+    if folder is None:
+        work.train(None, None, lambda: False)
+    else:
         folder.mkdir(parents=True, exist_ok=True)
-        store = Checkpoints(folder, work.mark())
-        work.restore(store, folder)
-    work.train(store, folder)
+        lock = (
+            locked(folder.with_name(folder.name + ".lock"), wait=False) if leading() else contextlib.nullcontext(True)
+        )
+        with lock as mine:
+            if not mine:
+                raise ValueError(f"{folder}: another process is at work on this training; wait, or choose another")
+            store = Checkpoints(folder, work.mark())
+            work.restore(store, folder)
+            with interruptible(goes_on(folder)) as stopped:
+                work.train(store, folder, stopped)
     return Streamed(
         work.state, np.asarray(work.scale), work.counts["windows"], work.curve, work.validations, work.spent
     )
@@ -187,7 +199,7 @@ class Work:
 
     # Training ---------------------------------------------------------------------------------
 
-    def train(self, store: Checkpoints | None, folder: Path | None) -> None:
+    def train(self, store: Checkpoints | None, folder: Path | None, stopped: Callable[[], bool]) -> None:
         """Refill, validate and step until the budget is spent."""
         stream, config, rounds = self.stream, self.config, tuple(self.programs.makers)
         before, began = self.spent["all"], time.perf_counter()
@@ -198,8 +210,17 @@ class Work:
         if self.scale is None:
             filled = placed(jnp.int32(self.buffer.filled), self.mesh)
             self.scale = gathered(correction_scale(self.buffer.windows.correction, filled))
-        saved, pending = time.perf_counter(), None
+        saved, pending = began, None
         while (fraction := self.fraction(before, began)) < 1:
+            if store is not None:
+                late = agreed(math.inf if stopped() else time.perf_counter() - saved)
+                if late > SAVE_EVERY:
+                    self.tell(pending, before + time.perf_counter() - began)
+                    pending = None
+                    self.save(store, folder)
+                    saved = time.perf_counter()
+                if late == math.inf:
+                    raise KeyboardInterrupt
             if fraction >= self.counts["checks"] / stream.validate:
                 self.validate()
                 self.counts["checks"] += 1
@@ -217,11 +238,6 @@ class Work:
             self.tell(pending, before + time.perf_counter() - began)
             pending = {"samples": self.counts["samples"], "fraction": fraction, "rate": float(rate)}, metrics
             self.spent["training"] += time.perf_counter() - since
-            if store is not None and agreed(time.perf_counter() - saved) > SAVE_EVERY:
-                self.tell(pending, before + time.perf_counter() - began)
-                pending = None
-                self.save(store, folder)
-                saved = time.perf_counter()
         self.tell(pending, self.spent["all"])
         jax.block_until_ready(self.state.params)
         self.spent["all"] = before + time.perf_counter() - began
@@ -250,16 +266,17 @@ class Work:
 
     # Checkpoints ------------------------------------------------------------------------------
 
-    def mark(self) -> str:
-        """What the training is: all but its budget."""
-        config = {n: value for n, value in described(self.config).items() if n not in ("samples", "minutes")}
+    def mark(self) -> dict[str, str]:
+        """What the training is, by name: all but its budget."""
         data = [[*part.shape, np.asarray(part[0, -1], float).sum().item()] for part in self.truths]
         start = [float(np.abs(np.asarray(leaf, float)).sum()) for leaf in jax.tree.leaves(self.state.params)]
         scale = None if self.origin.scale is None else np.asarray(self.origin.scale, float).tolist()
-        named = [described(self.model), config, described(self.stream), list(self.programs.makers), data, start, scale]
-        space = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.origin.space))}
-        named += [self.programs.what, digest(space)]
-        return json.dumps(named)
+        space = {name: np.asarray(leaf) for name, leaf in numbered(self.origin.space).items()}
+        told = {"makers": list(self.programs.makers), "runs": data, "first weights": start, "first scale": scale}
+        return work_of(self.model, self.config, self.stream, self.programs.what) | {
+            **{name: json.dumps(value) for name, value in told.items()},
+            "autoencoder's weights": digest(space),
+        }
 
     def save(self, store: Checkpoints, folder: Path | None) -> None:
         """A checkpoint; windows lie beside it, those that it does not need are removed after it is written.
@@ -272,7 +289,7 @@ class Work:
 
     def write(self, store: Checkpoints, folder: Path | None) -> None:
         """The state, its notes, and no more windows than it needs."""
-        arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(self.state))}
+        arrays = {name: np.asarray(leaf) for name, leaf in numbered(self.state).items()}
         notes = {
             "curve": self.curve,
             "validations": self.validations,
@@ -291,8 +308,8 @@ class Work:
         if not steps:
             return
         kept = store.restore(steps[-1])
-        leaves = [jnp.asarray(kept.arrays[str(i)]) for i in range(len(kept.arrays))]
-        self.state = placed(jax.tree.unflatten(jax.tree.structure(self.state), leaves), self.mesh)
+        leaves = {name: jnp.asarray(array) for name, array in kept.arrays.items()}
+        self.state = placed(from_numbered(jax.tree.structure(self.state), leaves), self.mesh)
         notes = kept.notes
         self.curve, self.validations = notes["curve"], notes["validations"]
         self.spent, self.counts = notes["spent"], notes["counts"]
@@ -304,6 +321,23 @@ class Work:
 def lot(truths: Array, numbers: np.ndarray, mesh: Mesh | None) -> Array:
     """Some of the truths, shared out among the devices of a mesh."""
     return truths[numbers] if mesh is None else placed(np.asarray(truths)[numbers], mesh, "data")
+
+
+def work_of(model: ModelConfig, config: TrainConfig, stream: StreamConfig, what: Any) -> dict[str, str]:
+    """What a training is before its truths are there, as text by name; all but its budget.
+
+    what: of its data, as `Programs.what` has it.
+    """
+    configs = {"model": described(model), "training": described(config), "stream": described(stream), "data": what}
+    named = {name: text for part, value in configs.items() for name, text in flat(part, value).items()}
+    return {name: text for name, text in named.items() if name not in ("training.samples", "training.minutes")}
+
+
+def check_kept(folder: Path, known: dict[str, str]) -> None:
+    """ValueError if a folder holds a checkpoint of other work than is known of a training (`work_of`)."""
+    store = Checkpoints(folder, known)
+    store.check(known)
+    store.close()
 
 
 @functools.lru_cache(4)

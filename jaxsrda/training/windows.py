@@ -102,7 +102,7 @@ def observed_windows(
         state, _, now = step(jax.random.fold_in(step_key, index), state, observations)
         condition = jax.vmap(lambda n, m: channels(setup.grid, n, m, units))(now, memory)
         frames = jax.lax.dynamic_slice_in_dim(truth, first, units.frames)
-        correction = jnp.moveaxis(frames - now.guess.frames, 1, -1)
+        correction = jnp.moveaxis(frames[None] - now.guess.frames, 1, -1)
         return (state, index + 1), Windows(condition.astype(dtype), correction.astype(dtype))
 
     begin = start(setup, prior, state_key, truth.dtype, units)
@@ -184,7 +184,7 @@ def mix_nearest(key: Array, forecasts: Array, candidates: int = 200) -> Array:
     order_key, weight_key = jax.random.split(key)
     others = jax.random.permutation(order_key, runs)[:candidates]
     flat = forecasts.reshape(runs, -1)
-    distance = jax.lax.map(lambda a: jnp.sum((flat[others] - a) ** 2, axis=1), flat)
+    distance = jax.lax.map(lambda a: jnp.sum((flat[others] - a[None]) ** 2, axis=1), flat)
     itself = others[None, :] == jnp.arange(runs)[:, None]
     nearest = others[jnp.argmin(jnp.where(itself, jnp.inf, distance), axis=1)]
     weight = jax.random.beta(weight_key, 2.0, 5.0, (runs,), jnp.float32).astype(forecasts.dtype)

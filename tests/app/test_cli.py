@@ -279,7 +279,7 @@ def test_files_are_there_before_the_table(tmp_path, monkeypatch, capsys, truth_f
 )
 def test_bad_options_are_refused_at_once(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(run_module, "run_parts", lambda *_: pytest.fail("worked"))
     monkeypatch.setattr("jaxsrda.experiment.truth.simulate_truth", lambda *_, **options: pytest.fail("worked"))
     truth = [] if {"--truth", "--truth-level"} & set(arguments) else ["--truth", truth_file]
     testbed = [] if "--testbed" in arguments else ON_SMALL
@@ -594,7 +594,7 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
 
 def test_parts_of_another_run_are_refused(tmp_path):
     store = Checkpoints(tmp_path / "parts", "other", keep=None)
-    store.save(1, {"omega": np.zeros((1, 16, 9)), "state": np.zeros((11, 6))})
+    store.save_part(0, 1, {"omega": np.zeros((1, 16, 9)), "state": np.zeros((11, 6))}, {})
     store.close()
     with pytest.raises(ValueError, match="holds a checkpoint of other work"):
         simulate_resumable(Run(SMALL, SMALL.forecast, 3), tmp_path / "parts")
@@ -715,7 +715,7 @@ def test_assimilate_goes_on_from_a_folder(tmp_path, capsys, truth):
 )
 def test_bad_ways_to_go_on_are_refused(capsys, monkeypatch, tmp_path, truth_file, arguments, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_module, "run_scan", lambda *_: pytest.fail("worked"))
+    monkeypatch.setattr(run_module, "run_parts", lambda *_: pytest.fail("worked"))
     fails(capsys, ["assimilate", *ON_SMALL, "--method", "enkf-sr", "--truth", truth_file, *arguments], message)
 
 
@@ -743,7 +743,7 @@ def test_parts_behind_a_gap_are_run_anew(tmp_path, monkeypatch, fault):
     else:
         for data in (path for path in (parts / "4").rglob("*") if path.is_file()):
             data.write_bytes(data.read_bytes()[: data.stat().st_size // 2])
-    with pytest.warns(UserWarning, match=r"parts: the part up to frame [45] is damaged or has a gap; run anew"):
+    with pytest.warns(UserWarning, match=r"parts: the part up to [45] is damaged or has a gap; run anew"):
         omega = simulate_resumable(run, parts, progress=lambda n, total: done.append(n))
     assert done == list(range(3, 11)) and not parts.exists()
     np.testing.assert_array_equal(omega, simulate_resumable(run, tmp_path / "other"))

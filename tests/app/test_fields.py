@@ -837,6 +837,36 @@ def test_evaluate_files(tmp_path, capsys, run, members):
     )
 
 
+def test_fields_of_another_testbed_say_which(tmp_path, capsys, run):
+    """Evaluated, or followed, where another testbed was meant."""
+    path = write(tmp_path / "a.nc", described(run[:NT]))
+    for arguments in (["evaluate", str(path)], ["assimilate", "--method", "persistence"]):
+        assert cli.main([*arguments, "--truth", str(path)]) == 2
+        error = capsys.readouterr().err
+        assert "got 64 × 33; it is that of testbed jet-small: choose it (--testbed jet-small)" in error
+        assert error.count("\n") == 1
+
+
+def test_members_at_the_start_from_a_file(tmp_path, capsys, run):
+    """Refused in one line before any truth is made; what was done to them is said and recorded."""
+    path = write(tmp_path / "a.nc", described(np.stack([run[:NT]] * 3), ("number", "time", "x", "y"), y=GRID.y[::-1]))
+    command = ["assimilate", *ON_SMALL, "--truth", str(write(tmp_path / "t.nc", described(run[:NT])))]
+    command += ["--members-from", str(path), "--json", str(tmp_path / "a.json")]
+    assert cli.main([*command, "--method", "enkf-sr", "--members", "4"]) == 2
+    assert capsys.readouterr().err == (
+        "jaxsrda: members_from: expected 4 members, as enkf-sr is set to have, got 3; give as many, or set members to "
+        "that\n"
+    )
+    assert cli.main([*command, "--method", "climatology"]) == 2
+    assert "members_from: climatology starts from no fields" in capsys.readouterr().err
+    assert cli.main([*command, "--method", "persistence"]) == 0
+    notes = ["y flipped (it ran from 3.142 to 0)", "the members of time 0 taken, of 16 times"]
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if str(path) in line] == [f"note: {path}: omega: {note}" for note in notes]
+    record = json.loads((tmp_path / "a.json").read_text())["config"]["members_from"]
+    assert record["members"] == 3 and record["notes"] == notes and record["source"] == f"{path}: omega"
+
+
 @pytest.mark.parametrize("command", ["assimilate", "simulate", "evaluate"])
 def test_a_bad_file_ends_with_2_and_one_line(tmp_path, capsys, run, command):
     path = write(tmp_path / "a.nc", described(run[:NT], y=np.rad2deg(GRID.y)))

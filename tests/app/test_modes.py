@@ -1,4 +1,4 @@
-"""The main job under JAX's other settings: checks for NaN, strict types, another generator, double precision."""
+"""The main job under JAX's other settings: NaN checked, strict types and ranks, another generator, double precision."""
 
 import os
 import re
@@ -12,6 +12,7 @@ JOB = ["assimilate", "--testbed", "jet-small", "--method", "enkf-sr", "--members
 SETTINGS = {
     "JAX_DEBUG_NANS": "1",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+    "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_DEFAULT_PRNG_IMPL": "rbg",
     "JAX_ENABLE_X64": "1",
 }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 
 import jax
 import jax.numpy as jnp
@@ -260,6 +261,26 @@ def test_a_truncated_file_is_refused(saved):
         saved.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="expected weights written by `jaxsrda train`, could not read them"):
             load_model(saved)
+
+
+def test_a_flipped_bit_is_refused(saved):
+    """Or it changes nothing: the file's checksums cover the header too, whose numbers are no weights."""
+    whole, dice, refused = saved.read_bytes(), random.Random(0), 0
+    wanted = model_hash(load_model(saved)[0])
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[dice.randrange(len(whole))] ^= 1 << dice.randrange(8)
+        saved.write_bytes(damaged)
+        try:
+            assert model_hash(load_model(saved)[0]) == wanted
+        except ValueError as error:
+            assert str(saved) in str(error)
+            refused += 1
+    at = whole.index("priors".encode("utf-32-le"))  # in the header
+    saved.write_bytes(whole[:at] + b"q" + whole[at + 1 :])
+    with pytest.raises(ValueError, match="could not read them"):
+        load_model(saved)
+    assert refused > 30
 
 
 def test_other_archives_are_refused(tmp_path):

@@ -45,7 +45,7 @@ def test_eight_devices_are_one():
     """Two truths by four members; noise drawn in float32 and sums in another order leave rounding alone."""
     (row,) = sharded(2, "2x4", "toy")
     assert row["off"] < 1e-6 and row["gone_on"] < 1e-6 and row["said"] == []
-    assert row["work"] < 0.5
+    assert row["work"] < 0.4  # truths alone would leave half
 
 
 @pytest.mark.slow

@@ -11,10 +11,11 @@ from helpers import TESTBED, setup, truth
 
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
-from jaxsrda.experiment import carry_files
+from jaxsrda.experiment import identity
 from jaxsrda.experiment import run as run_module
-from jaxsrda.experiment.carry_files import belongs, check_followed, load_carry, save_carry
+from jaxsrda.experiment.carry_files import check_followed, load_carry, save_carry
 from jaxsrda.experiment.experiment import Experiment
+from jaxsrda.experiment.identity import belongs
 from jaxsrda.experiment.registry import METHODS, make_assimilator
 from jaxsrda.experiment.run import assimilate, recipe_of
 from jaxsrda.experiment.scan import program_of
@@ -259,7 +260,7 @@ def test_a_carry_belongs_to_its_precision_weights_and_version(kept, smallest, mo
     folder, given = kept
     with jax.enable_x64(False), pytest.raises(ValueError, match="its precision is float64, this run's is float32"):
         load_carry(folder, given)
-    monkeypatch.setattr(carry_files, "versions", lambda: {"jaxsrda": "9.9"})
+    monkeypatch.setattr(identity, "versions", lambda: {"jaxsrda": "9.9"})
     with pytest.raises(ValueError, match=r"its version of jaxsrda is .*, this run's is 9\.9"):
         load_carry(folder, given)
     diffusion = dataclasses.replace(given, method="diffsrda", config=DIFFUSION)

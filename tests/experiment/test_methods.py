@@ -214,5 +214,5 @@ def test_a_method_has_the_tuning_of_its_sensors(monkeypatch, layout):
     assert Experiment("enkf-sr", sensors=Sensors(layout), testbed=TESTBED).config == sparse
     assert layout_name(sensors) == name
     assert make_assimilator("enkf-sr", setup()._replace(sensors=sensors)).members == 4
-    assert method_preset("enkf-sr", "lattice:6") == FILTERS["enkf-sr"] == method_preset("enkf-sr")
+    assert method_preset("enkf-sr", "track:4") == FILTERS["enkf-sr"] == method_preset("enkf-sr")
     assert method_preset("enkf-hr", name) == FILTERS["enkf-hr"]

@@ -257,7 +257,7 @@ def observations_of(monkeypatch, *arguments, **options):
     def stop(assimilator, testbed, keys, observed, *rest):
         raise Stopped(observed)
 
-    monkeypatch.setattr(run, "run_scan", stop)
+    monkeypatch.setattr(run, "run_parts", stop)
     with pytest.raises(Stopped) as stopped:
         assimilate(*arguments, **options)
     return stopped.value.args[0]
@@ -324,7 +324,7 @@ def test_the_testbeds_own_climatology_is_used(monkeypatch, truths, clim):
 @pytest.mark.parametrize("name, measure", [("block-mean-4", "block-mean-4"), ("speed", OPERATORS["speed"])])
 def test_the_operators_name_is_recorded(monkeypatch, truths, clim, name, measure):
     seen = {}
-    monkeypatch.setattr(run, "run_scan", lambda *a: (None, None, None))
+    monkeypatch.setattr(run, "run_parts", lambda *a: (None, None, None))
     monkeypatch.setattr(run, "collect", lambda method, settings, *a: seen.update(settings))
     assimilate("bicubic", truths, climatology=clim, measure=measure)
     (sensors,) = seen["sensors"]
@@ -414,7 +414,7 @@ def test_bad_own_observations_raise(truths, clim, change, message):
 @pytest.fixture
 def no_work(monkeypatch):
     """Anything that takes long fails the test."""
-    for name in ("simulate_truth", "default_climatology", "run_scan", "observe_truths"):
+    for name in ("simulate_truth", "default_climatology", "run_parts", "observe_truths"):
         monkeypatch.setattr(run, name, lambda *a, **kw: pytest.fail("worked"))
 
 

@@ -1,6 +1,7 @@
 """A sweep is its runs, compiled once; what is kept of it, and what is refused."""
 
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -14,6 +15,8 @@ import pytest
 from helpers import SENSORS, TESTBED, observed, setup, truth
 
 import jaxsrda
+from jaxsrda.core import files
+from jaxsrda.core.interrupts import Interrupted
 from jaxsrda.core.provenance import stamped
 from jaxsrda.diffsrda import model as models
 from jaxsrda.diffsrda.model import Model, ModelConfig
@@ -236,6 +239,42 @@ def test_a_sweep_that_was_killed_goes_on(tmp_path):
     got, wanted = (run_sweep(Sweep(experiment(), settings), path) for path in (record, None))
     for a, b in zip(got.trials, wanted.trials):
         assert a.parameters == b.parameters and a.mean["crps"] == pytest.approx(b.mean["crps"], rel=1e-9)
+
+
+def test_a_sweep_on_a_full_disk_keeps_its_record(tmp_path, monkeypatch):
+    """The third setting finds no space; with some, what was done is not run again."""
+    record, settings, written = tmp_path / "s.json", grid(localization=[0.4, 0.6, 0.8]), []
+    sync = files.os.fsync
+
+    def full(descriptor):
+        written.append(descriptor)
+        if len(written) > 4:  # the file and its folder, twice
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            run_sweep(Sweep(experiment(), settings, at_once=1), record)
+    kept = json.loads(record.read_text())["settings"]
+    assert [row["parameters"]["localization"] for row in kept] == [0.4, 0.6] and not list(tmp_path.glob(".s-*"))
+    told = []
+    result = run_sweep(Sweep(experiment(), settings, at_once=1), record, lambda *a: told.append(a))
+    assert ("setting", 2, 3) in told and ("setting", 0, 3) not in told
+    assert len(result.trials) == 3 == len(json.loads(record.read_text())["settings"])
+
+
+def test_an_interrupted_sweep_keeps_its_record(tmp_path):
+    def press(what, done, total):
+        if what == "setting" and done == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    record, settings = tmp_path / "s.json", grid(localization=[0.4, 0.6, 0.8])
+    with pytest.raises(Interrupted, match=r"what is done is kept in .*s\.json, and the same command goes on"):
+        run_sweep(Sweep(experiment(), settings, at_once=1), record, press)
+    assert len(json.loads(record.read_text())["settings"]) == 2
+    with pytest.raises(Interrupted, match="give a record, --json"):
+        run_sweep(Sweep(experiment(), settings, at_once=1), None, press)
 
 
 def test_side_by_side_is_one_after_the_other(monkeypatch):

@@ -33,14 +33,14 @@ DIFFSRDA = (
     Mutation(
         "samples without the conditioner's scale",
         "diffsrda/sampling.py",
-        "(features.mean + features.scale * drawn[..., :frames]) * scale",
-        "(features.mean + drawn[..., :frames]) * scale",
+        "(features.mean + features.scale * drawn[..., :frames]) * trailing(scale, drawn)",
+        "(features.mean + drawn[..., :frames]) * trailing(scale, drawn)",
         ("diffsrda/test_model.py::test_a_certain_network_draws_what_it_is_certain_of",),
     ),
     Mutation(
         "analysis without the scale",
         "diffsrda/sampling.py",
-        "mean, free = features.mean * by_frame, corrections",
+        "mean, free = features.mean * trailing(by_frame, conditions), corrections",
         "mean, free = features.mean, corrections",
         (CENTRED,),
     ),
@@ -190,7 +190,7 @@ DIFFSRDA = (
     Mutation(
         "the carried ensemble adds its own mean",
         "diffsrda/prior.py",
-        "own = state.omega_hat - state.omega_hat.mean(0)",
+        "own = state.omega_hat - state.omega_hat.mean(0, keepdims=True)",
         "own = state.omega_hat",
         ("diffsrda/test_priors.py::test_the_mean_of_samples_moves_the_ensemble_as_a_whole",),
     ),

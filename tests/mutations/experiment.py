@@ -33,4 +33,18 @@ EXPERIMENT = (
         "if kept else []",
         ("experiment/test_sweep.py::test_a_sweep_goes_on_from_its_record",),
     ),
+    Mutation(
+        "members of the first time in the place of the start's",
+        "experiment/first_members.py",
+        "frames.cut(int(at[0]), int(at[0]) + 1)",
+        "frames.cut(0, 1)",
+        ("experiment/test_first_members.py::test_members_of_a_later_start_are_those_of_its_time",),
+    ),
+    Mutation(
+        "a control starts from one member",
+        "cycling/assimilator.py",
+        "given[i::members].mean(0)",
+        "given[i]",
+        ("experiment/test_first_members.py::test_fewer_states_are_means_of_groups",),
+    ),
 )

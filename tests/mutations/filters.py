@@ -171,8 +171,8 @@ FILTERS = (
     Mutation(
         "perturbations with R in place of its root",
         "filters/analysis.py",
-        "return (noise - noise.mean(0)) * jnp.sqrt(seen.variance)",
-        "return (noise - noise.mean(0)) * seen.variance",
+        "return (noise - noise.mean(0, keepdims=True)) * jnp.sqrt(seen.variance)[None]",
+        "return (noise - noise.mean(0, keepdims=True)) * seen.variance[None]",
         (analysis("test_perturbations_have_the_variance_of_r"),),
     ),
     Mutation(
@@ -202,5 +202,19 @@ FILTERS = (
         "params.assumed_std**2, observations",
         "params.assumed_std, observations",
         (analysis("test_r_is_the_sensors_own_unless_configured"),),
+    ),
+    Mutation(
+        "masked sensors have an innovation",
+        "filters/analysis.py",
+        "jnp.where(mask, observations.values - mean, 0)",
+        "observations.values - mean",
+        ("filters/test_analysis_properties.py::test_masked_sensors_may_hold_anything",),
+    ),
+    Mutation(
+        "local weights belong to other sensors",
+        "filters/analysis.py",
+        "scaled[:, nearest] * taper[None]",
+        "scaled[:, : len(nearest)] * taper[None]",
+        ("filters/test_analysis_properties.py::test_the_order_of_sensors_is_of_no_consequence",),
     ),
 )

@@ -86,8 +86,8 @@ FLOW = (
     Mutation(
         "all noise squared",
         "flow/forecasts.py",
-        "return amplitude * (draws - draws.mean(0))",
-        "return amplitude**2 * (draws - draws.mean(0))",
+        "return amplitude * (draws - draws.mean(0, keepdims=True))",
+        "return amplitude**2 * (draws - draws.mean(0, keepdims=True))",
         (LINEAR,),
     ),
     Mutation(
@@ -187,5 +187,12 @@ FLOW = (
         "velocity(between, start_hat - large)",
         "velocity(between, start_hat)",
         ("flow/test_lagrangian.py::test_the_corrector_approaches_the_spectral_model",),
+    ),
+    Mutation(
+        "unsigned numbers read as signed",
+        "flow/plausible.py",
+        'values.astype(values.dtype.newbyteorder("=")).view(f"u{values.dtype.itemsize}")',
+        "values",
+        ("flow/test_reader_properties.py::test_frames_come_out_the_same_however_they_are_written",),
     ),
 )

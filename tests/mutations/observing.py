@@ -47,4 +47,11 @@ OBSERVING = (
         "",
         ("filters/test_analysis.py::test_distances_are_periodic_in_x",),
     ),
+    Mutation(
+        "silent times hear the last sensors",
+        "observing/observations.py",
+        "silent = last._replace(mask=jnp.zeros_like(last.mask))",
+        "silent = last",
+        ("observing/test_observation_properties.py::test_stacked_times_are_those_that_went_in",),
+    ),
 )

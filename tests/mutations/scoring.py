@@ -71,8 +71,8 @@ SCORING = (
     Mutation(
         "ranks above in place of below",
         "scoring/tally.py",
-        "(ensemble < truth).sum(0",
-        "(ensemble > truth).sum(0",
+        "(ensemble < truth[None]).sum(0",
+        "(ensemble > truth[None]).sum(0",
         ("scoring/test_scores.py::test_ranks_and_histograms_match_numpy",),
     ),
     Mutation(

@@ -52,8 +52,8 @@ TRAINING = (
     Mutation(
         "correction's sign",
         "training/windows.py",
-        "jnp.moveaxis(frames - now.guess.frames, 1, -1)",
-        "jnp.moveaxis(now.guess.frames - frames, 1, -1)",
+        "jnp.moveaxis(frames[None] - now.guess.frames, 1, -1)",
+        "jnp.moveaxis(now.guess.frames - frames[None], 1, -1)",
         ("training/test_windows.py::test_guess_and_correction_add_up_to_the_truth",),
     ),
     Mutation(
@@ -157,8 +157,8 @@ TRAINING = (
     Mutation(
         "one-pass samples around zero",
         "training/one_pass.py",
-        "/ norm - features.mean",
-        "/ norm",
+        "/ trailing(norm, windows.correction) - features.mean",
+        "/ trailing(norm, windows.correction)",
         ("training/test_one_pass.py::test_the_loss_is_that_of_the_samples_that_the_model_draws",),
     ),
     Mutation(
@@ -213,7 +213,7 @@ TRAINING = (
     Mutation(
         "errors of a mean without its scale",
         "training/stream.py",
-        "correction - features.mean * policy.scale",
+        "correction - features.mean * trailing(policy.scale, correction)",
         "correction - features.mean",
         ("training/test_stream.py::test_errors_of_an_analysis_are_those_of_its_mean",),
     ),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jaxsrda.app.cli import main
+from jaxsrda.app.cli.devices import OnDevices
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -63,6 +64,7 @@ def test_commands_parse(command, monkeypatch):
     )
     for kind in kinds:
         monkeypatch.setattr(kind, "run", lambda self: done.append(self))
+    monkeypatch.setattr(OnDevices, "join", lambda self: None)
     assert main.main(shlex.split(command)[1:]) == 0 and len(done) == 1
 
 

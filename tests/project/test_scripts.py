@@ -181,7 +181,7 @@ def test_records_say_what_made_them(path):
 
 def test_every_experiment_and_benchmark_that_writes_is_among_them():
     silent = {path.name for path in SCRIPTS} - {path.name for path in WRITERS}
-    assert not silent
+    assert silent <= HELPERS
 
 
 @dataclasses.dataclass

@@ -145,7 +145,7 @@ def test_rows_are_ranked_among_those_of_the_same_truths():
         ("1", "elsewhere", "2.000 [2.000, 2.000]"),
         ("1", "few", "0.100 [0.100, 0.100]"),
     ]
-    assert "3 truths (seeds 0, 1, 2), those of another machine:" in section and "1 truth (seeds 0):" in section
+    assert "3 truths (seeds 0 to 2), those of another machine:" in section and "1 truth (seed 0):" in section
     assert "| `few` | | 0.010 (1) | – | 0.25 |" in text and "| `worse` | | 0.467 | – | 0.25 |" in text
     assert "- `worse`: `run worse`" in text and "### sparse" not in text
 

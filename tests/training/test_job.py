@@ -8,15 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tyro
 from helpers import training_programs
 
 from jaxsrda.app.cli import main as cli
+from jaxsrda.app.cli.train import Train
+from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.diffsrda.condition import Conditioning
 from jaxsrda.diffsrda.model import Model, ModelConfig, network
 from jaxsrda.diffsrda.weights import load_model, save_model
 from jaxsrda.experiment import truth
 from jaxsrda.flow.testbed import jet
 from jaxsrda.training import job as train
+from jaxsrda.training import stream_run
 from jaxsrda.training.dataset import DataConfig
 from jaxsrda.training.job import Job, cycling_scores, thinned
 from jaxsrda.training.loss import TrainConfig
@@ -304,3 +308,30 @@ def test_weights_of_another_model_are_no_start(capsys, tmp_path):
 )
 def test_bad_options_of_diffsrda_are_refused_at_once(capsys, method, arguments, message):
     fails(capsys, ["assimilate", "--method", method, *arguments], message)
+
+
+# Checkpoints of other work --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--seed", "1"], "its training.seed is 0, this one's is 1"),
+        (["--network", "small"], 'its model.network is "tiny", this one\'s is "small"'),
+        (["--layout", "lattice:6"], 'its data.sets.0.layout is "lattice:8", this one\'s is "lattice:6"'),
+        (["--policy", "none"], 'its data.policy is "own", this one\'s is "none"'),
+        (["--testbed", "jet-small"], "this one's is"),
+    ],
+)
+def test_a_checkpoint_of_other_work_is_refused_at_once(capsys, monkeypatch, tmp_path, no_work, option, message):
+    """Before truths are made; the same work with another budget is not."""
+    arguments = ["train", "--out", str(tmp_path / "weights.npz"), "--network", "tiny"]
+    job = tyro.cli(Train, args=arguments[1:]).job()
+    stream = job.stream.settled(job.model)
+    work = stream_run.work_of(job.model, job.training, stream, train.data_of(job, "own", {}))
+    store = Checkpoints(tmp_path / "weights.train", work | {"runs": "that no one has made yet"})
+    store.save(16, {"0": np.zeros(1)})
+    store.close()
+    fails(capsys, [*arguments, *option], message)
+    with pytest.raises(pytest.fail.Exception, match="work began"):
+        cli.main([*arguments, "--samples", "99"])

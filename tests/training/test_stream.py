@@ -2,13 +2,17 @@
 
 import dataclasses
 import functools
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import TESTBED, quick_jit
+from helpers import TESTBED, fill, quick_jit
 
+from jaxsrda.app.cli.faults import remedy
+from jaxsrda.core.checkpoints import Checkpoints
+from jaxsrda.core.interrupts import Interrupted
 from jaxsrda.diffsrda.model import Model, ModelConfig, denoiser_part, encode, network
 from jaxsrda.training import buffer as buffers
 from jaxsrda.training import stream, stream_run
@@ -206,8 +210,8 @@ class Killed(Exception):
     """A kill, for what is called in the middle of a training."""
 
 
-def run(folder=None, kill=None, samples=96, minutes=0.0, what=None, **options):
-    """A training of makers a, b in turn on six truths; kill: samples at which it stops."""
+def run(folder=None, kill=None, samples=96, minutes=0.0, what=None, press=None, **options):
+    """A training of makers a, b in turn on six truths; kill: samples at which it stops; press: at which Ctrl-C is."""
     model, training, steps = programs()
     training = dataclasses.replace(training, samples=samples, minutes=minutes)
     log, lines = [], []
@@ -220,6 +224,8 @@ def run(folder=None, kill=None, samples=96, minutes=0.0, what=None, **options):
         lines.append(line)
         if kill is not None and line["kind"] == "curve" and line["samples"] >= kill:
             raise Killed
+        if press is not None and line["kind"] == "curve" and line["samples"] == press:
+            signal.raise_signal(signal.SIGINT)
 
     data = stream_run.Truths(truths, truths[:1] - 1)
     done = stream_run.run(model, training, config, own, data, report=report, folder=folder)
@@ -279,6 +285,33 @@ def test_a_killed_training_goes_on_to_the_same_curve(tmp_path, monkeypatch):
         run(tmp_path, data_share=0.25)
     with pytest.raises(ValueError, match="holds a checkpoint of other work"):
         run(tmp_path, data_share=0.5, what="windows of other sensors")
+
+
+def test_an_interrupted_training_keeps_what_is_done(tmp_path):
+    """It ends after the steps that are under way, with a checkpoint that another second would not have brought."""
+    whole, *_ = run(data_share=0.5)
+    with pytest.raises(Interrupted, match="train, and the same command goes on from there"):
+        run(tmp_path / "train", press=36, data_share=0.5)
+    assert Checkpoints(tmp_path / "train", "").steps() == [48]
+    again, _, lines = run(tmp_path / "train", data_share=0.5)
+    assert next(line["samples"] for line in lines if line["kind"] == "curve") == 60
+    assert [row["loss"] for row in again.curve] == [row["loss"] for row in whole.curve]
+
+
+def test_a_training_on_a_full_disk_goes_on_to_the_same_curve(disk, monkeypatch):
+    """What was kept before stays, and with space the training ends as one that had it all the time."""
+    whole, *_ = run(data_share=0.5)
+    monkeypatch.setattr(stream_run, "SAVE_EVERY", 0.0)
+    with pytest.raises(Killed):
+        run(disk / "train", kill=36, data_share=0.5)
+    kept, ballast = Checkpoints(disk / "train", "").steps(), fill(disk, 8_000)
+    with pytest.raises(Exception, match="No space left on device") as caught:
+        run(disk / "train", data_share=0.5)
+    assert "no space left on the disk" in str(remedy(caught.value))
+    assert kept == Checkpoints(disk / "train", "").steps() != []
+    ballast.unlink()
+    again, *_ = run(disk / "train", data_share=0.5)
+    assert [row["loss"] for row in again.curve] == [row["loss"] for row in whole.curve]
 
 
 def test_a_larger_budget_goes_on(tmp_path):

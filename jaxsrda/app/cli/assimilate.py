@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxsrda.app.cli.common import check_outputs, console, layout, origin, progress_bar, say
+from jaxsrda.app.cli.common import check_outputs, console, layout, origin, parts_of, progress_bar, say
 from jaxsrda.app.cli.devices import OnDevices
 from jaxsrda.app.cli.effects import refuse_idle
 from jaxsrda.app.cli.following import earlier, followed
@@ -115,6 +116,9 @@ class Assimilate(OnDevices):
     """A released name or a file that `train` wrote; by default the released ones for the method and the prior."""
     start: float | None = None
     """Time of the truth's first frame; members are climatological states of that time. By default 0."""
+    members_from: Path | None = None
+    """The members to start from: vorticity (member, x, y), or with times, of which the one at the run's start is taken
+    (.npy, .npz, .nc, .zarr); --members is as many. By default they are random."""
     cycles: int | None = None
     """How many assimilation times to run; by default all that the truth has (left)."""
     carry: Path | None = None
@@ -130,6 +134,9 @@ class Assimilate(OnDevices):
     """Write pictures into this folder."""
     animate: bool = False
     """An animation (GIF) among them."""
+    at_once: int | None = None
+    """Truths that go side by side. With --out or --json finished truths are kept beside it until it is written, and the
+    same command goes on from them; then by default one after the other on a CPU, else all."""
     joint: bool = False
     """Joint scores too: energy, variogram, CRPS of block means, gradient, Laplacian and change."""
 
@@ -139,16 +146,25 @@ class Assimilate(OnDevices):
         written = self.out is not None or self.plot is not None or self.withhold > 0
         return "members" if self.save_members else "fields" if written else "scores"
 
+    @property
+    def parts(self) -> Path | None:
+        """Where truths that are finished are kept until the output is written."""
+        output = self.out or self.json
+        return None if output is None else parts_of(output)
+
     def experiment(self) -> Any:
         """The experiment that the options describe, without its truth; everything is checked."""
         from jaxsrda.experiment.experiment import from_options
+        from jaxsrda.experiment.first_members import one_forecast
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
+        flow = testbed(self.testbed)
         named = "own observations" if self.observations is not None else self.layout or LAYOUT
         config = tuned(self, method_preset(self.method, named, self.tuning))
+        if self.members_from is not None and self.members is None and not one_forecast(self.method, config):
+            config = dataclasses.replace(config, members=len(self.first_members(flow)))
         refuse_idle(self, config)
-        flow = testbed(self.testbed)
         sensing = self.sensing(flow) if self.observations is None else self.measured(flow)
         return from_options(
             self.method,
@@ -162,6 +178,13 @@ class Assimilate(OnDevices):
             unscored=self.carry is not None,
             **({"testbed": flow} | sensing),
         )
+
+    def first_members(self, flow: Any) -> Any:
+        """The members of --members-from, at all times that the file has; None without it."""
+        from jaxsrda.app.fields import read_fields
+        from jaxsrda.experiment.first_members import read_members
+
+        return None if self.members_from is None else read_members(read_fields(self.members_from), flow)
 
     def sensing(self, flow: Any) -> dict[str, Any]:
         """The sensors that observe a truth, as options of `from_options`."""
@@ -202,6 +225,7 @@ class Assimilate(OnDevices):
         from jaxsrda.core.devices import chosen, leading
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
+        from jaxsrda.experiment.identity import check_kept
         from jaxsrda.experiment.registry import configured_model
         from jaxsrda.experiment.run import run
         from jaxsrda.experiment.truth import read_truth
@@ -212,6 +236,7 @@ class Assimilate(OnDevices):
         chosen(self.shared)
         check_positive("truths", 1 if self.truths is None else self.truths)
         check_positive("cycles", 1 if self.cycles is None else self.cycles)
+        check_positive("at_once", 1 if self.at_once is None else self.at_once)
         check_seed("seed", self.seed + (self.truths or 1) - 1)
         given = self.experiment()
         if self.truth_level:
@@ -226,6 +251,8 @@ class Assimilate(OnDevices):
                 )
             given = dataclasses.replace(given, model=model)
         carry = None if self.carry is None else earlier(self.carry, given, self.start)
+        if self.parts is not None:  # before the truths are made
+            check_kept(self.parts, dataclasses.replace(given, carry=carry))
         read = None if self.truth is None else read_truth(read_fields(self.truth), given.testbed)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
@@ -234,8 +261,11 @@ class Assimilate(OnDevices):
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             given = followed(self, given, read, carry, progress)
+            if self.members_from is not None:
+                given = dataclasses.replace(given, members_from=self.first_members(given.testbed))
+                say(*(f"{given.members_from.source}: {note}" for note in given.members_from.notes))
             say(*(() if given.truth is None else given.truth.notes))
-            result = run(given, progress, self.shared)
+            result = run(given, progress, self.shared, self.parts, self.at_once)
         if leading():
             self.write(given, result)
 
@@ -253,6 +283,8 @@ class Assimilate(OnDevices):
         if self.json is not None:
             write_json(self.json, report.record(result) | origin("assimilate", self))
             written.append(f"scores: {self.json}")
+        if self.parts is not None:  # only now that the files are written
+            shutil.rmtree(self.parts, ignore_errors=True)
         if self.carry is not None:
             from jaxsrda.experiment.carry_files import save_carry
 

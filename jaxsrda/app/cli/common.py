@@ -53,6 +53,11 @@ def check_outputs(record: Path | None, pictures: Path | None = None) -> None:
         raise ValueError(f"--plot: expected a folder, got the file {pictures}")
 
 
+def parts_of(output: Path) -> Path:
+    """The folder beside an output for what is finished of it, until the output is written."""
+    return output.with_name(f".{output.name}.parts")
+
+
 def command_of(name: str, options: Any) -> str:
     """The command line that gives `options`, a command's dataclass: what differs from the defaults."""
     words = ["jaxsrda", name]

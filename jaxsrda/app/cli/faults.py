@@ -12,7 +12,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOS
 def _out_of_memory(error: BaseException) -> str | None:
     text = str(error)
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "out of memory" in text.lower():
-        return "out of memory; take fewer --members or --truths at once, a coarser level, or leave out --save-members"
+        return "out of memory; take fewer --members, --truths or settings --at-once, a coarser level, no --save-members"
     return None
 
 

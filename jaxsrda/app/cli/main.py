@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
 import sys
 import traceback
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import tyro
@@ -92,6 +94,13 @@ def _line(message: Warning | str, *_: object, **__: object) -> None:
     print(f"jaxsrda: {' '.join(str(message).split())}", file=sys.stderr)
 
 
+def _leave_out_half_opened(say: Callable[[Any], Any], found: Any) -> None:
+    """Say nothing of files that h5netcdf could not open and Orbax not write, and cannot close: the error names them."""
+    half_opened = getattr(found.object, "__module__", "").startswith("h5netcdf")
+    if not half_opened and "Event loop is closed" not in str(found.exc_value):
+        say(found)
+
+
 def _bear_any_text() -> None:
     """A terminal that does not know a sign shows another one."""
     for stream in (sys.stdout, sys.stderr):
@@ -128,6 +137,8 @@ def one_line(box: str) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Parse the arguments (by default the process's), run, and return the exit code."""
     _bear_any_text()
+    if not isinstance(sys.unraisablehook, functools.partial):
+        sys.unraisablehook = functools.partial(_leave_out_half_opened, sys.unraisablehook)
     number, several = 0, False
     try:
         refuse_old(sys.argv[1:] if arguments is None else arguments)
@@ -138,8 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
             warnings.showwarning = _nothing if number else _line
             command.run()  # type: ignore[union-attr]
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        print("jaxsrda: interrupted; files that were written stay", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"jaxsrda: interrupted; {stop or 'files that were written stay'}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output has enough; files were written before
         _no_more_output()

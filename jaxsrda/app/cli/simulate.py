@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from pathlib import Path
 
-from jaxsrda.app.cli.common import check_outputs, console, progress_bar, say
+from jaxsrda.app.cli.common import check_outputs, console, parts_of, progress_bar, say
 
 
 @dataclasses.dataclass
@@ -60,7 +61,7 @@ class Simulate:
         began = time.perf_counter()
         with progress_bar() as bar:
             task = bar.add_task("frames", total=run.frames)
-            parts = self.out.with_name(f".{self.out.name}.parts")
+            parts = parts_of(self.out)
             shorter: dict[int, int] = {}
             omega = simulate_resumable(
                 run,
@@ -68,6 +69,7 @@ class Simulate:
                 initial,
                 lambda done, _: bar.update(task, completed=done, refresh=True),
                 lambda frame, steps: shorter.update({frame: steps}),
+                keep=True,
             )
         seconds = time.perf_counter() - began
         config = described(run)
@@ -80,6 +82,7 @@ class Simulate:
             write_dataset(self.out, fields_dataset(omega, times, grid, {"config": config}))
         if self.json is not None:
             write_json(self.json, {"config": config, "seconds": {"run": seconds}, "finite": True})
+        shutil.rmtree(parts, ignore_errors=True)  # only now that the files are written
         for frame, steps in sorted(shorter.items()):
             console.print(f"the step became too long: {steps} steps a frame from t = {begin + frame * flow.frame:g} on")
         console.print(f"{self.out}: omega {omega.shape}, |omega| ≤ {abs(omega).max():.3g}, {duration(seconds)}")
