@@ -297,8 +297,8 @@ TRAINING = (
     Mutation(
         "scored on truths of the training",
         "training/fit.py",
-        "copies = truths.held_out[np.arange(runs) % len(truths.held_out)]",
-        "copies = truths.training[np.arange(runs) % len(truths.training)]",
+        "copies = stream_run.lot(truths.held_out, np.arange(runs) % len(truths.held_out), programs.mesh)",
+        "copies = stream_run.lot(truths.training, np.arange(runs) % len(truths.training), programs.mesh)",
         ("training/test_fit.py::test_averages_and_last_weights_are_scored_on_held_out_truths",),
     ),
 )
