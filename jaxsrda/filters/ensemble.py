@@ -22,7 +22,7 @@ class EnsembleState(NamedTuple):
 
     omega_hat: Array  # (M, 2K+1, L) on the model's grid
     time: Array  # () int32
-    inflation: Array | None = None  # ()
+    inflation: Array = None  # type: ignore[assignment]  # (); None for methods that inflate nothing
 
 
 def ensemble_filter(
