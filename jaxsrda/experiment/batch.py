@@ -21,7 +21,6 @@ from jaxsrda.core.devices import Devices, chosen, divided, mesh_of, placed, shar
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.cycling.background_check import background_checked
 from jaxsrda.cycling.cycle import Carry, History, run_cycles, start
-from jaxsrda.cycling.spread import spread_members
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.options import Numbers
 from jaxsrda.experiment.result import summarized
@@ -80,8 +79,7 @@ def run_batch(
 
     def block(testbed, climatology, by_truth, numbers, active, carry, reject):
         def every_truth(numbers: Numbers, carry: Carry | None) -> tuple[Carry, History]:
-            made = recipe(Setup(testbed, climatology, compiled.sensors, compiled.first), numbers)
-            assimilator = spread_members(made, mesh)
+            assimilator = recipe(Setup(testbed, climatology, compiled.sensors, compiled.first), numbers)
             if reject is not None:
                 assimilator = background_checked(assimilator, reject)
 
@@ -112,14 +110,14 @@ def run_batch(
 
     def every_setting(*inputs: Any) -> tuple[Carry, History]:
         carry, history = each(*inputs)
-        return divided(carry, mesh, "setting", "case", fields="member"), history
+        return divided(carry, mesh, "setting", "case"), history
 
     truth = None if inputs.truth is None else jnp.asarray(inputs.truth) if mesh is None else inputs.truth
     reject = None if recipe.reject is None else jnp.asarray(recipe.reject, inputs.setup.dtype)
     testbed, climatology, reject = placed((inputs.setup.testbed, inputs.setup.climatology, reject), mesh)
     by_truth = placed((inputs.keys, inputs.observed, truth), mesh, "case")
     numbers, active = placed((numbers, active), mesh, "setting")
-    carry = placed(carry, mesh, "setting", "case", fields="member")
+    carry = placed(carry, mesh, "setting", "case")
     arguments = testbed, climatology, by_truth, numbers, active, carry, reject
     return compiled.call(("settings",), every_setting, *arguments, donate=5)
 
@@ -129,9 +127,12 @@ def side_by_side(settings: int) -> int | None:
     return settings if jax.devices()[0].platform != "cpu" else None
 
 
-def settings_mesh(devices: Devices, settings: int, truths: int, members: int) -> Mesh | None:
-    """The devices by settings, truths and, in a mesh of one's own alone, members (`core.devices.mesh_of`)."""
-    return mesh_of(devices, setting=settings, case=truths, member=members if isinstance(devices, Mesh) else 1)
+def settings_mesh(devices: Devices, settings: int, truths: int) -> Mesh | None:
+    """The devices by settings and truths (`core.devices.mesh_of`).
+
+    Not by members: devices that fill a call up do nothing, and those that share an ensemble would wait for them.
+    """
+    return mesh_of(devices, setting=settings, case=truths)
 
 
 def settings_parts(devices: Devices) -> int:

@@ -71,8 +71,7 @@ class Runner:
         dtype = inputs.setup.dtype
         numbers = {name: jnp.asarray([row[name] for row in rows], dtype) for name in rows[0]}
         recipe = self.recipe(configs[0])
-        members = recipe(inputs.setup).members if isinstance(self.devices, Mesh) else 1
-        mesh = settings_mesh(self.devices, size, len(inputs.keys), members)
+        mesh = settings_mesh(self.devices, size, len(inputs.keys))
         compiled, began = batch_program(recipe, inputs, mesh), time.perf_counter()
         before = compiled.seconds
         carry, history = run_batch(recipe, inputs, numbers, jnp.arange(size) < len(configs), carry, mesh)

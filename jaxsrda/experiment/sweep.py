@@ -120,7 +120,7 @@ def run_sweep(
 
     record: a JSON file that is written after each compiled call; settings that it holds already, of the same experiment
     and the same code, are not run again.  A setting that diverged has no scores (NaN, in the file null).  devices: as
-    `run` takes them, by default all; a mesh has the axes `setting`, `case` (truths) and `member`, or some of them.
+    `run` takes them, by default all; a mesh has the axes `setting` and `case` (truths), or one of them.
     Raises ValueError for a record of another experiment, for options without effect on the method, and for devices that
     there are not, before any run.
     """

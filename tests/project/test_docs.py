@@ -51,6 +51,7 @@ def commands():
 @pytest.mark.parametrize("command", commands())
 def test_commands_parse(command, monkeypatch):
     """Every `jaxsrda` line is accepted by the command line (its work is replaced)."""
+    monkeypatch.setattr(main, "number_of", lambda command: 0)  # there is no other process to meet
     done = []
     kinds = (
         main.Simulate,
