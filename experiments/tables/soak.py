@@ -46,7 +46,16 @@ def drift(rows: dict[str, Any], block: float) -> str:
     words = f"Neither filter diverges. The spread–skill of `enkf-lagrange` falls to {least:.2f} in the faster flow"
     if behind.any():
         words += f", and from t = {block * np.argmax(behind):g} on it errs more than `enkf-sr`"
-    return f"{words}."
+    words += "."
+    following = rows.get("enkf-lagrange/following", {"finite": False})
+    if following["finite"]:
+        late = {score: np.mean(following["blocks"][score], 0)[1:] for score in ("maer", "spread_skill")}
+        words += (
+            f" With four substeps and an adaptive inflation (`enkf-lagrange/following`) the MAER stays below "
+            f"{np.ceil(late['maer'].max() * 1000) / 1000:.3f} from t = {block:g} to the end, and the spread–skill "
+            f"between {late['spread_skill'].min():.2f} and {late['spread_skill'].max():.2f}."
+        )
+    return words
 
 
 def scores(name: str, row: dict[str, Any]) -> list[list[str]]:
