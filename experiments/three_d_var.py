@@ -1,6 +1,6 @@
 """3D-Var on one HR forecast: a method written from docs/your-method.md alone, as a row of the leaderboard.
 
-    jaxsrda benchmark experiments.three_d_var:three_d_var --out experiments/leaderboard  # at the root of the checkout
+    jaxsrda benchmark experiments.three_d_var:three_d_var --out experiments/leaderboard
 
 J(v) = ½|v|² + ½ (y − H(ω_b + U v))ᵀ R⁻¹ (y − H(ω_b + U v)), with U U ᵀ = B diagonal in the modes of the channel: the
 variance of climatological anomalies by mode, times `scale`².  Minimised by Gauss–Newton, conjugate gradients inside, so
