@@ -161,7 +161,7 @@ class Assimilate(OnDevices):
 
         flow = testbed(self.testbed)
         named = "own observations" if self.observations is not None else self.layout or LAYOUT
-        config = tuned(self, method_preset(self.method, named, self.tuning))
+        config = tuned(self, method_preset(self.method, named, self.tuning, flow.name))
         if self.members_from is not None and self.members is None and not one_forecast(self.method, config):
             config = dataclasses.replace(config, members=len(self.first_members(flow)))
         refuse_idle(self, config)
