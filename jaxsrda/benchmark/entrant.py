@@ -144,7 +144,8 @@ def _named(method: str, name: str, options: Mapping[str, str]) -> Entrant:
         given = named(setup)
         return make_assimilator(method, setup, given["config"], model=model)
 
-    return Entrant(name, method, make, settings, content_hash(key_of(method, settings)), named, options)
+    elsewhere = [described(config(layout, "another")) for layout in tuned]  # presets of layouts on other testbeds
+    return Entrant(name, method, make, settings, content_hash(key_of(method, settings, elsewhere)), named, options)
 
 
 def _from_method(method: Method) -> Callable[[Setup], Assimilator]:

@@ -109,6 +109,18 @@ def test_a_reference_of_other_settings_is_run_again():
     assert not row.compared("speed", "other") and row.compared("speed", "other", True)
 
 
+def test_presets_on_other_testbeds_are_in_the_hash(monkeypatch):
+    """They were once those of `jet`: ratios on a smaller testbed are to another reference since."""
+    from jaxsrda.benchmark import entrant as module
+
+    today, preset = entrant("enkf-lagrange").identity, module.method_preset
+    assert entrant("enkf-lagrange").identity == today
+    monkeypatch.setattr(
+        module, "method_preset", lambda method, layout="lattice:8", testbed="jet": preset(method, layout)
+    )
+    assert entrant("enkf-lagrange").identity != today
+
+
 def test_a_variant_of_the_reference_has_it_beside_it(protocol):
     plan = Selection(protocol, reference="enkf-lagrange")
     other = reference_for(entrant("enkf-lagrange", None, {"members": "10"}), plan)
