@@ -7,6 +7,7 @@ of its own where there are enough.
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -37,6 +38,10 @@ os.environ["XLA_FLAGS"] = flags
 # The same examples in every run; `--hypothesis-profile=default` tries new ones.
 settings.register_profile("fixed", deadline=None, max_examples=20, derandomize=True, database=None)
 settings.load_profile("fixed")
+
+# Where tests run in the background of a script, interrupts are ignored; those of tests are not.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

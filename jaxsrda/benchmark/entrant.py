@@ -121,8 +121,8 @@ def _named(method: str, name: str, options: Mapping[str, str]) -> Entrant:
     kinds = option_kinds(preset)
     told = {check_option(key, preset, method): option_value(key, text, kinds[key]) for key, text in options.items()}
 
-    def config(layout: str) -> Any:
-        return with_options(method_preset(method, layout), told, method)
+    def config(layout: str, testbed: str = "jet") -> Any:
+        return with_options(method_preset(method, layout, testbed=testbed), told, method)
 
     chosen = config("lattice:8")
     settings: dict[str, Any] = {"config": described(chosen)}
@@ -136,7 +136,7 @@ def _named(method: str, name: str, options: Mapping[str, str]) -> Entrant:
         model = configured_model(chosen)
 
     def named(setup: Setup) -> dict[str, Any]:
-        return {"method": method, "config": config(layout_name(setup.sensors)), "model": model}
+        return {"method": method, "config": config(layout_name(setup.sensors), setup.testbed.name), "model": model}
 
     def make(setup: Setup) -> Assimilator:
         given = named(setup)

@@ -95,7 +95,7 @@ class Experiment:
             put("members_from", read_members(self.members_from, self.testbed))
             self._check_members_from()
         if isinstance(self.method, str):
-            config = check_config(self.method, self.config, layout_name(self.sensors))
+            config = check_config(self.method, self.config, layout_name(self.sensors), self.testbed.name)
             if self.members_from is not None:
                 config = with_members(self.method, config, len(self.members_from), self.config is None)
             put("config", config)

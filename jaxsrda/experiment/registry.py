@@ -137,10 +137,13 @@ def register_method(name: str, method: Method) -> None:
     METHODS[name] = method
 
 
-def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "own") -> FilterConfig | DiffSRDAConfig:
-    """The configuration of a method: `own` (re-tuned for the layout, or for `lattice:8` if it was not for this one),
-    `paper` (PAPER_FILTERS, enkf-hr on a lattice only), or that of a preset file (.json) of a sweep.
+def method_preset(
+    method: str, layout: str = "lattice:8", tuning: str | Path = "own", testbed: str = "jet"
+) -> FilterConfig | DiffSRDAConfig:
+    """The configuration of a method: `own`, `paper` or that of a preset file (.json) of a sweep.
 
+    own: re-tuned for the layout on the testbed `jet`; that for `lattice:8` where none was, and on other testbeds.
+    paper: PAPER_FILTERS, of enkf-hr on a lattice only.
     Raises ValueError for an unknown method or tuning, where the paper gives none, and for another method's file.
     """
     check_choice("method", method, METHODS)
@@ -148,7 +151,8 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "
         return check_config(method, read_preset(tuning, method, METHODS[method].config))
     tuning = check_choice("tuning", str(tuning), ("own", "paper", "FILE.json"))
     if tuning == "own":
-        return LAYOUT_FILTERS.get(layout.partition("+")[0], {}).get(method, METHODS[method].config)
+        tuned = LAYOUT_FILTERS.get(layout.partition("+")[0], {}) if testbed == "jet" else {}
+        return tuned.get(method, METHODS[method].config)
     if method in PAPER_SAMPLING:
         return PAPER_SAMPLING[method]
     name, _, interval = layout.partition(":")
@@ -160,13 +164,13 @@ def method_preset(method: str, layout: str = "lattice:8", tuning: str | Path = "
     return PAPER_FILTERS[int(interval)]
 
 
-def check_config(method: str, config: Config | None, layout: str = "lattice:8") -> Config:
-    """The configuration, by default the method's preset for the layout.
+def check_config(method: str, config: Config | None, layout: str = "lattice:8", testbed: str = "jet") -> Config:
+    """The configuration, by default the method's preset for the layout on a testbed.
 
     Raises ValueError for an unknown method and for options that have no effect on it, TypeError for another's.
     """
     check_choice("method", method, METHODS)
-    preset = method_preset(method, layout)
+    preset = method_preset(method, layout, testbed=testbed)
     config = preset if config is None else config
     if not isinstance(config, type(preset)):
         raise TypeError(f"{method}: expected a {type(preset).__name__} as config, got {type(config).__name__}")
@@ -194,7 +198,7 @@ def make_assimilator(
     (of diffsrda's prior), if they are to be swept or differentiated; by default the configuration's.  model:
     diffsrda's, by default the one that its configuration names.
     """
-    config = check_config(method, config, layout_name(setup.sensors))
+    config = check_config(method, config, layout_name(setup.sensors), setup.testbed.name)
     if params is None and isinstance(config, FilterConfig):
         params = filter_params(config, setup.dtype)
     return METHODS[method].make(setup, config, params, model)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from jaxsrda.cycling.assimilator import Assimilator, Setup, Window
 from jaxsrda.filters.analysis import enkf
 from jaxsrda.filters.config import FilterParams
 from jaxsrda.filters.ensemble import EnsembleState
-from jaxsrda.filters.inflation import adapted
+from jaxsrda.filters.inflation import adapted, inflate
 from jaxsrda.flow.forecasts import ForecastModel, recentre, still, to_fields
 from jaxsrda.observing.observations import Observations
 
@@ -61,12 +61,11 @@ def optimal_interpolation(setup: Setup, model: ForecastModel, members: int, para
         draw_key, analysis_key = jax.random.split(key)
         draws = setup.climatology.draw(draw_key, state.time, members, grid)
         forecast = model.to_analysis_grid(state.omega_hat)
-        anomalies = to_fields(grid, recentre(draws, 1.0))
-        predicted = setup.observed(forecast + anomalies, observations)
-        inflation = adapted(state.inflation, predicted, observations, params)
-        background = forecast + inflation * anomalies
+        background = forecast + to_fields(grid, recentre(draws, state.inflation))
         before = setup.observed(background, observations)
-        ensemble = enkf(analysis_key, grid, background, before, observations, params)
+        inflation = adapted(state.inflation, before, observations, params)
+        wide = inflate(background, inflation / state.inflation)
+        ensemble = enkf(analysis_key, grid, wide, setup.observed(wide, observations), observations, params)
         analysis = ensemble.mean(0, keepdims=True)
         ahead = model.forecast(model.from_analysis_grid(analysis))
         moved = model.to_analysis_grid(ahead.frames)

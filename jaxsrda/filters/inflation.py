@@ -47,17 +47,18 @@ BOUNDS = (0.25, 16.0)
 
 
 def adapted(factor: Array, predicted: Array, observations: Observations, params: FilterParams) -> Array:
-    """The inflation factor λ that departures ask for, λ² ← (1 − w) λ² + w (dᵀR⁻¹d − p) / tr(R⁻¹ HPHᵀ).
+    """The inflation factor λ that departures ask for, λ² ← (1 − w) λ² + w λ² (dᵀR⁻¹d − p) / tr(R⁻¹ HPHᵀ).
 
-    factor: () the last λ; predicted: (M, p) of the ensemble before inflation, whose covariance is HPHᵀ; d = y − H x̄; w
-    is `params.adaptive`: 0 keeps λ.  A time without observations, or without spread, keeps λ too.  One time's estimate
-    is kept within `BOUNDS`.  Wang & Bishop (2003, doi:10.1175/1520-0469(2003)060<1140:ACOBAE>2.0.CO;2), smoothed in
-    time as in Li, Kalnay & Miyoshi (2009, doi:10.1002/qj.371).
+    factor: () the last λ; predicted: (M, p) of the ensemble that is inflated by it, whose covariance is HPHᵀ; d is
+    y − H x̄; w is `params.adaptive`: 0 keeps λ.  A time without observations, or without spread, keeps λ too.  One
+    time's estimate is kept within `BOUNDS`.  Wang & Bishop (2003,
+    doi:10.1175/1520-0469(2003)060<1140:ACOBAE>2.0.CO;2), smoothed in time as in Li, Kalnay & Miyoshi (2009,
+    doi:10.1002/qj.371).
     """
     seen = departures(predicted, observations, params)
     count = jnp.sum(observations.mask, dtype=seen.variance.dtype)
     spread = jnp.sum(jnp.sum(seen.anomalies**2, 0) / seen.variance) / (len(predicted) - 1)
     excess = jnp.sum(seen.innovation**2 / seen.variance) - count
     told = (count > 0) & (spread > 0)
-    estimate = jnp.clip(excess / jnp.where(told, spread, 1), *BOUNDS)
+    estimate = jnp.clip(factor**2 * excess / jnp.where(told, spread, 1), *BOUNDS)
     return jnp.where(told, sqrt((1 - params.adaptive) * factor**2 + params.adaptive * estimate), factor)

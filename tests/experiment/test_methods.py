@@ -19,7 +19,7 @@ from jaxsrda.experiment.result import Result
 from jaxsrda.experiment.run import assimilate
 from jaxsrda.filters.config import FILTERS, LAYOUT_FILTERS, FilterConfig
 from jaxsrda.flow.jet import Physics
-from jaxsrda.flow.testbed import Level
+from jaxsrda.flow.testbed import Level, jet
 from jaxsrda.observing.layouts import parse_layout
 from jaxsrda.observing.sensors import Sensors, layout_name
 
@@ -203,7 +203,7 @@ def test_the_cycle_takes_cadence_and_range_from_the_testbed():
         run_cycles(method, jax.random.key(0), observed(2), truth(2), testbed=OWN)
 
 
-@pytest.mark.parametrize("layout", ["lattice:12", "lattice:12+dropout:0.3", parse_layout("lattice:12", GRID)])
+@pytest.mark.parametrize("layout", ["lattice:12", "lattice:12+dropout:0.3", parse_layout("lattice:12", jet().grid)])
 def test_a_method_has_the_tuning_of_its_sensors(monkeypatch, layout):
     """By name on a layout, alone or thinned out, with a guiding set before it, and in every way to ask for it."""
     sparse = FilterConfig(members=4, localization=0.9)
@@ -211,8 +211,9 @@ def test_a_method_has_the_tuning_of_its_sensors(monkeypatch, layout):
     sensors = (Sensors("lattice:8", role="guiding"), Sensors(layout))
     name = layout if isinstance(layout, str) else layout.name
     assert method_preset("enkf-sr", name) == sparse
-    assert Experiment("enkf-sr", sensors=Sensors(layout), testbed=TESTBED).config == sparse
+    assert Experiment("enkf-sr", sensors=Sensors(layout)).config == sparse
+    assert Experiment("enkf-sr", sensors=Sensors(layout), testbed=TESTBED).config == FILTERS["enkf-sr"]
     assert layout_name(sensors) == name
-    assert make_assimilator("enkf-sr", setup()._replace(sensors=sensors)).members == 4
+    assert make_assimilator("enkf-sr", setup()._replace(sensors=sensors, testbed=jet())).members == 4
     assert method_preset("enkf-sr", "track:4") == FILTERS["enkf-sr"] == method_preset("enkf-sr")
     assert method_preset("enkf-hr", name) == FILTERS["enkf-hr"]

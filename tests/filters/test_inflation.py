@@ -36,7 +36,7 @@ def test_the_factor_is_that_of_departures_covariances_and_noise(masked, weight):
     covariance = np.cov(np.asarray(predicted)[:, seen].T)
     noise = np.diag(1 / (VARIANCE[seen] + 0.05))
     departure = (np.asarray(observations.values) - np.asarray(predicted).mean(0))[seen]
-    estimate = (departure @ noise @ departure - seen.sum()) / np.trace(noise @ covariance)
+    estimate = 1.3**2 * (departure @ noise @ departure - seen.sum()) / np.trace(noise @ covariance)
     np.testing.assert_allclose(got, np.sqrt((1 - weight) * 1.3**2 + weight * estimate), rtol=1e-12)
     assert BOUNDS[0] < estimate < BOUNDS[1]
 
@@ -65,7 +65,9 @@ def test_times_after_each_other_lead_to_the_spread_that_the_errors_have(error):
     """Members of unit variance around a mean whose error is `error`: λ ends there."""
     factor, last = jnp.asarray(1.0), []
     for seed in range(400):
-        factor = adapt(factor, *case(seed, error), parameters(adaptive=0.05))
+        members, observations = case(seed, error)
+        mean = members.mean(0, keepdims=True)
+        factor = adapt(factor, mean + factor * (members - mean), observations, parameters(adaptive=0.05))
         last.append(float(factor))
     assert np.mean(last[100:]) == pytest.approx(error, rel=0.03)
 

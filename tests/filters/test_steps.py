@@ -96,7 +96,7 @@ def test_an_adaptive_inflation_follows_the_departures(method):
     assert after.inflation == 1.2  # nothing was measured
     raw = background(method)
     mean = np.asarray(to_fields(GRID, states()[:1] if method == "dual" else states())).mean(0)
-    predicted = setup().observed(jnp.asarray(mean + raw), SEEN)
+    predicted = setup().observed(jnp.asarray(mean + 1.2 * raw), SEEN)
     params = parameters(**QUIET, inflation=1.2, adaptive=0.5)
     wanted = adapted(params.inflation, predicted, SEEN, params)
     adaptive, after = analysed(method, inflation=1.2, adaptive=0.5)

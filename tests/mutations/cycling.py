@@ -45,14 +45,14 @@ CYCLING = (
         "training/buffer.py",
         '- size * jax.lax.axis_index("data")',
         "",
-        ("training/test_devices.py::test_a_buffer_on_eight_devices_holds_what_one_does",),
+        ("training/test_shared_training.py::test_a_buffer_on_eight_devices_holds_what_one_does",),
     ),
     Mutation(
         "devices by the first count alone",
         "core/devices.py",
         "key=lambda parts: (math.prod(parts), parts)",
         "key=lambda parts: parts",
-        ("experiment/test_devices.py::test_parts_divide_the_counts_and_keep_most_devices_busy",),
+        ("experiment/test_shared_runs.py::test_parts_divide_the_counts_and_keep_most_devices_busy",),
     ),
     Mutation(
         "what leads fields is not divided",
@@ -60,8 +60,8 @@ CYCLING = (
         "len(shape) >= len(lead) + 3",
         "len(shape) >= len(lead) + 4",
         (
-            "experiment/test_devices.py::test_leading_axes_are_divided_and_those_of_fields",
-            "experiment/test_devices.py::test_eight_devices_are_one",
+            "experiment/test_shared_runs.py::test_leading_axes_are_divided_and_those_of_fields",
+            "experiment/test_shared_runs.py::test_eight_devices_are_one",
         ),
     ),
 )

@@ -30,8 +30,8 @@ FILTERS = (
     Mutation(
         "dual inflation ignored",
         "filters/dual.py",
-        "prior = inflation * raw",
-        "prior = raw",
+        "prior = state.inflation * member_model",
+        "prior = member_model",
         (steps("test_inflation_widens_the_background"), GAIN),
     ),
     Mutation(
@@ -86,8 +86,8 @@ FILTERS = (
     Mutation(
         "ensemble without inflation",
         "filters/ensemble.py",
-        "inflate(forecast, inflation)",
-        "forecast",
+        "inflate(model.to_analysis_grid(state.omega_hat), state.inflation)",
+        "model.to_analysis_grid(state.omega_hat)",
         (steps("test_inflation_widens_the_background"),),
     ),
     Mutation(
@@ -121,14 +121,14 @@ FILTERS = (
     Mutation(
         "ensemble without RTPS",
         "filters/ensemble.py",
-        "        ensemble = relax_spread(ensemble, background, params.rtps)\n",
+        "        ensemble = relax_spread(ensemble, wide, params.rtps)\n",
         "",
         (steps("test_rtps_in_the_step_gives_the_spread_between_background_and_analysis"),),
     ),
     Mutation(
         "ensemble without RTPP",
         "filters/ensemble.py",
-        "        ensemble = relax_perturbations(ensemble, background, params.rtpp)\n",
+        "        ensemble = relax_perturbations(ensemble, wide, params.rtpp)\n",
         "",
         (steps("test_rtpp_in_the_step_mixes_the_perturbations"),),
     ),

@@ -162,7 +162,7 @@ class Assimilate(OnDevices):
 
         flow = testbed(self.testbed)
         named = "own observations" if self.observations is not None else self.layout or LAYOUT
-        config = tuned(self, method_preset(self.method, named, self.tuning))
+        config = tuned(self, method_preset(self.method, named, self.tuning, flow.name))
         if self.first_members is not None:
             config = with_members(self.method, config, len(self.first_members), self.members is None)
         refuse_idle(self, config)

@@ -133,7 +133,8 @@ class Sweep(OnDevices):
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
-        flow, preset = testbed(self.testbed), method_preset(self.method, self.layout, self.tuning)
+        flow = testbed(self.testbed)
+        preset = method_preset(self.method, self.layout, self.tuning, flow.name)
         for name in self.ranges():
             check_traced(name, preset, self.method)
         kinds = option_kinds(preset)
