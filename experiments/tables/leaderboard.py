@@ -52,21 +52,52 @@ def sections(records: Records, protocol: str) -> Iterable[str]:
     rows = [row for name, row in records.items() if name.startswith(f"leaderboard/{protocol}/")]
     if not rows:
         return
+    check_reference(rows, protocol)
     found = rows[0]["protocol"]
     tasks = found["tasks"]
     yield f"## {protocol}"
     yield prose(
-        f"{len(found['truth_seeds'])} truths (fingerprint `{found['fingerprint']}`). MAER by task, "
-        "with the number of truths in brackets where it is not all of them; – where a method was not run, or "
-        "cannot take the observations. The last column is the time of a cycle over that of the reference, measured in "
-        "turn in one process."
+        f"{len(found['truth_seeds'])} truths (fingerprint `{found['fingerprint']}`). MAER by task, in the order of "
+        "names, since truths differ (ranks are below), with the number of truths in brackets where it is not all of "
+        "them; – where a method was not run, or cannot take the observations. The last column is the time of "
+        "a cycle over that of the reference, measured in turn in one process."
     )
     yield overview(rows, tasks)
     for task in tasks:
         yield from task_section(rows, protocol, task)
     yield f"### How the rows of {protocol} were made"
     yield bullets(*(said(row) for row in sorted(rows, key=lambda row: row["name"])))
-    yield made_at(entry for row in rows for entry in row["tasks"].values())
+    yield made_at(each for row in rows for entry in row["tasks"].values() for each in runs(entry))
+
+
+def check_reference(rows: list[Row], protocol: str) -> None:
+    """ValueError for rows that are divided by a reference of different settings."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        beside = [entry["reference"] for entry in row["tasks"].values() if "reference" in entry]
+        hashes = [each.get("hash") for each in beside if each["method"] == REFERENCE]
+        hashes += [row["cost"].get("reference_hash")] if timed(row) else []
+        hashes += [row["method"]["hash"]] if is_reference(row) else []
+        for each in dict.fromkeys(hashes):
+            found.setdefault(str(each), []).append(row["name"])
+    if len(found) > 1:
+        rows_of = "; ".join(f"{each}: {', '.join(names)}" for each, names in found.items())
+        raise ValueError(
+            f"leaderboard/{protocol}: expected one {REFERENCE} for all rows, got settings of hash {rows_of}; run the "
+            "commands of the older rows again"
+        )
+
+
+def is_reference(row: Row) -> bool:
+    """Whether a row is of the reference itself: by its method, without options, not by its name alone."""
+    method = row["method"]
+    return row["name"] == method["spec"] == REFERENCE and not method.get("options")
+
+
+def timed(row: Row) -> bool:
+    """Whether a row has its time over the reference's."""
+    found = row["cost"]
+    return bool(found) and found["ratio"] is not None and found["reference"] == REFERENCE
 
 
 def overview(rows: list[Row], tasks: list[str]) -> str:
@@ -78,12 +109,9 @@ def overview(rows: list[Row], tasks: list[str]) -> str:
         mean, count = maer(row, task)["mean"], len(row["tasks"][task]["seeds"])
         return f"{mean:.3f}" if complete(row, task) else f"{mean:.3f} ({count})"
 
-    def order(row: Row) -> tuple[Any, ...]:
-        return -len(row["tasks"]), *(maer(row, task)["mean"] for task in tasks if task in row["tasks"])
-
     lines = [
         [f"`{row['name']}`", row.get("note", ""), *(cell(row, task) for task in tasks), cost(row)]
-        for row in sorted(rows, key=order)
+        for row in sorted(rows, key=lambda row: row["name"])
     ]
     return table(["method", "", *tasks, "time"], lines)
 
@@ -103,7 +131,7 @@ def task_section(rows: list[Row], protocol: str, task: str) -> Iterable[str]:
         seeds = [int(truth.partition(":")[0]) for truth in truths]
         another = ", those of another machine" if number and len(truths) == most else ""
         yield f"{len(truths)} truth{'s' * (len(truths) > 1)} ({named(seeds)}){another}:"
-        reference = next((row for row in rows if row["name"] == REFERENCE and has(row, task, truths)), None)
+        reference = next((row for row in rows if is_reference(row) and has(row, task, truths)), None)
         lines = []
         for rank, row in enumerate(sorted(group, key=lambda row: maer(row, task)["mean"]), 1):
             entry = row["tasks"][task]
@@ -153,14 +181,17 @@ def ratio(row: Row, reference: Row | None, task: str) -> str:
 
 def cost(row: Row) -> str:
     """The time of a cycle over the reference's."""
-    if row["name"] == REFERENCE:
+    if is_reference(row):
         return "1"
-    found = row["cost"]
-    if not found or found["ratio"] is None or found["reference"] != REFERENCE:
-        return "–"
-    return f"{found['ratio']:.2g}"
+    return f"{row['cost']['ratio']:.2g}" if timed(row) else "–"
 
 
 def said(row: Row) -> str:
-    """A row's command."""
-    return f"`{row['name']}`: `{row['command']}`"
+    """A row's commands."""
+    found = (each["command"] for entry in row["tasks"].values() for each in runs(entry))
+    return f"`{row['name']}`: " + "; ".join(f"`{command}`" for command in dict.fromkeys(found))
+
+
+def runs(entry: Row) -> list[Row]:
+    """What has the command and the provenance of each run that added to a task's entry."""
+    return [*entry.get("earlier", []), entry]

@@ -14,6 +14,9 @@ from experiments.tables.tuning import tuning
 DIRECT, THROUGH = ("lifted", "diffpir", "blend", "oi"), ("mmps", "pigdm", "sda", "dps")
 """Methods of guidance that use the estimate alone, and those that differentiate the network."""
 
+NAMES = "`jaxsrda benchmark` scores methods; `python -m benchmarks`, in the checkout, times code: the cost suite."
+"""What is which, in the first sentence of the page."""
+
 SCHEMES = {"etdrk4": "ETDRK4", "rk2": "RK2"}
 """Names of the schemes."""
 
@@ -311,8 +314,8 @@ def benchmarks_page(records: Records) -> str:
     return page(
         "# Benchmarks",
         prose(
-            "Run the commands at the root of the repository. Scores of the methods are in "
-            "[`experiments/README.md`](../experiments/README.md)."
+            f"{NAMES} The numbers here are times. Run the commands at the root of the repository. Scores of the "
+            "methods are in [`experiments/README.md`](../experiments/README.md)."
         ),
         *(section(records) for section in sections),
     )

@@ -1,4 +1,4 @@
-"""The page's section on the benchmark suite."""
+"""The page's section on the cost suite."""
 
 from __future__ import annotations
 

@@ -7,15 +7,15 @@ from jaxsrda.benchmark.analyses import score_analyses
 from jaxsrda.benchmark.entrant import Entrant, entrant
 from jaxsrda.benchmark.protocol import PROTOCOLS, Protocol, Task, protocol_called
 from jaxsrda.benchmark.row import Row, read_row
-from jaxsrda.benchmark.run import REFERENCES, Plan, run_benchmark
+from jaxsrda.benchmark.run import REFERENCES, Selection, run_benchmark
 
 __all__ = [
     "PROTOCOLS",
     "REFERENCES",
     "Entrant",
-    "Plan",
     "Protocol",
     "Row",
+    "Selection",
     "Task",
     "entrant",
     "protocol_called",

@@ -32,6 +32,7 @@ def measure(
     own = [each[0] for each in seconds]
     return {
         "reference": methods[-1].spec,
+        "reference_hash": None if reference is None else reference.identity,
         "compile_seconds": runs[0].compiling,
         "cycle_seconds": statistics.median(own),
         "reference_seconds": None if reference is None else statistics.median(each[1] for each in seconds),

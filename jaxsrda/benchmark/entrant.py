@@ -34,7 +34,8 @@ class Entrant:
     """A method that is scored.
 
     name: of its row; spec: what was asked for; make: Setup → `Assimilator`; settings: for the record; identity: differs
-    where its source, or a setting, does; named: of a name in `METHODS`, its method, configuration and model in a setup.
+    where its source, or a setting, does; named: of a name in `METHODS`, its method, configuration and model in a setup;
+    options: of a name in `METHODS`, what differs from its presets, as text.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Entrant:
     settings: dict[str, Any]
     identity: str
     named: Callable[[Setup], dict[str, Any]] | None = None
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def method(self, setup: Setup, observed: Observations) -> dict[str, Any]:
         """The arguments of an `Experiment` that say what is run: one compiled program serves all of its truths.
@@ -142,7 +144,7 @@ def _named(method: str, name: str, options: Mapping[str, str]) -> Entrant:
         given = named(setup)
         return make_assimilator(method, setup, given["config"], model=model)
 
-    return Entrant(name, method, make, settings, content_hash(key_of(method, settings)), named)
+    return Entrant(name, method, make, settings, content_hash(key_of(method, settings)), named, options)
 
 
 def _from_method(method: Method) -> Callable[[Setup], Assimilator]:

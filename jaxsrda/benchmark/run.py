@@ -33,7 +33,7 @@ REFERENCES = ("enkf-lagrange", "enkf-hr", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class Selection:
     """What of a protocol is run.
 
     tasks: names, all by default; truths: how many, the first ones, all by default; reference: of REFERENCES; at_once:
@@ -77,13 +77,13 @@ def run_benchmark(
     """Score a method on a protocol: the row, which is also written to `path` (.json) after each truth.
 
     method: a name, "package.module:attribute", or a value (see `entrant`); about: text for the row, such as its command
-    or a note; options: fields of `Plan`.  Raises ValueError or TypeError, in one line that names the method and the
-    task, for a method that raises, keeps another contract, cannot take a task's sensors (all before any is scored) or
-    stops being finite, and for a file of another row.
+    or a note; options: fields of `Selection`.  Raises ValueError or TypeError, in one line that names the method and
+    the task, for a method that raises, keeps another contract, cannot take a task's sensors (all before any is scored)
+    or stops being finite, and for a file of another row.
     """
     given = method if isinstance(method, Entrant) else entrant(method)
     found = protocol if isinstance(protocol, Protocol) else protocol_called(protocol)
-    plan = Plan(found, **options)
+    plan = Selection(found, **options)
     this_run()  # the code as it is when the work begins
     row = Row.opened(path, given.name, found, method_of(given), about)
     setup = Setup(found.testbed, default_climatology(found.testbed))
@@ -92,29 +92,35 @@ def run_benchmark(
         scorer.prepare(given)
     truths = simulate_truth(found.testbed, plan.seeds, progress=progress)
     row.check_truths(dict(zip(plan.seeds, map(truth_digest, truths))))
-    other = None if plan.reference in ("none", given.spec) else entrant(plan.reference)
+    other = reference_for(given, plan)
     for name, scorer in scorers.items():
         scorer.truths = truths
         scorer.add(given, row, progress)
         if other is not None:
             compare(row, other, scorer, progress)
-        if row.cost_is_due(plan.reference, plan.reuse_any_code):
+        if row.cost_is_due(other and other.identity, plan.reuse_any_code):
             row.put_cost(name, measure(given, other, scorer.setup, scorer.observed(), found.seed))
     row.save()  # text about it may be new where nothing was left to do
     return row
 
 
+def reference_for(given: Entrant, plan: Selection) -> Entrant | None:
+    """The reference of a selection; None without one, and for the reference itself, of which a variant is none."""
+    other = None if plan.reference == "none" else entrant(plan.reference)
+    return None if other is None or other.identity == given.identity else other
+
+
 def compare(row: Row, other: Entrant, scorer: Scorer, progress: Progress = lambda *_: None) -> None:
     """Put the reference's scores on a task beside the row's: those of its own row, or of the cache, or made now."""
     name, plan = scorer.task.name, scorer.plan
-    if row.compared(name, other.name):
+    if row.compared(name, other.identity, plan.reuse_any_code):
         return
     beside = reference_row(row, other, plan, name)
     scorer.add(other, beside, progress)
     row.compare(name, beside)
 
 
-def reference_row(row: Row, other: Entrant, plan: Plan, task: str) -> Row:
+def reference_row(row: Row, other: Entrant, plan: Selection, task: str) -> Row:
     """The reference's row on the same truths: the one beside the row if it has the task, else one in the cache."""
     method = method_of(other)
     beside = None if row.path is None else row.path.with_name(f"{other.name}.json")
@@ -133,13 +139,13 @@ def reference_row(row: Row, other: Entrant, plan: Plan, task: str) -> Row:
 
 def method_of(given: Entrant) -> dict[str, Any]:
     """What a row says of its method."""
-    return {"spec": given.spec, "settings": given.settings, "hash": given.identity}
+    return {"spec": given.spec, "settings": given.settings, "hash": given.identity, "options": dict(given.options)}
 
 
 class Scorer:
     """Runs entrants on one task, over `truths` (truths, frames, nx, ny) of the plan."""
 
-    def __init__(self, plan: Plan, task: Task, setup: Setup, truths: np.ndarray | None = None):
+    def __init__(self, plan: Selection, task: Task, setup: Setup, truths: np.ndarray | None = None):
         self.plan, self.task, self.truths = plan, task, truths
         self.setup = setup._replace(sensors=task.sensors(plan.protocol.testbed.grid))
         self.methods: dict[str, dict[str, Any]] = {}
@@ -195,7 +201,7 @@ class Scorer:
                 )
                 result = run(experiment)
             members = np.asarray(result.statistics[0]["rank_histogram"]).size - 1
-            row.add(self.task.name, group, result.per_truth, result.seconds, members)
+            row.add(self.task.name, group, result.per_truth, result.seconds, members, self.plan.reuse_any_code)
             progress(what, total - len(seeds) + seeds.index(group[-1]) + 1, total)
 
 

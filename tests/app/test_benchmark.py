@@ -39,8 +39,16 @@ def test_a_row_a_table_and_its_command(protocol, tmp_path, capsys, monkeypatch):
         "tasks": ["lattice-4", "speed"],
         "truth_seeds": [0, 1],
     }
-    again = cli.parse(shlex.split(row["command"])[1:])
+    command = row["tasks"]["speed"]["command"]
+    again = cli.parse(shlex.split(command)[1:])
     assert isinstance(again, Benchmark) and again.method == "benchmark.methods:hold" and again.tasks == ("speed",)
+    # A later run of another task leaves it; that scores of other code are kept is not said.
+    assert cli.main([*HOLD, "--tasks", "lattice-4", "--truths", "1", "--reuse-any-code"]) == 0
+    row = read_row(tmp_path / "leaderboard" / "smallest" / "hold.json")
+    assert row["tasks"]["speed"]["command"] == command and row["note"] == "two fields" and "command" not in row
+    assert row["tasks"]["lattice-4"]["command"] == command.replace("speed", "lattice-4").replace(
+        " --note 'two fields'", ""
+    )
 
 
 def test_commands_of_all_options():
@@ -62,6 +70,8 @@ def test_refusals_are_one_line(protocol, tmp_path, capsys):  # noqa: F811
     fails(capsys, [*HOLD, "--tasks", "sparse"], "task: expected one of lattice-4, speed; got 'sparse'")
     fails(capsys, [*HOLD, "--truths", "9"], "truths: smallest has 2, expected 1 to 2, got 9")
     fails(capsys, [*HOLD, "--name", "../row"], "--name: expected letters, digits")
+    ours = "name: enkf-hr is a method of ours, and this is benchmark.methods:hold; choose another --name"
+    fails(capsys, [*HOLD, "--name", "enkf-hr", *out], ours)
     fails(capsys, [*HOLD, "--set", "members", "4"], "members: benchmark.methods:hold is a value with settings")
     fails(capsys, [*BASE, "enkf-sr", "--set", "members", "4", "--set", "members", "5"], "--set: an option is given")
     (tmp_path / "file").write_text("")
@@ -103,6 +113,30 @@ def test_analyses_of_another_program(protocol, tmp_path, capsys):  # noqa: F811
     )
     (folder / "speed.npz").write_bytes(b"")
     fails(capsys, [*BASE, str(folder), "--out", str(out)], "expected one file a task, got speed.nc and speed.npz")
+
+
+def test_tasks_are_added_to_a_row_of_analyses(protocol, tmp_path, capsys):  # noqa: F811
+    """Only a task whose file changed is scored anew."""
+    run = [*BASE, str(tmp_path / "mine"), "--out", str(tmp_path / "rows")]
+    (tmp_path / "mine").mkdir()
+    analyses(1).to_netcdf(tmp_path / "mine" / "speed.nc")
+    assert cli.main(run) == 0
+    first = read_row(tmp_path / "rows" / "smallest" / "mine.json")["tasks"]
+    analyses(2).to_netcdf(tmp_path / "mine" / "lattice-4.nc")
+    assert cli.main(run) == 0
+    second = read_row(tmp_path / "rows" / "smallest" / "mine.json")["tasks"]
+    assert second["speed"] == first["speed"] and second["lattice-4"]["members"] == 2
+    analyses(3).to_netcdf(tmp_path / "mine" / "lattice-4.nc")
+    assert cli.main(run) == 0
+    assert "the analyses of lattice-4 have changed since; they are scored anew" in capsys.readouterr().err
+    third = read_row(tmp_path / "rows" / "smallest" / "mine.json")["tasks"]
+    assert third["speed"] == first["speed"] and third["lattice-4"]["members"] == 3
+
+
+def test_a_folder_does_not_stand_before_a_method(protocol, tmp_path, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "enkf-sr").mkdir()
+    fails(capsys, [*BASE, "enkf-sr", "--set", "member", "4"], "member: not an option of enkf-sr")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from helpers import TESTBED, setup
 import jaxsrda
 from benchmark import methods
 from benchmark.conftest import truths
-from jaxsrda.benchmark import Plan, run_benchmark
+from jaxsrda.benchmark import Selection, run_benchmark
 from jaxsrda.benchmark.analyses import Given, score_analyses
 from jaxsrda.benchmark.row import KEPT
 
@@ -41,7 +41,7 @@ def given(omega, **more):
 
 
 def test_every_score_is_that_of_the_run(protocol):
-    plan = Plan(protocol, ("lattice-4",), reference="none")
+    plan = Selection(protocol, ("lattice-4",), reference="none")
     row = score_analyses(given(members()), plan)
     ran = run_benchmark(drifting, protocol, None, tasks=("lattice-4",), reference="none")
     entry, wanted = row.data["tasks"]["lattice-4"], ran.data["tasks"]["lattice-4"]
@@ -52,7 +52,7 @@ def test_every_score_is_that_of_the_run(protocol):
 
 def test_one_field_and_moments(protocol):
     """A single field is an ensemble of one; mean and standard deviation give what needs no members."""
-    plan, omega = Plan(protocol, ("speed",), truths=1, reference="none"), members()[:1]
+    plan, omega = Selection(protocol, ("speed",), truths=1, reference="none"), members()[:1]
     one = score_analyses(given(omega[:, :1]), plan).data["tasks"]["speed"]
     assert one["members"] == 1
     error = np.abs(omega[:, 0] - truths(TESTBED, (0,)))[:, 4:]

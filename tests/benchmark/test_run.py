@@ -10,10 +10,10 @@ from helpers import TESTBED, setup
 
 import jaxsrda
 from benchmark import methods
-from benchmark.conftest import truths
-from jaxsrda.benchmark import Plan, Row, entrant, read_row, run_benchmark
-from jaxsrda.benchmark.row import KEPT, interval, ratio_of
-from jaxsrda.benchmark.run import Scorer
+from benchmark.conftest import SMALLEST, truths
+from jaxsrda.benchmark import Row, Selection, entrant, read_row, run_benchmark
+from jaxsrda.benchmark.row import COMPARED, KEPT, interval, made, ratio_of
+from jaxsrda.benchmark.run import Scorer, reference_for
 from jaxsrda.experiment.result import DivergedError
 from jaxsrda.scoring.point import maer
 
@@ -78,6 +78,46 @@ def test_scores_of_other_code_are_made_anew(protocol, tmp_path):
     anew = run_benchmark(methods.hold, protocol, path, **options)
     assert anew.data["tasks"]["lattice-4"]["per_truth"]["maer"][0] < 5
     assert anew.data["tasks"]["lattice-4"]["seeds"] == [0]
+
+
+def test_truths_of_other_code_stay_where_any_code_will_do(tmp_path, monkeypatch):
+    """They keep their command and their stamp; without `any_code` all go."""
+    monkeypatch.setattr("jaxsrda.core.provenance._code", lambda: {"source": source[0], "versions": {}})
+    source, path = ["older"], tmp_path / "row.json"
+    row = Row.opened(path, "mine", SMALLEST, {"spec": "a"}, {"command": "first"})
+    row.add("speed", (1, 0), {"maer": [0.5, 0.25]}, {}, 2)
+    source[0] = "newer"
+    row = Row.opened(path, "mine", SMALLEST, {"spec": "a"}, {"command": "second"})
+    assert row.missing("speed", (0, 1, 2), True) == (2,) and row.missing("speed", (0, 1, 2)) == (0, 1, 2)
+    row.add("speed", (2,), {"maer": [1.0]}, {}, 2, any_code=True)
+    row.add("speed", (3,), {"maer": [2.0]}, {}, 2, any_code=True)
+    entry = read_row(path)["tasks"]["speed"]
+    assert entry["seeds"] == [0, 1, 2, 3] and entry["per_truth"]["maer"] == [0.25, 0.5, 1.0, 2.0]
+    found = [(each["seeds"], each["command"], each["provenance"]["source"]) for each in made(entry)]
+    assert found == [([0, 1], "first", "older"), ([2, 3], "second", "newer")]
+    assert row.missing("speed", (2,)) == (2,)
+    row.add("speed", (2,), {"maer": [3.0]}, {}, 2)
+    assert row.data["tasks"]["speed"]["seeds"] == [2] and "earlier" not in row.data["tasks"]["speed"]
+
+
+def test_a_reference_of_other_settings_is_run_again():
+    row, beside = (Row(name, SMALLEST, {"spec": name, "hash": name}) for name in ("mine", "other"))
+    for each in (row, beside):
+        each.add("speed", (0,), {score: [0.5] for score in COMPARED}, {}, 2)
+    row.compare("speed", beside)
+    assert row.compared("speed", "other") and not row.compared("speed", "changed")
+    row.put_cost("speed", {"reference": "other", "reference_hash": "other", "ratio": 2.0})
+    assert not row.cost_is_due("other") and row.cost_is_due("changed") and not row.cost_is_due(None)
+    row.data["tasks"]["speed"]["reference"]["provenance"]["source"] = "another"
+    assert not row.compared("speed", "other") and row.compared("speed", "other", True)
+
+
+def test_a_variant_of_the_reference_has_it_beside_it(protocol):
+    plan = Selection(protocol, reference="enkf-lagrange")
+    other = reference_for(entrant("enkf-lagrange", None, {"members": "10"}), plan)
+    assert other is not None and other.identity == entrant("enkf-lagrange").identity
+    assert reference_for(entrant("enkf-lagrange", "mine"), plan) is None
+    assert reference_for(entrant(methods.hold), Selection(protocol, reference="none")) is None
 
 
 def test_a_method_that_changed_is_scored_anew(protocol, tmp_path):
@@ -252,5 +292,5 @@ def test_plans_are_checked(protocol):
         ({"at_once": 0}, "at_once: expected a finite number above 0"),
     ]:
         with pytest.raises(ValueError, match=message):
-            Plan(protocol, **options)
-    assert Plan(protocol, ("speed", "lattice-4")).tasks == ("lattice-4", "speed")
+            Selection(protocol, **options)
+    assert Selection(protocol, ("speed", "lattice-4")).tasks == ("lattice-4", "speed")

@@ -118,19 +118,21 @@ def test_rows_are_ranked_among_those_of_the_same_truths():
     def row(name, values, digests="abc", **more):
         seeds = list(range(len(values)))
         entry = {"seeds": seeds, "members": 1, "per_truth": {"maer": values}, "provenance": run_of()} | more
+        entry["command"] = f"run {name}"
         found = {"name": "jet-v1", "fingerprint": "f", "tasks": ["lattice-8", "sparse"], "truth_seeds": [0, 1, 2]}
         truths = {str(seed): digests[seed] for seed in seeds}
-        tasks, cost = {"lattice-8": entry}, {"reference": "enkf-lagrange", "ratio": 0.25}
+        tasks = {"lattice-8": entry}
+        cost = {"reference": "enkf-lagrange", "reference_hash": "h", "ratio": 0.25}
         return {
             "name": name,
             "protocol": found,
             "truths": truths,
             "tasks": tasks,
             "cost": cost,
-            "command": f"run {name}",
+            "method": {"spec": name, "settings": {}, "hash": "h"},
         }
 
-    beside = {"method": "enkf-lagrange", "seeds": [0, 1, 2], "per_truth": {"maer": [0.1, 0.1, 0.1]}}
+    beside = {"method": "enkf-lagrange", "hash": "h", "seeds": [0, 1, 2], "per_truth": {"maer": [0.1, 0.1, 0.1]}}
     rows = [
         row("enkf-lagrange", [0.1, 0.2, 0.4]),
         row("worse", [0.2, 0.4, 0.8]),
@@ -148,6 +150,24 @@ def test_rows_are_ranked_among_those_of_the_same_truths():
     assert "3 truths (seeds 0 to 2), those of another machine:" in section and "1 truth (seed 0):" in section
     assert "| `few` | | 0.010 (1) | – | 0.25 |" in text and "| `worse` | | 0.467 | – | 0.25 |" in text
     assert "- `worse`: `run worse`" in text and "### sparse" not in text
+    order = re.findall(r"^\| `(.+?)` \|", text, re.M)  # of the overview: others are numbered
+    assert order == ["elsewhere", "enkf-lagrange", "few", "worse"]
+    # Commands of all runs are listed, once each.
+    rows[1]["tasks"]["lattice-8"]["earlier"] = [{"seeds": [0], "command": "run before", "provenance": run_of()}]
+    assert "- `worse`: `run before`; `run worse`" in leaderboard_page(
+        {f"leaderboard/jet-v1/{r['name']}": r for r in rows}
+    )
+    # A name does not make a row the reference, nor does a variant of its method.
+    for method in ({"spec": "mine:x"}, {"spec": "enkf-lagrange", "options": {"members": "10"}}):
+        rows[0]["method"] = {"settings": {}, "hash": "other", **method}
+        found, _ = ranked(leaderboard_page({f"leaderboard/jet-v1/{r['name']}": r for r in rows}), "lattice-8")
+        assert [line[2] for line in found] == ["–", "–", "2.000 [2.000, 2.000]", "–"]
+    # Rows that were divided by other settings of it do not stand on one page.
+    beside["hash"] = "older"
+    with pytest.raises(
+        ValueError, match=r"leaderboard/jet-v1: expected one enkf-lagrange .* hash h: .*; older: elsewhere"
+    ):
+        leaderboard_page({f"leaderboard/jet-v1/{r['name']}": r for r in rows})
 
 
 def test_rows_are_of_the_protocols_of_today():
@@ -157,7 +177,9 @@ def test_rows_are_of_the_protocols_of_today():
         if name.startswith("leaderboard/"):
             _, protocol, stem = name.split("/")
             assert row["name"] == stem and row["protocol"]["fingerprint"] == PROTOCOLS[protocol].fingerprint, name
-            assert row["command"].startswith("jaxsrda benchmark ") and row["tasks"]
+            assert row["tasks"]
+            for entry in row["tasks"].values():
+                assert entry["command"].startswith("jaxsrda benchmark "), name
 
 
 def test_verdicts_follow_the_numbers():

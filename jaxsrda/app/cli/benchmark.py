@@ -21,7 +21,7 @@ class Benchmark:
     """package.module:attribute of a function Setup → Assimilator, an Assimilator or a Method; one of the methods that
     `jaxsrda info` lists; or a folder of analyses, one file a task (lattice-8.nc), or one such file."""
     protocol: str = "jet-v1"
-    """jet-v1, or jet-small-v1, which takes a minute or two."""
+    """jet-v1, or jet-small-v1, which takes minutes."""
     tasks: tuple[str, ...] = ()
     """Which tasks, by default all of the protocol (of a folder, those that it has)."""
     truths: int | None = None
@@ -46,15 +46,18 @@ class Benchmark:
 
     def run(self) -> None:
         """Check everything, score task by task, print the table."""
-        from jaxsrda.benchmark import Plan, entrant, protocol_called, run_benchmark, score_analyses
+        from jaxsrda.benchmark import Selection, entrant, protocol_called, run_benchmark, score_analyses
+        from jaxsrda.experiment.registry import METHODS
 
         protocol = protocol_called(self.protocol)
-        plan = Plan(protocol, self.tasks, self.truths, self.reference, self.at_once, self.reuse_any_code)
+        plan = Selection(protocol, self.tasks, self.truths, self.reference, self.at_once, self.reuse_any_code)
         if self.export is not None:
             return self._export(plan)
         if not self.method:
             raise ValueError("benchmark: expected a method; give package.module:attribute, a name, or analyses")
-        if Path(self.method).exists() or re.search(r"\.(npy|npz|nc|zarr)$", self.method):
+        if self.method not in METHODS and (
+            Path(self.method).exists() or re.search(r"\.(npy|npz|nc|zarr)$", self.method)
+        ):
             from jaxsrda.app.benchmark_files import given_analyses
 
             if self.set:
@@ -72,13 +75,14 @@ class Benchmark:
             settings = {field.name: getattr(plan, field.name) for field in dataclasses.fields(plan)[1:]}
             score = lambda *where: run_benchmark(method, protocol, *where, **settings)  # noqa: E731
         path = self._path(name)
+        command = command_of("benchmark", dataclasses.replace(self, reuse_any_code=False))  # of no effect on scores
         with progress_bar() as bar:
             task = bar.add_task("truths", total=1)
 
             def progress(what: str, done: int, total: int) -> None:
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
-            row = score(path, progress, {"command": command_of("benchmark", self), "note": self.note})
+            row = score(path, progress, {"command": command, "note": self.note})
         self._print(row, path)
 
     def _path(self, name: str) -> Path:
