@@ -168,7 +168,8 @@ class Scorer:
         except (ValueError, TypeError) as error:
             where = f"task {self.task.name}" + (f", truth {', '.join(map(str, group))}" if group else "")
             said = str(error) if given.spec in str(error) else f"{given.spec}: {error}"
-            raise type(error)(f"{where}: {said}") from error
+            kind = TypeError if isinstance(error, TypeError) else ValueError  # kinds of others take other arguments
+            raise kind(f"{where}: {said}") from error
 
     def observed(self) -> Observations:
         """What the sensors measure of the first truth, (cycles, p)."""

@@ -155,12 +155,19 @@ class Checkpoints:
         return notes
 
     def check(self, known: Mapping[str, str]) -> None:
-        """ValueError if the latest checkpoint is of work that differs in what is known of this one's mark so far."""
-        if steps := self.steps():
-            its = self._notes(steps[-1])["mark"]
+        """ValueError if checkpoints are of work that differs in what is known of this one's mark so far.
+
+        The latest one whose notes can be read tells; of those that cannot, `restore` and `parts` say so.
+        """
+        for step in reversed(self.steps()):
+            try:
+                its = self._notes(step)["mark"]
+            except DamagedCheckpointError:
+                continue
             its = its if isinstance(its, str) else {name: its.get(name, "not there") for name in known}
             if other := difference(known, its):
                 raise ValueError(self._other(other))
+            return
 
     def _own(self, step: int) -> dict[str, Any]:
         notes = self._notes(step)
@@ -199,6 +206,13 @@ class Checkpoints:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+
+def check_kept(folder: str | Path, known: Mapping[str, str]) -> None:
+    """ValueError if a folder holds checkpoints of other work than is known so far (`Checkpoints.check`)."""
+    store = Checkpoints(Path(folder), known, keep=None)
+    store.check(known)
+    store.close()
 
 
 def _array_digest(arrays: Mapping[str, Any]) -> str:

@@ -50,7 +50,8 @@ def chosen(devices: Devices) -> list[Any]:
 
 
 def mesh_of(devices: Devices, **counts: int) -> Mesh | None:
-    """A mesh with an axis for each count, of parts that divide it; None for a single device of a single process.
+    """A mesh with an axis for each count, of parts that divide it; None for the first device alone,
+    to which work goes by itself.
 
     Of all such divisions that with the most devices, and among equals the one whose first counts are divided more.
     Devices without a part are warned about.  Raises ValueError for a mesh of one's own whose axes do not divide the
@@ -73,7 +74,7 @@ def mesh_of(devices: Devices, **counts: int) -> Mesh | None:
         )
     if mesh.size < len(own):
         warnings.warn(f"devices: {mesh.size} of {len(own)} have work, counts divide no further ({told})", stacklevel=3)
-    return mesh if mesh.size > 1 else None
+    return None if [*mesh.devices.flat] == jax.local_devices()[:1] else mesh
 
 
 def divisions(devices: int, counts: Sequence[int]) -> tuple[int, ...]:

@@ -21,8 +21,9 @@ class _Asked:
 
 
 @contextlib.contextmanager
-def interruptible(how: str) -> Iterator[Callable[[], bool]]:
-    """Work that ends where it can go on from when the user interrupts it; `Interrupted` says `how`.
+def interruptible(how: str | Callable[[], str]) -> Iterator[Callable[[], bool]]:
+    """Work that ends where it can go on from when the user interrupts it; `Interrupted` says `how`,
+    text or a function that is asked for it in the end.
 
     Yields a function that tells whether they did: the work asks it between its steps, keeps what is done and raises
     KeyboardInterrupt.  A second interrupt ends the work at once.  Outside the main thread, and where a program handles
@@ -42,7 +43,7 @@ def interruptible(how: str) -> Iterator[Callable[[], bool]]:
     except Interrupted:  # of work inside this one, which says how
         raise
     except KeyboardInterrupt:
-        raise Interrupted(how) from None
+        raise Interrupted(how if isinstance(how, str) else how()) from None
     finally:
         _Asked.depth -= 1
         if not _Asked.depth:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxsrda.core.cache import content_hash, numerics
-from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.provenance import source_hash, versions
 from jaxsrda.core.records import described, key_of
 from jaxsrda.core.trees import digest, numbered
@@ -63,14 +61,8 @@ def identity(given: Experiment, inputs: Inputs, at_once: int) -> dict[str, str]:
         "truth": "none" if inputs.truth is None else _digest(inputs.truth),
         "observations": _digest((inputs.observed, jax.random.key_data(inputs.keys))),
         "first time": str(inputs.setup.first),
+        "members at the start": "none" if inputs.setup.fields is None else _digest(inputs.setup.fields),
     }
-
-
-def check_kept(folder: str | Path, given: Experiment) -> None:
-    """ValueError if a folder holds parts of another experiment; what its truths are is compared when they are there."""
-    store = Checkpoints(Path(folder), "", keep=None)
-    store.check(known(given))
-    store.close()
 
 
 def _digest(tree: Any) -> str:

@@ -80,7 +80,8 @@ def _opened(folder: Path, mark: dict[str, str]) -> Iterator[tuple[Checkpoints, S
             raise ValueError(f"{folder}: another process is at work on this run; wait for it, or choose another output")
         store = Checkpoints(folder, mark, keep=None)
         try:
-            with interruptible(goes_on(folder)) as stopped:
+            nothing = "no truth was finished, nothing is kept"
+            with interruptible(lambda: goes_on(folder) if store.steps() else nothing) as stopped:
                 yield store, stopped
         except DivergedError:  # as it will again: what is kept would only be in the way of other settings
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsrda.core.checks import check_choice
+from jaxsrda.core.devices import divisions
 from jaxsrda.cycling.assimilator import Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment import rates
@@ -82,7 +83,8 @@ class Outline:
     """What a plan is of: a method on a testbed.
 
     config: of the method, by default its preset; sensors: slots of observations; truths: side by side; cycles: of each,
-    by default the testbed's frames; devices: that share the truths.  Raises ValueError for numbers below 1, and for a
+    by default the testbed's frames; devices: that share the truths (and
+    the members, which are still counted whole).  Raises ValueError for numbers below 1, and for a
     method whose parts are not known here.
     """
 
@@ -122,8 +124,8 @@ class Outline:
 
     @property
     def truths_a_device(self) -> int:
-        """Truths that each device has, at most."""
-        return -(-self.truths // self.devices)
+        """Truths that each device has: all of them where the devices divide their members alone."""
+        return self.truths // divisions(self.devices, (self.truths, self.config.members))[0]
 
 
 class Work(NamedTuple):

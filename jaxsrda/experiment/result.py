@@ -73,8 +73,11 @@ class DivergedError(ValueError):
     """A method's ensemble stopped being finite: that of the truth number `truth`, as `told`."""
 
     def __init__(self, truth: int, told: str):
-        super().__init__(f"truth {truth}, {told}")
+        super().__init__(truth, told)  # from which pickle makes it again
         self.truth, self.told = truth, told
+
+    def __str__(self) -> str:
+        return f"truth {self.truth}, {self.told}"
 
 
 def check_healthy(history: History, interval: float, first_cycle: int = 0) -> None:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsrda.core.checkpoints import check_kept
 from jaxsrda.core.devices import Devices, chosen
 from jaxsrda.core.progress import Progress
 from jaxsrda.core.records import described
@@ -22,7 +23,7 @@ from jaxsrda.core.trees import digest
 from jaxsrda.cycling.assimilator import Assimilator, Setup
 from jaxsrda.diffsrda.config import DiffSRDAConfig
 from jaxsrda.experiment.experiment import Experiment, OwnMethod, from_options
-from jaxsrda.experiment.identity import check_kept
+from jaxsrda.experiment.identity import known
 from jaxsrda.experiment.parts import run_parts
 from jaxsrda.experiment.registry import configured_model
 from jaxsrda.experiment.result import Result, collect
@@ -72,8 +73,10 @@ def run(
     if isinstance(given.config, DiffSRDAConfig) and given.model is None:
         # Weights that are missing or do not fit are said before the truth is made.
         given = dataclasses.replace(given, model=configured_model(given.config))
+    if jax.process_count() > 1:
+        kept = None
     if kept is not None:
-        check_kept(kept, given)
+        check_kept(kept, known(given))
     setup, keys, observed, truth = prepare(given, report)
     recipe = recipe_of(given, setup)
     observed, withheld = withhold(observed, keys, given.withhold, given.sensors, given.first)

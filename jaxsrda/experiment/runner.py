@@ -47,9 +47,11 @@ class Runner:
         return Recipe(str(given.method), split(config)[0], model_for(given, config), given.joint, given.reject)
 
     def size(self, count: int, config: Any) -> int:
-        """Settings a call, of `count` that share a program: calls are as equal as they can be, and fill all devices."""
+        """Settings a call, of `count` that share a program: calls are as equal as they can be and
+        fill all devices, and have more than `at_once` only where a mesh of one's own has as many parts."""
         parts = settings_parts(self.devices)
         most = self.at_once or settings_at_once(config, self.inputs, parts)
+        most = most // parts * parts or most
         size = -(-count // -(-count // most))
         fewer = size < parts and not isinstance(self.devices, Mesh)  # these go into as many parts as divide them
         return size if fewer else -(-size // parts) * parts

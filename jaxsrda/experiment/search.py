@@ -128,7 +128,7 @@ def run_search(
     runner, finished = Runner(given, prepare(given, report), batch, devices), _finished(study)
     probe = {name: ends[0] for name, ends in search.ranges.items()}
     runner.check_effects([probe], [sweep.config(probe)])
-    with interruptible(how_to_go_on(search.storage)) as stopped:
+    with interruptible(how_to_go_on(search.storage, "give --storage FILE")) as stopped:
         while len(finished) < search.trials:
             report("trial", len(finished), search.trials)
             asked = [study.ask() for _ in range(min(batch, search.trials - len(finished)))]

@@ -149,9 +149,9 @@ def run_sweep(
     return SweepResult(given, sweep.by, kept.ordered(sweep.settings), runner.seconds)
 
 
-def how_to_go_on(record: str | Path | None) -> str:
-    """What an interrupted sweep says."""
-    return goes_on(record) if record is not None else "give a record, --json, and the same command will go on from it"
+def how_to_go_on(kept: str | Path | None, missing: str = "give a record, --json") -> str:
+    """What an interrupted sweep says, with a record, or a search, with a storage; missing: how to have one."""
+    return goes_on(kept) if kept is not None else f"{missing}, and the same command will go on from it"
 
 
 def with_truths(given: Experiment, seeds: Sequence[int], frames: int | None, report: Progress) -> Experiment:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from jaxsrda.core.checks import check_fraction, check_not_negative, check_positive
+from jaxsrda.core.checks import check_not_negative, check_positive
 from jaxsrda.core.records import renamed
 
 
@@ -57,7 +57,8 @@ class FilterConfig:
             raise ValueError(f"controls: expected 1 to {self.members} (the members), got {self.controls}")
         check_positive("localization", self.localization)
         check_positive("inflation", self.inflation)
-        check_fraction("adaptive", self.adaptive)
+        if not 0 <= self.adaptive <= 1:
+            raise ValueError(f"adaptive: expected a weight from 0 to 1, got {self.adaptive!r}")
         for name in ("additive", "initial", "rtps", "rtpp", "representativeness", "assumed_std"):
             check_not_negative(name, getattr(self, name))
         if self.substeps < 0 or not 0 <= self.viscosity < math.inf:

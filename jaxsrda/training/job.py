@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxsrda.core.checkpoints import check_kept
 from jaxsrda.core.devices import Devices, leading, mesh_of, placed
 from jaxsrda.core.files import check_writable, write_json
 from jaxsrda.core.linalg import trailing
@@ -40,7 +41,7 @@ from jaxsrda.training.loss import TrainConfig, check_loss
 from jaxsrda.training.programs import Making, check_capacity, makers, programs
 from jaxsrda.training.sources import Policy
 from jaxsrda.training.stream import StreamConfig, host
-from jaxsrda.training.stream_run import Origin, Report, Truths, check_kept, lot, work_of
+from jaxsrda.training.stream_run import Origin, Report, Truths, lot, work_of
 from jaxsrda.training.truths import BLOCK
 from jaxsrda.training.windows import Windows
 

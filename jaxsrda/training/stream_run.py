@@ -333,13 +333,6 @@ def work_of(model: ModelConfig, config: TrainConfig, stream: StreamConfig, what:
     return {name: text for name, text in named.items() if name not in ("training.samples", "training.minutes")}
 
 
-def check_kept(folder: Path, known: dict[str, str]) -> None:
-    """ValueError if a folder holds a checkpoint of other work than is known of a training (`work_of`)."""
-    store = Checkpoints(folder, known)
-    store.check(known)
-    store.close()
-
-
 @functools.lru_cache(4)
 def order(seed: int, turn: int, total: int) -> np.ndarray:
     """The order of truths in a round."""

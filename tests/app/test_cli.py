@@ -4,11 +4,13 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -675,6 +677,22 @@ def test_interrupt_ends_with_130(monkeypatch, capsys):
     monkeypatch.setattr(cli.Info, "run", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["info"]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupted_process_of_several_leaves_the_others(monkeypatch, capsys):
+    """Its own end would wait for theirs."""
+
+    def left(*told, **how):
+        raise SystemExit(f"{told}, {how}")
+
+    monkeypatch.setattr(cli, "number_of", lambda command: 1)
+    monkeypatch.setattr(cli, "leave", left)
+    monkeypatch.setattr(cli.Assimilate, "run", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    told = "('process 1: interrupted; files that were written stay', 130), {'met': True}"
+    with pytest.raises(SystemExit, match=f"^{re.escape(told)}$"):
+        cli.main(["assimilate", "--processes", "2", "--process", "1", "--coordinator", "localhost:1"])
+    alone, several = (Assimilate(out=Path("a.nc"), processes=count) for count in (1, 2))
+    assert alone.parts == Path(".a.nc.parts") and several.parts is None
 
 
 # Going on -------------------------------------------------------------------------------------

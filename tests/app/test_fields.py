@@ -18,6 +18,7 @@ from jaxsrda.app.cli import main as cli
 from jaxsrda.app.fields import FIELD_SUFFIXES, read_fields
 from jaxsrda.core import files
 from jaxsrda.experiment import run as run_module
+from jaxsrda.experiment import truth as truth_module
 from jaxsrda.experiment.evaluate import evaluate
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.truth import prepare_truth, read_start, read_truth, truth_to_follow, whole_cycles
@@ -865,6 +866,20 @@ def test_members_at_the_start_from_a_file(tmp_path, capsys, run):
     assert [line for line in printed if str(path) in line] == [f"note: {path}: omega: {note}" for note in notes]
     record = json.loads((tmp_path / "a.json").read_text())["config"]["members_from"]
     assert record["members"] == 3 and record["notes"] == notes and record["source"] == f"{path}: omega"
+
+
+def test_members_at_the_start_are_checked_before_truths_are_made(tmp_path, capsys, run, monkeypatch):
+    """Once, with --members too, and with their times where those of the run are known."""
+    monkeypatch.setattr(truth_module, "simulate_truth", lambda *_, **__: pytest.fail("made"))
+    command = ["assimilate", *ON_SMALL, "--method", "enkf-sr", "--members", "3", "--members-from"]
+    assert cli.main([*command, str(tmp_path / "none.nc")]) == 2
+    assert "none.nc" in capsys.readouterr().err
+    path = write(tmp_path / "a.nc", described(np.stack([run[:NT]] * 3), ("number", "time", "x", "y")))
+    read = []
+    monkeypatch.setattr(fields, "read_fields", lambda *a: read.append(a) or read_fields(*a))
+    assert cli.main([*command, str(path), "--start", "8"]) == 2
+    assert "expected members of the time 8, at which the run begins, got 0 to 3.75" in capsys.readouterr().err
+    assert len(read) == 1
 
 
 @pytest.mark.parametrize("command", ["assimilate", "simulate", "evaluate"])

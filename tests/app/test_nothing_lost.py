@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,14 @@ import numpy as np
 import pytest
 from helpers import fill
 
-from jaxsrda.app import datasets
+from jaxsrda.app import datasets, report
 from jaxsrda.app.cli import main as cli
+from jaxsrda.app.cli.assimilate import Assimilate
 from jaxsrda.app.datasets import fields_dataset, write_dataset
 from jaxsrda.app.fields import read_fields
 from jaxsrda.core.checkpoints import Checkpoints
 from jaxsrda.core.files import read_npz, write_npz
+from jaxsrda.experiment import carry_files
 from jaxsrda.experiment import parts as parts_module
 from jaxsrda.experiment import run as run_module
 from jaxsrda.flow import climatology
@@ -100,6 +103,19 @@ def test_an_assimilation_whose_result_does_not_fit_the_disk(tmp_path, monkeypatc
         fails(capsys, [*following, "--out", str(out), "--at-once", "2"], "its number of truths at once is 1")
         assert cli.main([*following, "--out", str(out)]) == 0
     assert not kept.exists() and read_fields(out, "omega_mean").values.shape == (2, 8, 64, 33)
+
+
+def test_what_is_kept_stays_until_the_carry_is_saved(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "record", lambda result: {})
+    monkeypatch.setattr(carry_files, "save_carry", full)
+    command = Assimilate(json=tmp_path / "a.json", carry=tmp_path / "carry")
+    command.parts.mkdir()
+    with pytest.raises(OSError, match="No space left"):
+        command.write(None, SimpleNamespace(carry=None))
+    assert (tmp_path / "a.json").exists() and command.parts.exists()
 
 
 def test_an_interrupted_assimilation_says_how_to_go_on(tmp_path, monkeypatch, capsys, following):

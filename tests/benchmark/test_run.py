@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from benchmark import methods
 from benchmark.conftest import SMALLEST, truths
 from jaxsrda.benchmark import Row, Selection, entrant, read_row, run_benchmark
 from jaxsrda.benchmark.row import COMPARED, KEPT, interval, made, ratio_of
-from jaxsrda.benchmark.run import reference_for
+from jaxsrda.benchmark.run import Scorer, reference_for
+from jaxsrda.experiment.result import DivergedError
 from jaxsrda.scoring.point import maer
 
 
@@ -219,6 +222,16 @@ def test_a_ratio_pairs_truths():
 def test_bad_methods_end_in_one_line(protocol, name, message):
     with pytest.raises((ValueError, TypeError), match=message):
         run_benchmark(f"benchmark.methods:{name}", protocol, None, tasks=("lattice-4",), truths=1, reference="none")
+
+
+def test_a_lost_ensemble_is_named_and_can_be_sent():
+    error = DivergedError(2, "time 3: lost")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error) == "truth 2, time 3: lost" and (again.truth, again.told) == (2, "time 3: lost")
+    scorer, given = SimpleNamespace(task=SimpleNamespace(name="lattice-4")), SimpleNamespace(spec="mine")
+    with pytest.raises(ValueError, match=r"^task lattice-4, truth 2: mine: truth 2, time 3: lost$"):
+        with Scorer.named(scorer, given, [2]):
+            raise error
 
 
 @pytest.mark.parametrize(

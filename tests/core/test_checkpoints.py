@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsrda.core.checkpoints import Checkpoints
+from jaxsrda.core.checkpoints import Checkpoints, check_kept
 
 ARRAYS = {"omega": np.arange(6.0).reshape(2, 3), "count": np.asarray(7, np.int32), "state": np.ones(2, np.float32)}
 
@@ -96,6 +96,20 @@ def test_a_damaged_checkpoint_is_named(folder, damage):
     with pytest.raises(ValueError, match=r"work: its checkpoint 1 cannot be read .*remove the folder to start anew"):
         store.restore(1)
     store.close()
+
+
+def test_other_work_is_known_by_the_latest_notes_that_can_be_read(folder):
+    saved(folder, {"seed": "1", "later": "a"}, keep=None, steps=(1, 2))
+    check_kept(folder, {"seed": "1"})
+    for step in (2, 1):
+        for path in (path for path in (folder / str(step) / "notes").rglob("*") if path.is_file()):
+            path.write_text("{not json")
+        if step == 2:
+            check_kept(folder, {"seed": "1"})
+            with pytest.raises(ValueError, match=r"holds a checkpoint of other work .its seed is 1, this one's is 2"):
+                check_kept(folder, {"seed": "2"})
+    check_kept(folder, {"seed": "2"})  # which restoring refuses
+    assert Checkpoints(folder, "").steps() == [1, 2]
 
 
 def test_a_step_that_is_not_there_is_named(folder):

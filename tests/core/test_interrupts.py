@@ -29,6 +29,13 @@ def test_work_ends_where_it_can_go_on():
         assert not stopped()
 
 
+def test_what_is_said_may_depend_on_what_was_done():
+    done = []
+    with pytest.raises(Interrupted, match=r"^1 done$"), interruptible(lambda: f"{len(done)} done"):
+        done.append(0)
+        press()
+
+
 def test_a_second_one_ends_it_at_once():
     with pytest.raises(Interrupted, match="how"), interruptible("how"):
         press()

@@ -12,6 +12,7 @@ from helpers import TESTBED, setup, truth
 from jaxsrda.core.interrupts import Interrupted
 from jaxsrda.core.locks import locked
 from jaxsrda.experiment import parts
+from jaxsrda.experiment import run as run_module
 from jaxsrda.experiment.experiment import Experiment
 from jaxsrda.experiment.result import DivergedError
 from jaxsrda.experiment.run import run
@@ -121,6 +122,8 @@ def test_a_run_that_goes_on_from_a_carry_is_kept_too(tmp_path, calls):
         ({"truth": TRUTHS[:2]}, "its number of truths is 3, this one's is 2"),
         ({"truth": TRUTHS + 1e-5}, "its truth is .*, this one's is"),
         ({"truth_seeds": (0, 1, 3)}, "its observations is .*, this one's is"),
+        ({"members_from": TRUTHS[:, 0]}, "its members at the start is none, this one's is [0-9a-f]{12}"),
+        ({"members_from": TRUTHS[:, 1]}, "its members at the start is none, this one's is [0-9a-f]{12}"),
     ],
 )
 def test_parts_of_another_run_are_refused(tmp_path, calls, change, message):
@@ -134,20 +137,42 @@ def test_parts_of_another_run_are_refused(tmp_path, calls, change, message):
     same(run(GIVEN, quiet, kept=folder), undisturbed())  # they are still there
 
 
+def test_an_interrupt_before_the_first_truth_is_finished_says_so(tmp_path, calls):
+    with pytest.raises(Interrupted, match=r"^no truth was finished, nothing is kept$"):
+        run(GIVEN, stop_at(1), kept=tmp_path / "parts")
+    assert calls == [1] and not (tmp_path / "parts").exists()
+
+
+def test_several_processes_do_not_look_at_what_is_kept(tmp_path, calls, monkeypatch):
+    """They would neither go on from it nor add to it."""
+    run(GIVEN, quiet, kept=tmp_path / "parts")
+    monkeypatch.setattr(run_module, "run_parts", lambda *a: pytest.fail("kept") if a[4] else scan_all(*a))
+    with pytest.raises(ValueError, match="other work"):
+        run(dataclasses.replace(GIVEN, seed=1), quiet, kept=tmp_path / "parts")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ZeroDivisionError):
+        run(dataclasses.replace(GIVEN, seed=1), quiet, kept=tmp_path / "parts")
+
+
+def scan_all(*_):
+    raise ZeroDivisionError
+
+
 def test_another_process_is_not_disturbed(tmp_path):
     with locked(tmp_path / "parts.lock"), pytest.raises(ValueError, match="another process is at work on this run"):
         run(GIVEN, quiet, kept=tmp_path / "parts")
 
 
-def test_a_damaged_part_is_run_again(tmp_path, calls):
+@pytest.mark.parametrize(("step", "what", "anew"), [(2, "d/*", 2), (3, "notes/*", 1)])
+def test_a_damaged_part_is_run_again(tmp_path, calls, step, what, anew):
     run(GIVEN, quiet, kept=tmp_path / "parts")
-    for data in (path for path in (tmp_path / "parts" / "2").rglob("d/*") if path.is_file()):
+    for data in (path for path in (tmp_path / "parts" / str(step)).rglob(what) if path.is_file()):
         whole = bytearray(data.read_bytes())
         whole[len(whole) // 2] ^= 1
         data.write_bytes(whole)
-    with pytest.warns(UserWarning, match="parts: the part up to 2 is damaged or has a gap; run anew"):
+    with pytest.warns(UserWarning, match=f"parts: the part up to {step} is damaged or has a gap; run anew"):
         again = run(GIVEN, quiet, kept=tmp_path / "parts")
-    assert calls == [1] * 5
+    assert calls == [1] * (3 + anew)
     same(again, undisturbed())
 
 

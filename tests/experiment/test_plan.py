@@ -124,8 +124,14 @@ def test_plans_of_rates_from_a_file_add_up(monkeypatch):
     assert made.total_seconds == pytest.approx(15e-9 * sum(part.units for part in work_of(outline())))
     assert made.flops["forecasts, hr"] == 15 * parts_of(outline())["forecasts, hr"].flops
     assert plan(outline(truths=3, cycles=5, devices=2), known).total_seconds == pytest.approx(
-        made.total_seconds * 2 / 3
+        made.total_seconds  # which divide the members alone, 10 in all
     )
+    assert plan(outline(truths=3, cycles=5, devices=3), known).total_seconds == pytest.approx(made.total_seconds / 3)
+
+
+@pytest.mark.parametrize(("devices", "truths", "members", "each"), [(4, 5, 100, 5), (4, 6, 100, 3), (8, 3, 5, 3)])
+def test_devices_have_the_truths_that_a_run_gives_them(devices, truths, members, each):
+    assert outline(members=members, truths=truths, devices=devices).truths_a_device == each
 
 
 @pytest.mark.parametrize(

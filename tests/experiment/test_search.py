@@ -2,6 +2,7 @@
 
 import functools
 import json
+import signal
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from experiment.test_sweep import experiment, in_another_process
 from helpers import SENSORS, TESTBED, setup, truth
 
 import jaxsrda
+from jaxsrda.core.interrupts import Interrupted
 from jaxsrda.experiment import runner
 from jaxsrda.experiment import search as search_module
 from jaxsrda.experiment.search import Search, run_search
@@ -105,6 +107,21 @@ def test_a_diverged_setting_is_told_as_bad():
     ranges = {"inflation": (1.0, 1e200)}
     result = run_search(search(trials=8, ranges=ranges, prune=False, given=experiment(), storage=None))
     assert any(not trial.finite for trial in result.trials) and result.best.finite
+
+
+def test_an_interrupted_search_says_how_to_go_on(tmp_path, monkeypatch):
+    """A record alone would not do."""
+    monkeypatch.setattr(search_module, "_run_batch", lambda *_: None)  # the interrupt came before it
+
+    def press(what, done, total):
+        if what == "trial":
+            signal.raise_signal(signal.SIGINT)
+
+    asked = {"trials": 1, "prune": False, "given": experiment(), "at_once": 1}
+    with pytest.raises(Interrupted, match=r"^give --storage FILE, and the same command will go on from it$"):
+        run_search(search(**asked), tmp_path / "s.json", press)
+    with pytest.raises(Interrupted, match=r"what is done is kept in .*journal"):
+        run_search(search(**asked, storage=tmp_path / "journal"), None, press)
 
 
 def test_choices_are_static(monkeypatch):

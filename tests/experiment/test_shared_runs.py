@@ -106,6 +106,24 @@ def test_one_device_is_no_mesh():
     assert mesh_of(own, case=3, member=4) is None
 
 
+ANOTHER = """
+import jax, numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxsrda.core.devices import mesh_of, placed, shared
+second = jax.devices()[1]
+mesh = mesh_of(Mesh(np.array([second]).reshape(1, 1), ("case", "member")), case=3, member=4)
+case = PartitionSpec("case")
+made = jax.jit(shared(lambda a: 2 * a, mesh, case, case))(placed(np.arange(3.0), mesh, "case"))
+assert made.devices() == {second} and made.tolist() == [0, 2, 4]
+"""
+
+
+def test_a_mesh_of_one_device_is_that_device():
+    """Not the first one, to which work goes by itself."""
+    done = subprocess.run([sys.executable, "-c", ANOTHER], capture_output=True, text=True, env=environment(2))
+    assert done.returncode == 0, done.stderr
+
+
 # Faults ---------------------------------------------------------------------------------------
 
 

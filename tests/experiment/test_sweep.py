@@ -321,6 +321,12 @@ def test_two_devices_are_one():
     np.testing.assert_allclose(one, [here.trials[0].per_truth["crps"]], rtol=1e-6)
 
 
+def test_calls_have_no_more_settings_than_wanted(monkeypatch):
+    monkeypatch.setattr(runner, "settings_parts", lambda devices: 4)
+    sizes = {most: runner.Runner(None, None, most).size(20, CONFIG) for most in (1, 3, 4, 6, 7, 10, 30)}
+    assert sizes == {1: 1, 3: 3, 4: 4, 6: 4, 7: 4, 10: 8, 30: 20}
+
+
 def test_members_of_a_sweep_are_not_shared_out():
     axes = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("member",))
     with pytest.raises(ValueError, match="expected a mesh with axes among setting, case, got 'member'"):

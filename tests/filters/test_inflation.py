@@ -73,5 +73,7 @@ def test_times_after_each_other_lead_to_the_spread_that_the_errors_have(error):
 
 
 def test_a_weight_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="adaptive: expected a fraction from 0 to below 1"):
-        FilterConfig(adaptive=1.5)
+    for weight in (1.5, -0.1, np.nan):
+        with pytest.raises(ValueError, match="adaptive: expected a weight from 0 to 1, got"):
+            FilterConfig(adaptive=weight)
+    assert FilterConfig(adaptive=1.0).adaptive == 1

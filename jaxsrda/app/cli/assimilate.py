@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -148,22 +149,22 @@ class Assimilate(OnDevices):
 
     @property
     def parts(self) -> Path | None:
-        """Where truths that are finished are kept until the output is written."""
+        """Where truths that are finished are kept until the output is written; several processes keep none."""
         output = self.out or self.json
-        return None if output is None else parts_of(output)
+        return None if output is None or self.several else parts_of(output)
 
     def experiment(self) -> Any:
         """The experiment that the options describe, without its truth; everything is checked."""
         from jaxsrda.experiment.experiment import from_options
-        from jaxsrda.experiment.first_members import one_forecast
+        from jaxsrda.experiment.first_members import with_members
         from jaxsrda.experiment.registry import method_preset
         from jaxsrda.flow.testbed import testbed
 
         flow = testbed(self.testbed)
         named = "own observations" if self.observations is not None else self.layout or LAYOUT
         config = tuned(self, method_preset(self.method, named, self.tuning, flow.name))
-        if self.members_from is not None and self.members is None and not one_forecast(self.method, config):
-            config = dataclasses.replace(config, members=len(self.first_members(flow)))
+        if self.first_members is not None:
+            config = with_members(self.method, config, len(self.first_members), self.members is None)
         refuse_idle(self, config)
         sensing = self.sensing(flow) if self.observations is None else self.measured(flow)
         return from_options(
@@ -179,12 +180,16 @@ class Assimilate(OnDevices):
             **({"testbed": flow} | sensing),
         )
 
-    def first_members(self, flow: Any) -> Any:
+    @functools.cached_property
+    def first_members(self) -> Any:
         """The members of --members-from, at all times that the file has; None without it."""
         from jaxsrda.app.fields import read_fields
         from jaxsrda.experiment.first_members import read_members
+        from jaxsrda.flow.testbed import testbed
 
-        return None if self.members_from is None else read_members(read_fields(self.members_from), flow)
+        return (
+            None if self.members_from is None else read_members(read_fields(self.members_from), testbed(self.testbed))
+        )
 
     def sensing(self, flow: Any) -> dict[str, Any]:
         """The sensors that observe a truth, as options of `from_options`."""
@@ -221,11 +226,12 @@ class Assimilate(OnDevices):
         """Check everything, make or read the truth, run, write files, print the table."""
         from jaxsrda.app.datasets import DATASET_SUFFIXES
         from jaxsrda.app.fields import read_fields
+        from jaxsrda.core.checkpoints import check_kept
         from jaxsrda.core.checks import check_positive, check_seed
         from jaxsrda.core.devices import chosen, leading
         from jaxsrda.core.files import check_writable
         from jaxsrda.diffsrda.config import DiffSRDAConfig
-        from jaxsrda.experiment.identity import check_kept
+        from jaxsrda.experiment.identity import known
         from jaxsrda.experiment.registry import configured_model
         from jaxsrda.experiment.run import run
         from jaxsrda.experiment.truth import read_truth
@@ -252,7 +258,9 @@ class Assimilate(OnDevices):
             given = dataclasses.replace(given, model=model)
         carry = None if self.carry is None else earlier(self.carry, given, self.start)
         if self.parts is not None:  # before the truths are made
-            check_kept(self.parts, dataclasses.replace(given, carry=carry))
+            check_kept(self.parts, known(dataclasses.replace(given, carry=carry)))
+        if self.first_members is not None and self.truth is None:  # else its times say when the run begins
+            dataclasses.replace(given, carry=carry, members_from=self.first_members)
         read = None if self.truth is None else read_truth(read_fields(self.truth), given.testbed)
         with progress_bar() as bar:
             task = bar.add_task("truth", total=1)
@@ -261,8 +269,8 @@ class Assimilate(OnDevices):
                 bar.update(task, description=what, completed=done, total=total, refresh=True)
 
             given = followed(self, given, read, carry, progress)
-            if self.members_from is not None:
-                given = dataclasses.replace(given, members_from=self.first_members(given.testbed))
+            if self.first_members is not None:
+                given = dataclasses.replace(given, members_from=self.first_members)
                 say(*(f"{given.members_from.source}: {note}" for note in given.members_from.notes))
             say(*(() if given.truth is None else given.truth.notes))
             result = run(given, progress, self.shared, self.parts, self.at_once)
@@ -283,13 +291,13 @@ class Assimilate(OnDevices):
         if self.json is not None:
             write_json(self.json, report.record(result) | origin("assimilate", self))
             written.append(f"scores: {self.json}")
-        if self.parts is not None:  # only now that the files are written
-            shutil.rmtree(self.parts, ignore_errors=True)
         if self.carry is not None:
             from jaxsrda.experiment.carry_files import save_carry
 
             save_carry(self.carry, result.carry, given)
             written.append(f"to go on from: {self.carry}")
+        if self.parts is not None:  # only now that the files are written
+            shutil.rmtree(self.parts, ignore_errors=True)
         if self.plot is not None:
             report.pictures(self.plot, result, animate=self.animate)
             written.append(f"pictures: {self.plot}")

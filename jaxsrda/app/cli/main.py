@@ -150,7 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
             command.run()  # type: ignore[union-attr]
             sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        print(f"jaxsrda: interrupted; {stop or 'files that were written stay'}", file=sys.stderr)
+        line = f"interrupted; {str(stop) or 'files that were written stay'}"
+        if several:  # as for other errors
+            leave(f"process {number}: {line}", 130, met=True)
+        print(f"jaxsrda: {line}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output has enough; files were written before
         _no_more_output()
