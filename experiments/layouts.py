@@ -43,7 +43,7 @@ class Experiment:
     """Which methods, with which sensors, on how many truths."""
 
     methods: tuple[str, ...] = ("enkf-lagrange", "diffsrda/carried/gaussian", "oi-lagrange", "diffsrda", "enkf-sr")
-    """Methods and variants of `reconstruction.py`, with their settings for lattice:8."""
+    """Methods and variants of `reconstruction.py`, with the preset of the layout if there is one."""
     layouts: tuple[str, ...] = LAYOUTS
     """Sensors."""
     truths: int = 10
