@@ -285,15 +285,17 @@ def test_options_of_a_method_by_name():
 
 
 def test_a_method_by_name_takes_the_preset_of_its_sensors(protocol, monkeypatch):
-    """As in `assimilate`; options change each preset."""
+    """As in `assimilate`, on the jet; options change each preset."""
     from jaxsrda.filters.config import LAYOUT_FILTERS, FilterConfig
 
     monkeypatch.setitem(LAYOUT_FILTERS, "lattice:4", {"enkf-sr": FilterConfig(members=5)})
     made = entrant("enkf-sr", None, {"additive": "0.2"})
-    fine, other = (setup()._replace(sensors=protocol.task(name).sensors(TESTBED.grid)) for name in protocol.task_names)
+    placed = [setup()._replace(sensors=protocol.task(name).sensors(TESTBED.grid)) for name in protocol.task_names]
+    fine, other = (each._replace(testbed=jaxsrda.jet()) for each in placed)
     configs = [made.method(each, None)["config"] for each in (fine, other)]
     assert [config.members for config in configs] == [5, 100] and {config.additive for config in configs} == {0.2}
     assert made.settings["by_layout"]["lattice:4"]["members"] == 5 and made.make(fine).members == 5
+    assert made.method(placed[0], None)["config"].members == 100  # on a flow that nothing was tuned for
 
 
 def test_plans_are_checked(protocol):
