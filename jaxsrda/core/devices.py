@@ -131,8 +131,7 @@ def divided(tree: Any, mesh: Mesh | None, *lead: str, fields: str = "") -> Any:
     if mesh is None:
         return tree
     # What `shared` divides already is not the compiler's to divide.
-    own = jax.sharding.get_abstract_mesh()
-    inside = not own.empty
+    inside = not jax.sharding.get_abstract_mesh().empty
 
     def divide(leaf: Any) -> Any:
         wanted = division(mesh, leaf.shape, *lead, fields=fields)
