@@ -12,6 +12,7 @@ from jaxsrda.filters.analysis import enkf
 from jaxsrda.filters.config import FilterConfig, filter_params
 from jaxsrda.filters.controls import optimal_interpolation
 from jaxsrda.filters.ensemble import EnsembleState
+from jaxsrda.filters.inflation import adapted
 from jaxsrda.flow.forecasts import to_amplitudes, to_fields
 from jaxsrda.flow.grid import regrid_hat
 from jaxsrda.flow.lagrangian import EXPLICIT
@@ -105,9 +106,10 @@ def test_methods_without_a_model_refuse_its_viscosity():
             make_assimilator(method, setup(), FilterConfig(members=3, viscosity=1e-3))
 
 
-def test_optimal_interpolation_forecasts_its_mean_alone():
+@pytest.mark.parametrize("adaptive", [0.0, 0.4])
+def test_optimal_interpolation_forecasts_its_mean_alone(adaptive):
     """One forecast; the analysis is the Kalman update by climatological anomalies, and members move as it does."""
-    where, config = setup(), FilterConfig(members=20, localization=1.0, inflation=0.5)
+    where, config = setup(), FilterConfig(members=20, localization=1.0, inflation=0.8, adaptive=adaptive)
     params = filter_params(config)
     model = where.analysis_model()
     made = optimal_interpolation(where, model, 20, params)
@@ -116,7 +118,11 @@ def test_optimal_interpolation_forecasts_its_mean_alone():
     after, window = quick_jit(made.step)(KEY, state, now)
     draw_key, analysis_key = jax.random.split(KEY)
     anomalies = to_fields(GRID, where.climatology.draw(draw_key, 0, 20, GRID))
-    background = to_fields(GRID, state.omega_hat) + 0.5 * (anomalies - anomalies.mean(0))
+    background = to_fields(GRID, state.omega_hat) + 0.8 * (anomalies - anomalies.mean(0))
+    factor = adapted(params.inflation, where.observed(background, now), now, params)
+    assert (abs(factor - 0.8) > 0.01) == (adaptive > 0)
+    np.testing.assert_allclose(after.inflation, factor, rtol=1e-6)
+    background = to_fields(GRID, state.omega_hat) + factor * (anomalies - anomalies.mean(0))
     expected = enkf(analysis_key, GRID, background, where.observed(background, now), now, params)
     np.testing.assert_allclose(window.omega[:, 0], expected, atol=1e-6)
     np.testing.assert_allclose(window.background, to_fields(GRID, state.omega_hat)[0], atol=1e-12)

@@ -98,6 +98,27 @@ FILTERS = (
         (steps("test_an_adaptive_inflation_follows_the_departures"),),
     ),
     Mutation(
+        "dual's inflation forgotten",
+        "filters/dual.py",
+        "forecast(control, delta, state.time, inflation)",
+        "forecast(control, delta, state.time, state.inflation)",
+        (steps("test_an_adaptive_inflation_follows_the_departures"),),
+    ),
+    Mutation(
+        "optimal interpolation's inflation forgotten",
+        "filters/controls.py",
+        "state.time + 1, inflation), window",
+        "state.time + 1, state.inflation), window",
+        ("filters/test_models.py::test_optimal_interpolation_forecasts_its_mean_alone",),
+    ),
+    Mutation(
+        "adaptive inflation of an ensemble as if it were not inflated",
+        "filters/inflation.py",
+        "factor**2 * excess",
+        "excess",
+        ("filters/test_inflation.py::test_the_factor_is_that_of_departures_covariances_and_noise",),
+    ),
+    Mutation(
         "adaptive inflation without the noise's part",
         "filters/inflation.py",
         "/ seen.variance) - count",
